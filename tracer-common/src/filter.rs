@@ -1,0 +1,252 @@
+//! What the daemon tells the kernel programs (who is a member, what to copy), and what they count for it.
+
+/// One entry of the container table, by slot. The daemon writes it at registration; the kernel side changes only
+/// [`state::APP`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Container {
+    /// Grows by one with each use of the slot; 0 is never used.
+    pub generation: u32,
+    /// Bits of [`state`].
+    pub state: u32,
+    /// Inode of the container's mount namespace.
+    pub mnt_ns: u32,
+    /// Inode of the container's PID namespace.
+    pub pid_ns: u32,
+    /// Host process id of the task whose first successful execve begins the application.
+    pub init_tgid: u32,
+    /// Explicit padding.
+    pub _pad: u32,
+    /// CLOCK_MONOTONIC nanoseconds of the registration: a task that started later and was not forked by a member
+    /// joined from outside.
+    pub armed_at: u64,
+}
+
+/// Bits of [`Container::state`].
+pub mod state {
+    /// The slot is in use.
+    pub const LIVE: u32 = 1 << 0;
+    /// Init has made its first successful execve.
+    pub const APP: u32 = 1 << 1;
+    /// Aggregates only: no event goes to the ring.
+    pub const COUNTS: u32 = 1 << 2;
+}
+
+/// What a member task's storage holds between the programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Task {
+    /// Registration epoch in which membership was last decided; 0 = decide again.
+    pub epoch: u32,
+    /// Slot of the container, 0 = no member.
+    pub slot: u32,
+    /// Generation of the slot.
+    pub generation: u32,
+    /// Bits of [`task`].
+    pub flags: u32,
+    /// Process id in the container's PID namespace.
+    pub ns_tgid: u32,
+    /// Thread id in the container's PID namespace.
+    pub ns_tid: u32,
+    /// Level of the container's PID namespace in the task's `struct pid`.
+    pub level: u32,
+    /// Number of the call in flight.
+    pub nr: u32,
+    /// CLOCK_MONOTONIC nanoseconds of the enter.
+    pub entered: u64,
+    /// Its arguments.
+    pub args: [u64; 6],
+}
+
+/// Bits of [`Task::flags`].
+pub mod task {
+    /// A call is in flight.
+    pub const PENDING: u32 = 1 << 0;
+    /// Just forked: its first exit is the fork's own return, without an enter.
+    pub const FRESH: u32 = 1 << 1;
+    /// The task called setns(2) while it was no member.
+    pub const JOINING: u32 = 1 << 2;
+    /// The task or an ancestor joined from outside.
+    pub const VIA_EXEC: u32 = 1 << 3;
+    /// The call in flight came by the 32-bit entry.
+    pub const COMPAT: u32 = 1 << 4;
+    /// The task is a hook that proves the path: `args[0]` is its nonce.
+    pub const PROVING: u32 = 1 << 5;
+}
+
+/// How an argument is copied. Travels as `u8` in [`Op::kind`] and in `Section::kind`.
+pub mod copy {
+    /// No (further) copy.
+    pub const NONE: u8 = 0;
+    /// A NUL-terminated string, without its NUL.
+    pub const STR: u8 = 1;
+    /// `Op::max` bytes.
+    pub const FIXED: u8 = 2;
+    /// As many bytes as the argument `Op::len_arg` says, at most `Op::max`.
+    pub const LEN_ARG: u8 = 3;
+    /// As many bytes as the call returned, at most `Op::max`.
+    pub const LEN_RET: u8 = 4;
+    /// A NULL-terminated array of strings; each is copied with its NUL. Only for the arguments of execve, at enter.
+    pub const ARGV: u8 = 5;
+}
+
+/// Bits of [`Op::flags`].
+pub mod when {
+    /// Copy only when the call succeeded (an output argument).
+    pub const SUCCESS: u8 = 1 << 0;
+}
+
+/// One copy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Op {
+    /// A [`copy`] kind.
+    pub kind: u8,
+    /// The argument that holds the user address (0..=5).
+    pub arg: u8,
+    /// The argument that holds the length, for [`copy::LEN_ARG`].
+    pub len_arg: u8,
+    /// Bits of [`when`].
+    pub flags: u8,
+    /// Most bytes to copy, 1..=[`MAX_COPY`].
+    pub max: u16,
+    /// Explicit padding.
+    pub _pad: u16,
+}
+
+/// Most copies a call.
+pub const MAX_OPS: usize = 4;
+/// Most bytes a copy: PATH_MAX with its NUL is 4096.
+pub const MAX_COPY: u16 = 4096;
+
+/// What to take of one system call, by number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Plan {
+    /// How many arguments the call has, 0..=6.
+    pub nargs: u8,
+    /// How many of `ops` are used.
+    pub nops: u8,
+    /// Bits of [`plan`].
+    pub flags: u8,
+    /// Explicit padding.
+    pub _pad: [u8; 5],
+    /// The copies, first to last.
+    pub ops: [Op; MAX_OPS],
+}
+
+/// Bits of [`Plan::flags`].
+pub mod plan {
+    /// execve and execveat: path and argv are taken at enter, since success leaves no memory to read them from.
+    pub const EXEC: u8 = 1 << 0;
+}
+
+/// Plans of the native table come first, those of the 32-bit table from here on.
+pub const COMPAT_PLANS: u32 = 1024;
+/// Entries of the plan table. A number beyond a half of it is recorded raw, with six arguments.
+pub const MAX_PLANS: u32 = 2 * COMPAT_PLANS;
+
+/// Books of one container on one CPU. Never reset while the slot is in use.
+///
+/// `admitted = emitted + ring_full + no_storage + unpaired + counted + filtered + in flight`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Books {
+    /// Last sequence number of a system call record (given before the ring is asked for room).
+    pub seq: u64,
+    /// Calls begun by members.
+    pub admitted: u64,
+    /// Records of calls that went into the ring.
+    pub emitted: u64,
+    /// Records of calls for which the ring had no room.
+    pub ring_full: u64,
+    /// Calls of tasks for which the kernel gave no storage.
+    pub no_storage: u64,
+    /// Calls whose exit was never seen although the task went on.
+    pub unpaired: u64,
+    /// Calls that only the aggregates took (`counts` mode).
+    pub counted: u64,
+    /// Calls that a kernel-side filter left out.
+    pub filtered: u64,
+    /// Last sequence number of a process record.
+    pub process_seq: u64,
+    /// Process records that went into the ring.
+    pub process_emitted: u64,
+    /// Process records for which the ring had no room.
+    pub process_ring_full: u64,
+    /// Calls counted in no row of their own, since the aggregate map was full.
+    pub overflow: u64,
+}
+
+/// Key of an aggregate row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct AggregateKey {
+    /// Slot of the container.
+    pub slot: u16,
+    /// System call number, with [`AggregateKey::COMPAT`] for the 32-bit table.
+    pub nr: u16,
+    /// 0 = returned a value, 1..=4095 = errno, [`AggregateKey::UNFINISHED`].
+    pub errno: u16,
+    /// Low bits of the slot's generation.
+    pub generation: u16,
+}
+
+impl AggregateKey {
+    /// Marks a number of the 32-bit table.
+    pub const COMPAT: u16 = 1 << 15;
+    /// Marks an x32 number (its bit 30).
+    pub const X32: u16 = 1 << 14;
+    /// The call did not return.
+    pub const UNFINISHED: u16 = 0xffff;
+}
+
+/// Buckets of the latency histogram: bucket `i` counts durations in `[2^i, 2^(i+1))` ns, the first also 0, the last
+/// all from 2^31 ns on.
+pub const BUCKETS: usize = 32;
+
+/// An aggregate row on one CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Aggregate {
+    /// Calls.
+    pub count: u64,
+    /// Their durations' sum in nanoseconds.
+    pub total_ns: u64,
+    /// Their durations' log2 histogram.
+    pub buckets: [u32; BUCKETS],
+}
+
+/// x32 calls carry this bit in their number; `Header::nr` and plans hold it as bit 14.
+pub const X32_BIT: u64 = 0x4000_0000;
+/// Where `Header::nr` holds the x32 bit.
+pub const NR_X32: u16 = 1 << 14;
+
+/// Global counters, one per CPU each: the ways out of the kernel programs that belong to no container's books.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Counter {
+    /// Records of tasks whose container is gone.
+    Stale = 0,
+    /// A task's membership was decided.
+    Decided = 1,
+    /// A nonmember's decision could not be kept: no storage. It is decided again at its next call.
+    Undecided = 2,
+    /// Proof records that went into the ring.
+    Proved = 3,
+    /// Proof records for which the ring had no room.
+    ProofRingFull = 4,
+}
+
+/// How many [`Counter`]s there are.
+pub const COUNTERS: u32 = 5;
+
+const _: () = {
+    assert!(size_of::<Container>() == 32);
+    assert!(size_of::<Task>() == 88);
+    assert!(size_of::<Op>() == 8);
+    assert!(size_of::<Plan>() == 40);
+    assert!(size_of::<Books>() == 96);
+    assert!(size_of::<AggregateKey>() == 8);
+    assert!(size_of::<Aggregate>() == 144);
+};

@@ -1,0 +1,157 @@
+//! Ring records. A record is a [`Header`], then what its kind adds ([`Syscall`] or [`Process`]), then zero or more
+//! captured sections: an 8-byte [`Section`] header and `len` bytes, one after the other without padding.
+//!
+//! A [`Syscall`] record carries only the arguments that its call has: `header.nargs` words follow the fixed part,
+//! and sections follow these.
+
+/// What a record is about. Travels as `u16`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Kind {
+    /// A system call that returned, was refused before it began, or never returned.
+    Syscall = 1,
+    /// A member task made another task. The header is the parent's.
+    Fork = 2,
+    /// A member task replaced its program. One section: the path (`arg` 0).
+    Exec = 3,
+    /// A member task ended.
+    Exit = 4,
+    /// A task was found to be a member by its namespaces: it was there at registration, or it joined.
+    Join = 5,
+    /// The hook's own system call with the nonce; belongs to no book.
+    Proof = 6,
+}
+
+impl Kind {
+    /// The kind of that number, if there is one.
+    pub const fn from_raw(raw: u16) -> Option<Self> {
+        Some(match raw {
+            1 => Self::Syscall,
+            2 => Self::Fork,
+            3 => Self::Exec,
+            4 => Self::Exit,
+            5 => Self::Join,
+            6 => Self::Proof,
+            _ => return None,
+        })
+    }
+}
+
+/// Bits of [`Header::flags`].
+pub mod flag {
+    /// Made through the 32-bit entry (i386 on x86_64): `nr` counts in that table.
+    pub const COMPAT: u16 = 1 << 0;
+    /// Exit without an enter, for a task in a seccomp mode: seccomp refused it.
+    pub const SECCOMP: u16 = 1 << 1;
+    /// Exit without an enter, no seccomp: skipped by a ptracer or by syscall user dispatch.
+    pub const SKIPPED: u16 = 1 << 2;
+    /// The task ended inside the call: no return value, `duration_ns` is the time spent in it.
+    pub const UNFINISHED: u16 = 1 << 3;
+    /// The task, or an ancestor of it, joined the container from outside after its start (`exec`).
+    pub const VIA_EXEC: u16 = 1 << 4;
+    /// The container's init had made its first successful execve when the record was taken.
+    pub const APP: u16 = 1 << 5;
+    /// `duration_ns` was not measured.
+    pub const NO_DURATION: u16 = 1 << 6;
+    /// Fork only: the new task is a thread of the same process.
+    pub const THREAD: u16 = 1 << 7;
+    /// There was no room to copy all that the plan asked for.
+    pub const NO_ROOM: u16 = 1 << 8;
+}
+
+/// The common part of each record: 48 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Header {
+    /// A [`Kind`].
+    pub kind: u16,
+    /// Bits of [`flag`].
+    pub flags: u16,
+    /// Index of the container in the kernel's table.
+    pub slot: u16,
+    /// CPU that took the record, and that `seq` is counted on.
+    pub cpu: u16,
+    /// Generation of the slot: a reused slot or namespace inode is never taken for its former owner.
+    pub generation: u32,
+    /// System call number (`Syscall`, `Proof`), exit code as `wait(2)` encodes it (`Exit`), else 0.
+    pub nr: u16,
+    /// Words of arguments that follow (`Syscall`, `Proof`: 0..=6), else 0.
+    pub nargs: u16,
+    /// `Syscall`: number within container and CPU, from 1, no holes but for losses. `Fork`, `Exec`, `Exit`, `Join`:
+    /// the same, counted apart.
+    pub seq: u64,
+    /// CLOCK_MONOTONIC in nanoseconds when the record was taken (for a call: when it returned).
+    pub ktime: u64,
+    /// Process id in the host's (initial) PID namespace.
+    pub tgid: u32,
+    /// Thread id in the host's PID namespace.
+    pub tid: u32,
+    /// Process id in the container's PID namespace.
+    pub ns_tgid: u32,
+    /// Thread id in the container's PID namespace.
+    pub ns_tid: u32,
+}
+
+/// A system call: [`Header`], this, `header.nargs` words, sections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Syscall {
+    /// The common part.
+    pub header: Header,
+    /// Nanoseconds from enter to exit.
+    pub duration_ns: u64,
+    /// What the kernel returned: a value, or a negative errno (also the internal ERESTART* ones, 512..=516).
+    pub ret: i64,
+}
+
+/// A process record: [`Header`], this, sections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Process {
+    /// The common part; of the parent for a fork.
+    pub header: Header,
+    /// Fork: the new task. Exec: the thread id that called execve (it becomes the leader). Else 0.
+    pub other_tid: u32,
+    /// Fork: the new task's process id in the container's PID namespace.
+    pub other_ns_tgid: u32,
+    /// Fork: the new task's thread id in the container's PID namespace.
+    pub other_ns_tid: u32,
+    /// Fork: the new task's process id on the host.
+    pub other_tgid: u32,
+    /// Name of the task (Fork: of the new one), NUL-padded, TASK_COMM_LEN.
+    pub comm: [u8; 16],
+}
+
+/// Head of a captured section.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Section {
+    /// Which argument (0..=5).
+    pub arg: u8,
+    /// A [`super::filter::copy`] kind.
+    pub kind: u8,
+    /// Bits of [`section`].
+    pub flags: u16,
+    /// Bytes that follow.
+    pub len: u16,
+    /// `ARGV`: how many strings there were in all, capped at 65535; else 0.
+    pub total: u16,
+}
+
+/// Bits of [`Section::flags`].
+pub mod section {
+    /// There was more than was copied.
+    pub const CUT: u16 = 1 << 0;
+    /// Nothing, or not all, could be read: the page was not there.
+    pub const FAULT: u16 = 1 << 1;
+}
+
+/// The largest record, in bytes: what the scratch buffer holds.
+pub const MAX_RECORD: usize = 16 * 1024;
+
+const _: () = {
+    assert!(size_of::<Header>() == 48);
+    assert!(size_of::<Syscall>() == 64);
+    assert!(size_of::<Process>() == 80);
+    assert!(size_of::<Section>() == 8);
+};

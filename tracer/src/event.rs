@@ -1,0 +1,302 @@
+//! The event model: what the pipeline hands to the sinks, and what schema version 1 (`docs/events.md`) says in JSON.
+//!
+//! It knows nothing of the kernel's records, of sinks or of formats. Bytes chosen by a container stay bytes until a
+//! sink writes them.
+
+use std::{ops::Range, sync::Arc};
+
+/// Version of the JSON schema. Fields may be added within a version; none changes its meaning.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The container an event belongs to, as people know it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Container {
+    /// The runtime's id.
+    pub id: String,
+    /// The name that a user gave it, or the id where there is none.
+    pub name: String,
+    /// Pod, namespace and image, where the runtime told.
+    pub pod: Option<String>,
+    /// Kubernetes namespace.
+    pub namespace: Option<String>,
+    /// Image reference.
+    pub image: Option<String>,
+    /// Uid that registered it and may read its events beside root and group tracer.
+    pub owner: u32,
+}
+
+/// One event.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Wall-clock time in nanoseconds since 1970, from `ktime`.
+    pub time_ns: u64,
+    /// CLOCK_MONOTONIC nanoseconds when the kernel took it.
+    pub ktime: u64,
+    pub container: Arc<Container>,
+    pub body: Body,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Body {
+    Syscall(Syscall),
+    Process(Process),
+    Container(Lifecycle),
+    Loss(Loss),
+}
+
+/// The task that an event is about. `pid` and `tid` are the container's own numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Task {
+    pub cpu: u16,
+    pub pid: u32,
+    pub tid: u32,
+    pub host_pid: u32,
+    pub host_tid: u32,
+    /// Name without trailing NULs; any bytes, at most 15.
+    pub comm: Comm,
+    pub via: Via,
+    pub phase: Phase,
+}
+
+/// A task's name, as TASK_COMM_LEN bytes padded with NUL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Comm(pub [u8; 16]);
+
+impl Comm {
+    /// The bytes before the first NUL.
+    pub fn bytes(&self) -> &[u8] {
+        self.0.split(|b| *b == 0).next().unwrap_or_default()
+    }
+}
+
+/// How a task came into the container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Via {
+    /// It, or the ancestor it descends from, was started with the container.
+    #[default]
+    Start,
+    /// It, or an ancestor, joined later (`podman exec`, `nsenter`).
+    Exec,
+}
+
+/// Whose code ran: the container runtime's preparation, or the application.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    #[default]
+    Runtime,
+    App,
+}
+
+/// Which system call table a call was made through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Arch {
+    X86_64,
+    I386,
+    X32,
+    Aarch64,
+    Arm,
+}
+
+/// A system call.
+#[derive(Clone, Debug)]
+pub struct Syscall {
+    pub task: Task,
+    /// Number within container and CPU, from 1.
+    pub seq: u64,
+    pub arch: Arch,
+    pub nr: u32,
+    /// The kernel's name, or `syscall_0x…` as strace prints a number without one.
+    pub name: std::borrow::Cow<'static, str>,
+    pub args: Args,
+    pub outcome: Outcome,
+    /// Nanoseconds from enter to exit; `None` where it was not measured.
+    pub duration_ns: Option<u64>,
+    /// Who refused the call before the kernel's own function ran.
+    pub denied_by: Option<DeniedBy>,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It returned this value.
+    Value(i64),
+    /// It failed with this errno (1..=4095, the kernel-internal ERESTART* among them).
+    Error(u16),
+    /// The task ended inside it, or it is one that never returns.
+    Unfinished,
+    /// It was refused and the task got a signal instead of a return value.
+    Refused,
+}
+
+/// Who refused a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeniedBy {
+    Seccomp,
+    /// A ptracer or syscall user dispatch skipped it.
+    Ptrace,
+}
+
+/// Arguments, rendered as strace prints them. One text buffer for all keeps a call at one allocation.
+#[derive(Clone, Debug, Default)]
+pub struct Args {
+    pub text: String,
+    pub list: Vec<Arg>,
+    /// What strace appends to the return value: a decoded form (`O_RDONLY`, `Timeout`), without its parentheses.
+    pub ret_note: Option<String>,
+}
+
+impl Args {
+    /// What strace prints for that argument.
+    pub fn text_of(&self, arg: &Arg) -> &str {
+        self.text.get(arg.text.clone()).unwrap_or_default()
+    }
+}
+
+/// One argument.
+#[derive(Clone, Debug)]
+pub struct Arg {
+    /// The kernel's name of the parameter.
+    pub name: &'static str,
+    /// The register.
+    pub raw: u64,
+    /// Where [`Args::text`] holds its text.
+    pub text: Range<usize>,
+    /// It was longer than what was copied.
+    pub truncated: bool,
+    /// Its memory could not be read.
+    pub fault: bool,
+}
+
+/// A process event.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// The task; for a fork the parent.
+    pub task: Task,
+    pub what: ProcessEvent,
+}
+
+/// What a task did as a process.
+#[derive(Clone, Debug)]
+pub enum ProcessEvent {
+    /// It made another task; `task` is the new one's numbers and name.
+    Fork { pid: u32, tid: u32, host_pid: u32, host_tid: u32, comm: Comm, thread: bool },
+    /// It replaced its program by the file of this path (bytes as the kernel had them).
+    Exec { path: Vec<u8>, truncated: bool },
+    /// It ended.
+    Exit { code: Exit },
+    /// It was found in the container: there at registration, or joined.
+    Join,
+}
+
+/// How a task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Code(u8),
+    Signal { number: u8, core_dumped: bool },
+}
+
+/// A container's life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lifecycle {
+    /// The registry took it; `late` = it ran already, so its beginning was missed.
+    Registered { late: bool },
+    /// The proof round came back: from here on nothing is missed.
+    Armed { round_trip_ns: u64 },
+    /// Init's first successful execve: the application begins.
+    Exec,
+    /// It ended; these are its final books.
+    Gone { books: Books, complete: bool, exit: Option<Exit> },
+}
+
+/// The books of one container, summed over CPUs and stages.
+/// `admitted = emitted + Σ dropped + filtered + in_flight`, `emitted = decoded + undecodable + queue_drop`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Books {
+    pub admitted: u64,
+    pub emitted: u64,
+    pub dropped: Dropped,
+    pub filtered: u64,
+    pub counted: u64,
+    pub in_flight: u64,
+    pub decoded: u64,
+    pub undecodable: u64,
+    pub queue_drop: u64,
+    /// Sum of all aggregate rows.
+    pub aggregated: u64,
+}
+
+/// Losses on the kernel side, by reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Dropped {
+    pub ring_full: u64,
+    pub no_storage: u64,
+    pub unpaired: u64,
+}
+
+impl Books {
+    /// Calls of this container that did not reach the sinks' doors.
+    pub fn lost(&self) -> u64 {
+        self.dropped.ring_full
+            + self.dropped.no_storage
+            + self.dropped.unpaired
+            + self.undecodable
+            + self.queue_drop
+    }
+
+    /// Whether both equations hold.
+    pub fn balance(&self) -> bool {
+        let dropped = self.dropped.ring_full + self.dropped.no_storage + self.dropped.unpaired;
+        self.admitted == self.emitted + dropped + self.filtered + self.counted + self.in_flight
+            && self.emitted == self.decoded + self.undecodable + self.queue_drop
+            && self.aggregated == self.admitted - self.in_flight
+    }
+}
+
+/// A loss: events that existed and that this stream does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    pub reason: LossReason,
+    pub count: u64,
+    /// Where it lies, when a hole in the sequence numbers tells: the CPU and the numbers before and after the hole.
+    pub hole: Option<Hole>,
+}
+
+/// A hole in a CPU's sequence numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hole {
+    pub cpu: u16,
+    pub after: u64,
+    pub before: u64,
+}
+
+/// Why events were lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LossReason {
+    /// The ring had no room.
+    RingFull,
+    /// The kernel gave no task storage.
+    NoStorage,
+    /// A call's exit was never seen.
+    Unpaired,
+    /// A record could not be decoded.
+    Undecodable,
+    /// The queue behind the ring was full.
+    Queue,
+    /// This sink or subscriber was too slow.
+    Sink,
+}
+
+impl LossReason {
+    /// The word in JSON and text.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RingFull => "ring_full",
+            Self::NoStorage => "no_storage",
+            Self::Unpaired => "unpaired",
+            Self::Undecodable => "undecodable",
+            Self::Queue => "queue_drop",
+            Self::Sink => "sink_drop",
+        }
+    }
+}
