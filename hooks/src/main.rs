@@ -111,7 +111,7 @@ fn register(state: &State, options: &Options, deadline: Instant, on_failure: OnF
         Ok(_receipt) => return ExitCode::SUCCESS,
         Err(why) => why,
     };
-    let mut line = format!("container {} is not traced: {why}", state.id);
+    let mut line = format!("{} is not traced: {why}", name(&state.id));
     if on_failure == OnFailure::Continue && why.leaves_a_marker() {
         match leave_marker(state, options, useful, &why, numbers) {
             Ok(path) => line.push_str(&format!("; noted in {}", path.display())),
@@ -186,6 +186,16 @@ impl std::fmt::Display for Failure {
             Self::Identity(error) => error.fmt(f),
             Self::Daemon(error) => error.fmt(f),
         }
+    }
+}
+
+/// A container in a line on standard error, where the id must leave room for the reason.
+fn name(id: &str) -> String {
+    const LONGEST: usize = 64; // what podman, containerd and Docker generate
+    match id.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("container {}…", id.get(..end).unwrap_or_default()),
+        None if id.is_empty() => "container".into(),
+        None => format!("container {id}"),
     }
 }
 
