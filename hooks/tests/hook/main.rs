@@ -618,3 +618,24 @@ fn nobody_reads_standard_error() {
         .unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+/// The form is oci-hooks(5), version 1.0.0.
+#[test]
+fn the_committed_hook_file_asks_what_the_hook_asks() {
+    let file: Value = serde_json::from_str(include_str!("../../oci/10-tracer.json")).unwrap();
+    assert_eq!(file["version"], "1.0.0");
+    assert_eq!(file["stages"], json!(["createRuntime", "poststop"]));
+    assert_eq!(
+        file["when"],
+        json!({"annotations": {"^container-tracer\\.io/trace$": "^true$"}})
+    );
+    assert_eq!(
+        file["hook"]["args"],
+        json!(["tracer-hook"]),
+        "without a stage: poststop is told by the status"
+    );
+    assert!(
+        file["hook"]["timeout"].as_u64() > Some(1),
+        "the hook's own deadline comes first"
+    );
+}

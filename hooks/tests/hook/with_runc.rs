@@ -47,13 +47,21 @@ fn run(dir: &Directory, id: &str, on_failure: &str) -> Output {
     }
     spec["process"]["terminal"] = json!(false);
     spec["process"]["args"] = json!(["/bin/readlink", "/proc/self/ns/pid", "/proc/self/ns/mnt"]);
-    spec["annotations"] = json!({"container-tracer.io/trace": "true"});
-    let hook = |stage: &str| {
-        let args = ["tracer-hook", stage, "--on-failure", on_failure, "--runtime-dir"].map(Value::from);
-        let args: Vec<_> = args.into_iter().chain([json!(dir.path())]).collect();
-        json!([{"path": HOOK, "args": args, "timeout": 2}])
-    };
-    spec["hooks"] = json!({"createRuntime": hook("createRuntime"), "poststop": hook("poststop")});
+    // The committed snippet, with this build's program and this test's directory.
+    let snippet: Value = serde_json::from_str(include_str!("../../oci/bundle-hooks.json")).unwrap();
+    spec["annotations"] = snippet["annotations"].clone();
+    spec["hooks"] = snippet["hooks"].clone();
+    for stage in ["createRuntime", "poststop"] {
+        let hook = &mut spec["hooks"][stage][0];
+        hook["path"] = json!(HOOK);
+        let options = [
+            json!("--on-failure"),
+            json!(on_failure),
+            json!("--runtime-dir"),
+            json!(dir.path()),
+        ];
+        hook["args"].as_array_mut().unwrap().extend(options);
+    }
     fs::write(&config, spec.to_string()).unwrap();
     let state = tempfile::tempdir().unwrap();
     let mut runc = Command::new("runc");
