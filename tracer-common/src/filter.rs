@@ -1,7 +1,7 @@
 //! What the daemon tells the kernel programs (who is a member, what to copy), and what they count for it.
 
 /// One entry of the container table, by slot. The daemon writes it at registration; the kernel side changes only
-/// [`state::APP`].
+/// [`state::APP`] and [`state::ENDED`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Container {
@@ -30,6 +30,8 @@ pub mod state {
     pub const APP: u32 = 1 << 1;
     /// Aggregates only: no event goes to the ring.
     pub const COUNTS: u32 = 1 << 2;
+    /// Init has ended, so its namespaces' inode numbers may be used again: they find no new member.
+    pub const ENDED: u32 = 1 << 3;
 }
 
 /// What a member task's storage holds between the programs.
@@ -50,8 +52,12 @@ pub struct Task {
     pub ns_tid: u32,
     /// Level of the container's PID namespace in the task's `struct pid`.
     pub level: u32,
-    /// Number of the call in flight.
-    pub nr: u32,
+    /// Number of the call in flight, as records hold it.
+    pub nr: u16,
+    /// How many arguments it has, by its plan.
+    pub nargs: u8,
+    /// How many copies its plan asks for.
+    pub nops: u8,
     /// CLOCK_MONOTONIC nanoseconds of the enter.
     pub entered: u64,
     /// Its arguments.
@@ -70,8 +76,6 @@ pub mod task {
     pub const VIA_EXEC: u32 = 1 << 3;
     /// The call in flight came by the 32-bit entry.
     pub const COMPAT: u32 = 1 << 4;
-    /// The task is a hook that proves the path: `args[0]` is its nonce.
-    pub const PROVING: u32 = 1 << 5;
 }
 
 /// How an argument is copied. Travels as `u8` in [`Op::kind`] and in `Section::kind`.
@@ -94,6 +98,8 @@ pub mod copy {
 pub mod when {
     /// Copy only when the call succeeded (an output argument).
     pub const SUCCESS: u8 = 1 << 0;
+    /// The length argument is a 32-bit integer: what is above is no part of it.
+    pub const LEN_INT: u8 = 1 << 1;
 }
 
 /// One copy.
@@ -110,8 +116,10 @@ pub struct Op {
     pub flags: u8,
     /// Most bytes to copy, 1..=[`MAX_COPY`].
     pub max: u16,
+    /// Size of an element in bytes, where [`copy::LEN_ARG`] or [`copy::LEN_RET`] count elements; 0 stands for 1.
+    pub scale: u8,
     /// Explicit padding.
-    pub _pad: u16,
+    pub _pad: u8,
 }
 
 /// Most copies a call.
@@ -148,7 +156,8 @@ pub const MAX_PLANS: u32 = 2 * COMPAT_PLANS;
 
 /// Books of one container on one CPU. Never reset while the slot is in use.
 ///
-/// `admitted = emitted + ring_full + no_storage + unpaired + counted + filtered + in flight`
+/// `admitted - finished` are in flight, and
+/// `admitted = emitted + ring_full + no_storage + unpaired + counted + filtered + in flight`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Books {
@@ -156,6 +165,8 @@ pub struct Books {
     pub seq: u64,
     /// Calls begun by members.
     pub admitted: u64,
+    /// Of these, calls that ended, by whatever way.
+    pub finished: u64,
     /// Records of calls that went into the ring.
     pub emitted: u64,
     /// Records of calls for which the ring had no room.
@@ -232,21 +243,31 @@ pub enum Counter {
     Decided = 1,
     /// A nonmember's decision could not be kept: no storage. It is decided again at its next call.
     Undecided = 2,
-    /// Proof records that went into the ring.
-    Proved = 3,
-    /// Proof records for which the ring had no room.
-    ProofRingFull = 4,
+}
+
+impl Counter {
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; COUNTERS as usize] = [Self::Stale, Self::Decided, Self::Undecided];
+
+    /// The word for it in JSON and text.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stale => "stale",
+            Self::Decided => "decided",
+            Self::Undecided => "undecided",
+        }
+    }
 }
 
 /// How many [`Counter`]s there are.
-pub const COUNTERS: u32 = 5;
+pub const COUNTERS: u32 = 3;
 
 const _: () = {
     assert!(size_of::<Container>() == 32);
     assert!(size_of::<Task>() == 88);
     assert!(size_of::<Op>() == 8);
     assert!(size_of::<Plan>() == 40);
-    assert!(size_of::<Books>() == 96);
+    assert!(size_of::<Books>() == 104);
     assert!(size_of::<AggregateKey>() == 8);
     assert!(size_of::<Aggregate>() == 144);
 };

@@ -18,8 +18,6 @@ pub enum Kind {
     Exit = 4,
     /// A task was found to be a member by its namespaces: it was there at registration, or it joined.
     Join = 5,
-    /// The hook's own system call with the nonce; belongs to no book.
-    Proof = 6,
 }
 
 impl Kind {
@@ -31,7 +29,6 @@ impl Kind {
             3 => Self::Exec,
             4 => Self::Exit,
             5 => Self::Join,
-            6 => Self::Proof,
             _ => return None,
         })
     }
@@ -73,9 +70,9 @@ pub struct Header {
     pub cpu: u16,
     /// Generation of the slot: a reused slot or namespace inode is never taken for its former owner.
     pub generation: u32,
-    /// System call number (`Syscall`, `Proof`), exit code as `wait(2)` encodes it (`Exit`), else 0.
+    /// System call number (`Syscall`), exit code as `wait(2)` encodes it (`Exit`), else 0.
     pub nr: u16,
-    /// Words of arguments that follow (`Syscall`, `Proof`: 0..=6), else 0.
+    /// Words of arguments that follow (`Syscall`: 0..=6), else 0.
     pub nargs: u16,
     /// `Syscall`: number within container and CPU, from 1, no holes but for losses. `Fork`, `Exec`, `Exit`, `Join`:
     /// the same, counted apart.

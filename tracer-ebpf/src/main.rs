@@ -1,3 +1,99 @@
+//! The kernel programs, each a thin shell: `admit` decides whose call it is, `capture` copies, `emit` queues. What a
+//! system call looks like (how many arguments, what to copy) is data that the daemon writes; nothing here knows a
+//! system call by name but execve and setns, whose numbers the daemon writes too.
+//!
+//! They must never change what the traced task does, never loop unbounded (the verifier sees to it) and never lose a
+//! call without counting it.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+#[cfg(target_arch = "bpf")]
+mod admit;
+#[cfg(target_arch = "bpf")]
+mod capture;
+#[cfg(target_arch = "bpf")]
+mod emit;
+#[cfg(target_arch = "bpf")]
+mod kernel;
+#[cfg(target_arch = "bpf")]
+mod maps;
+
+#[cfg(target_arch = "bpf")]
+mod programs {
+    use aya_ebpf::{EbpfContext as _, macros::btf_tracepoint, programs::BtfTracePointContext};
+
+    use crate::{admit, capture, kernel::Regs, kernel::TaskPtr};
+
+    /// `sys_enter(struct pt_regs *regs, long id)`, include/trace/events/syscalls.h.
+    #[btf_tracepoint(function = "sys_enter")]
+    pub(crate) fn sys_enter(ctx: BtfTracePointContext) -> i32 {
+        let nr: u64 = ctx.arg(1);
+        if let Some((task, state)) = admit::on_enter(nr) {
+            capture::enter(task, state, Regs::new(ctx.arg(0)), nr);
+        }
+        0
+    }
+
+    /// `sys_exit(struct pt_regs *regs, long ret)`, include/trace/events/syscalls.h.
+    #[btf_tracepoint(function = "sys_exit")]
+    pub(crate) fn sys_exit(ctx: BtfTracePointContext) -> i32 {
+        if let Some((task, state)) = admit::on_exit() {
+            capture::exit(task, state, Regs::new(ctx.arg(0)), ctx.arg(1));
+        }
+        0
+    }
+
+    /// `sched_process_fork(parent, child)`: runs in the parent, before the child's first instruction.
+    #[btf_tracepoint(function = "sched_process_fork")]
+    pub(crate) fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
+        if let Some((parent, state)) = admit::on_exit() {
+            capture::fork(parent, state, TaskPtr::new(ctx.arg(1)));
+        }
+        0
+    }
+
+    /// `sched_process_exec(task, old_pid, bprm)`: the new program is in place, execve(2) has yet to return.
+    #[btf_tracepoint(function = "sched_process_exec")]
+    pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
+        if let Some((task, state)) = admit::on_exit() {
+            capture::exec(task, state, ctx.arg(1), ctx.arg(2));
+        }
+        0
+    }
+
+    /// `sched_process_exit(task)`: the only place that a killed task passes.
+    #[btf_tracepoint(function = "sched_process_exit")]
+    pub(crate) fn sched_process_exit(_ctx: BtfTracePointContext) -> i32 {
+        if let Some((task, state)) = admit::on_exit() {
+            capture::task_exit(task, state);
+        }
+        0
+    }
+
+    /// Costs what no program can avoid; `cargo xtask bench` measures the others against it.
+    #[btf_tracepoint(function = "sys_enter")]
+    pub(crate) fn empty_enter(ctx: BtfTracePointContext) -> i32 {
+        let _unused = ctx.as_ptr();
+        0
+    }
+
+    /// As [`empty_enter`], for the exit.
+    #[btf_tracepoint(function = "sys_exit")]
+    pub(crate) fn empty_exit(ctx: BtfTracePointContext) -> i32 {
+        let _unused = ctx.as_ptr();
+        0
+    }
+
+    /// Loops, so that the verifier refuses an object in which a panic can be reached.
+    #[panic_handler]
+    fn panic(_info: &core::panic::PanicInfo) -> ! {
+        loop {}
+    }
+
+    /// The helpers that read task storage and ring are for GPL-compatible programs only.
+    #[unsafe(link_section = "license")]
+    #[unsafe(no_mangle)]
+    static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+}
+
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}

@@ -1,0 +1,379 @@
+//! Queues records, and counts what it queued, what found no room, and what the aggregates say. The only code that
+//! touches the ring: each reserve ends in a submit, each failure in a count.
+
+use core::{ffi::c_void, ptr};
+
+use aya_ebpf::{
+    bindings::{BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::{bpf_get_smp_processor_id, generated::bpf_ktime_get_ns, generated::bpf_ringbuf_output},
+};
+use tracer_common::filter::Books;
+use tracer_common::{
+    filter::{AggregateKey, BUCKETS, Container, Task, state, task},
+    record::{Header, Kind, MAX_RECORD, Process, Section, Syscall, flag},
+};
+
+use crate::{
+    capture,
+    kernel::TaskPtr,
+    maps::{AGGREGATES, EVENTS, Exec, SCRATCH, Scratch, ZERO_AGGREGATE},
+};
+
+/// Backlog at which the reader is woken; below it, its own timeout serves.
+const WAKE_AT: u64 = 1024 * 1024;
+/// One in so many records asks for the backlog (a power of two).
+const WAKE_EVERY: u64 = 16;
+/// Width of the window in which it is woken: wide enough that no run of [`WAKE_EVERY`] small records jumps over it,
+/// narrow enough that a reader that lags is not woken at each record (an irq_work each: +680 ns a call).
+const WAKE_WINDOW: u64 = 8 * 1024;
+
+/// A call that ended.
+pub(crate) struct Call<'a> {
+    pub task: TaskPtr,
+    pub state: &'a Task,
+    pub flags: u16,
+    pub ret: i64,
+    pub ktime: u64,
+    pub duration_ns: u64,
+}
+
+/// Wakes the reader when the backlog crosses the mark.
+#[inline(always)]
+fn wake(seq: u64) -> u64 {
+    if seq & (WAKE_EVERY - 1) == 0 {
+        let backlog = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA));
+        if (WAKE_AT..WAKE_AT + WAKE_WINDOW).contains(&backlog) {
+            return u64::from(BPF_RB_FORCE_WAKEUP);
+        }
+    }
+    u64::from(BPF_RB_NO_WAKEUP)
+}
+
+#[inline(always)]
+fn header(kind: Kind, flags: u16, task: TaskPtr, state: &Task, seq: u64, ktime: u64) -> Header {
+    Header {
+        kind: kind as u16,
+        flags,
+        slot: state.slot as u16,
+        // SAFETY: no precondition.
+        cpu: unsafe { bpf_get_smp_processor_id() } as u16,
+        generation: state.generation,
+        nr: state.nr,
+        nargs: 0,
+        seq,
+        ktime,
+        tgid: task.tgid(),
+        tid: task.tid(),
+        ns_tgid: state.ns_tgid,
+        ns_tid: state.ns_tid,
+    }
+}
+
+/// A system call's fixed part and its first `N` arguments.
+#[repr(C)]
+struct Plain<const N: usize> {
+    fixed: Syscall,
+    args: [u64; N],
+}
+
+/// Queues a call of which nothing is copied. The record has room for no, three or six arguments: a reserve wants a
+/// constant size, and what is written to the ring is what costs.
+#[inline(always)]
+pub(crate) fn plain(call: &Call<'_>, books: &mut Books) {
+    let nargs = call.state.nargs;
+    if nargs == 0 {
+        reserve::<0>(call, books);
+    } else if nargs <= 3 {
+        reserve::<3>(call, books);
+    } else {
+        reserve::<6>(call, books);
+    }
+}
+
+#[inline(always)]
+fn reserve<const N: usize>(call: &Call<'_>, books: &mut Books) {
+    books.seq += 1;
+    let seq = books.seq;
+    let Some(mut entry) = EVENTS.reserve::<Plain<N>>(0) else {
+        books.ring_full += 1;
+        return;
+    };
+    let record = entry.as_mut_ptr();
+    let mut head = header(Kind::Syscall, call.flags, call.task, call.state, seq, call.ktime);
+    head.nargs = N as u16;
+    // SAFETY: the entry is of that size and ours until the submit.
+    unsafe {
+        (&raw mut (*record).fixed).write(Syscall {
+            header: head,
+            duration_ns: call.duration_ns,
+            ret: call.ret,
+        });
+        for index in 0..N {
+            (&raw mut (*record).args)
+                .cast::<u64>()
+                .add(index)
+                .write(call.state.args[index]);
+        }
+    }
+    books.emitted += 1;
+    entry.submit(wake(seq));
+}
+
+/// The buffer in which records with sections are put together.
+#[inline(always)]
+pub(crate) fn scratch() -> Option<&'static mut Scratch> {
+    // SAFETY: a value of this CPU, which no other program runs on meanwhile: the tracepoints run with preemption off.
+    SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
+}
+
+/// Writes a call's head into the scratch and gives it its number. Returns where the sections begin.
+#[inline(always)]
+pub(crate) fn head(scratch: &mut Scratch, call: &Call<'_>, books: &mut Books) -> u32 {
+    let nargs = call.state.nargs;
+    books.seq += 1;
+    let mut head = header(
+        Kind::Syscall,
+        call.flags,
+        call.task,
+        call.state,
+        books.seq,
+        call.ktime,
+    );
+    head.nargs = 6;
+    let record = scratch.0.as_mut_ptr().cast::<Plain<6>>();
+    // SAFETY: the scratch is aligned and far larger.
+    unsafe {
+        (*record).args = call.state.args;
+        if nargs <= 3 {
+            head.nargs = 3;
+        }
+        (&raw mut (*record).fixed).write(Syscall {
+            header: head,
+            duration_ns: call.duration_ns,
+            ret: call.ret,
+        });
+    }
+    if nargs <= 3 {
+        size_of::<Plain<3>>() as u32
+    } else {
+        size_of::<Plain<6>>() as u32
+    }
+}
+
+/// Copies `len` bytes of the scratch into the ring.
+#[inline(always)]
+fn output(scratch: &Scratch, len: u32, seq: u64) -> bool {
+    let len = len as usize & (2 * MAX_RECORD - 1);
+    let len = if len > MAX_RECORD { MAX_RECORD } else { len };
+    // SAFETY: the scratch holds more than MAX_RECORD bytes.
+    let result = unsafe {
+        bpf_ringbuf_output(
+            ptr::from_ref(&EVENTS).cast_mut().cast::<c_void>(),
+            scratch.0.as_ptr().cast_mut().cast::<c_void>(),
+            len as u64,
+            wake(seq),
+        )
+    };
+    result == 0
+}
+
+/// Queues the call that is in the scratch.
+#[inline(always)]
+pub(crate) fn scratch_record(scratch: &Scratch, len: u32, books: &mut Books) {
+    if output(scratch, len, books.seq) {
+        books.emitted += 1;
+    } else {
+        books.ring_full += 1;
+    }
+}
+
+/// Flags that a process record takes from its task and its container.
+#[inline(always)]
+fn process_flags(state: &Task, container: &Container) -> u16 {
+    let mut flags = 0;
+    if state.flags & task::VIA_EXEC != 0 {
+        flags |= flag::VIA_EXEC;
+    }
+    if container.state & state::APP != 0 {
+        flags |= flag::APP;
+    }
+    flags
+}
+
+/// Queues a process record without sections.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "a record's fields; a struct for them would be built once and taken apart"
+)]
+#[inline(always)]
+pub(crate) fn process(
+    kind: Kind,
+    flags: u16,
+    task: TaskPtr,
+    state: &Task,
+    container: &Container,
+    child: Option<(TaskPtr, &Task)>,
+    code: u16,
+    other_tid: u32,
+) {
+    let Some(books) = capture::books(state.slot) else {
+        return;
+    };
+    if container.state & state::COUNTS != 0 {
+        return;
+    }
+    books.process_seq += 1;
+    let seq = books.process_seq;
+    let Some(mut entry) = EVENTS.reserve::<Process>(0) else {
+        books.process_ring_full += 1;
+        return;
+    };
+    let flags = flags | process_flags(state, container);
+    // SAFETY: no precondition.
+    let ktime = unsafe { bpf_ktime_get_ns() };
+    let mut head = header(kind, flags, task, state, seq, ktime);
+    head.nr = code;
+    let record = entry.as_mut_ptr();
+    // SAFETY: the entry is of that size and ours until the submit.
+    unsafe {
+        (&raw mut (*record).header).write(head);
+        if let Some((child, made)) = child {
+            (*record).other_tid = child.tid();
+            (*record).other_tgid = child.tgid();
+            (*record).other_ns_tgid = made.ns_tgid;
+            (*record).other_ns_tid = made.ns_tid;
+            (&raw mut (*record).comm).write(child.comm());
+        } else {
+            (*record).other_tid = other_tid;
+            (*record).other_tgid = 0;
+            (*record).other_ns_tgid = 0;
+            (*record).other_ns_tid = 0;
+            (&raw mut (*record).comm).write(task.comm());
+        }
+    }
+    books.process_emitted += 1;
+    entry.submit(wake(seq));
+}
+
+/// Queues an exec record with its path.
+#[inline(always)]
+pub(crate) fn exec(task: TaskPtr, state: &Task, container: &Container, old_tid: u32, stash: &Exec) {
+    let Some(books) = capture::books(state.slot) else {
+        return;
+    };
+    if container.state & state::COUNTS != 0 {
+        return;
+    }
+    let Some(scratch) = scratch() else { return };
+    books.process_seq += 1;
+    let seq = books.process_seq;
+    // SAFETY: no precondition.
+    let ktime = unsafe { bpf_ktime_get_ns() };
+    let mut head = header(
+        Kind::Exec,
+        process_flags(state, container),
+        task,
+        state,
+        seq,
+        ktime,
+    );
+    head.nr = 0;
+    let record = scratch.0.as_mut_ptr().cast::<Process>();
+    // SAFETY: the scratch is aligned and far larger.
+    unsafe {
+        (&raw mut (*record).header).write(head);
+        (*record).other_tid = old_tid;
+        (*record).other_tgid = 0;
+        (*record).other_ns_tgid = 0;
+        (*record).other_ns_tid = 0;
+        (&raw mut (*record).comm).write(task.comm());
+    }
+    let path = Section {
+        arg: 0,
+        kind: tracer_common::filter::copy::STR,
+        flags: stash.path_flags as u16,
+        len: stash.path_len as u16,
+        total: 0,
+    };
+    let end = capture::stashed(
+        scratch,
+        size_of::<Process>() as u32,
+        path,
+        stash.path.as_ptr(),
+        stash.path_len,
+    );
+    if output(scratch, end, seq) {
+        books.process_emitted += 1;
+    } else {
+        books.process_ring_full += 1;
+    }
+}
+
+/// Position of the highest set bit, 0 for 0, at most [`BUCKETS`] - 1.
+#[inline(always)]
+fn bucket(ns: u64) -> usize {
+    if ns >> 32 != 0 {
+        return BUCKETS - 1;
+    }
+    let mut rest = ns as u32;
+    let mut log = 0usize;
+    if rest >> 16 != 0 {
+        log += 16;
+        rest >>= 16;
+    }
+    if rest >> 8 != 0 {
+        log += 8;
+        rest >>= 8;
+    }
+    if rest >> 4 != 0 {
+        log += 4;
+        rest >>= 4;
+    }
+    if rest >> 2 != 0 {
+        log += 2;
+        rest >>= 2;
+    }
+    if rest >> 1 != 0 {
+        log += 1;
+    }
+    log
+}
+
+/// Adds a call to its row; to the overflow when there is no room for a new row.
+#[inline(always)]
+pub(crate) fn aggregate(state: &Task, flags: u16, ret: i64, duration_ns: u64, books: &mut Books) {
+    let mut nr = state.nr;
+    if state.flags & task::COMPAT != 0 {
+        nr |= AggregateKey::COMPAT;
+    }
+    let errno = if flags & flag::UNFINISHED != 0 {
+        AggregateKey::UNFINISHED
+    } else if ret < 0 && ret >= -4095 {
+        (-ret) as u16
+    } else {
+        0
+    };
+    let key = AggregateKey {
+        slot: state.slot as u16,
+        nr,
+        errno,
+        generation: state.generation as u16,
+    };
+    let mut row = AGGREGATES.get_ptr_mut(key);
+    if row.is_none() {
+        if let Some(zero) = ZERO_AGGREGATE.get(0) {
+            // Another CPU may have been first: then this fails, and the look-up below finds its row.
+            let _lost_race = AGGREGATES.insert(key, zero, u64::from(BPF_NOEXIST));
+        }
+        row = AGGREGATES.get_ptr_mut(key);
+    }
+    match row {
+        // SAFETY: a value of this CPU, which no other program runs on meanwhile.
+        Some(row) => unsafe {
+            (*row).count += 1;
+            (*row).total_ns += duration_ns;
+            (*row).buckets[bucket(duration_ns) & (BUCKETS - 1)] += 1;
+        },
+        None => books.overflow += 1,
+    }
+}

@@ -1,0 +1,279 @@
+//! What the programs read of the kernel's structures: direct loads through offsets that the daemon resolves from the
+//! kernel's own BTF and writes into .rodata before the load, where the verifier takes them for constants.
+//!
+//! A load must have exactly its member's size, or the verifier refuses it ("access beyond the end of member").
+
+use core::{ffi::c_void, ptr};
+
+use aya_ebpf::{
+    Global,
+    bindings::task_struct,
+    helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel},
+};
+
+macro_rules! offsets {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        $( $(#[$doc])* #[unsafe(no_mangle)] pub(crate) static $name: Global<u32> = Global::new(0); )*
+    };
+}
+
+offsets! {
+    /// task_struct.nsproxy
+    OFF_TASK_NSPROXY,
+    /// task_struct.thread_pid
+    OFF_TASK_THREAD_PID,
+    /// task_struct.group_leader
+    OFF_TASK_GROUP_LEADER,
+    /// task_struct.pid: the thread
+    OFF_TASK_TID,
+    /// task_struct.tgid: the process
+    OFF_TASK_TGID,
+    /// task_struct.start_time: CLOCK_MONOTONIC nanoseconds
+    OFF_TASK_START_TIME,
+    /// task_struct.exit_code
+    OFF_TASK_EXIT_CODE,
+    /// task_struct.pending.signal
+    OFF_TASK_PENDING,
+    /// task_struct.signal
+    OFF_TASK_SIGNAL,
+    /// signal_struct.group_exit_code
+    OFF_SIGNAL_EXIT_CODE,
+    /// signal_struct.live.counter: threads that have not exited
+    OFF_SIGNAL_LIVE,
+    /// task_struct.comm
+    OFF_TASK_COMM,
+    /// task_struct.thread_info.status (x86)
+    OFF_TASK_STATUS,
+    /// task_struct.seccomp.mode
+    OFF_TASK_SECCOMP_MODE,
+    /// nsproxy.mnt_ns
+    OFF_NSPROXY_MNT,
+    /// mnt_namespace.ns.inum
+    OFF_MNT_INUM,
+    /// pid.level
+    OFF_PID_LEVEL,
+    /// pid.numbers: an array of struct upid
+    OFF_PID_NUMBERS,
+    /// upid.ns
+    OFF_UPID_NS,
+    /// sizeof(struct upid)
+    SIZE_UPID,
+    /// pid_namespace.ns.inum
+    OFF_PIDNS_INUM,
+    /// linux_binprm.filename
+    OFF_BPRM_FILENAME,
+    /// pt_regs: the number of the call, as it is at exit
+    OFF_REGS_NR,
+    /// pt_regs: the six arguments
+    OFF_ARG0, OFF_ARG1, OFF_ARG2, OFF_ARG3, OFF_ARG4, OFF_ARG5,
+    /// pt_regs: the six arguments of a 32-bit call
+    OFF_COMPAT_ARG0, OFF_COMPAT_ARG1, OFF_COMPAT_ARG2, OFF_COMPAT_ARG3, OFF_COMPAT_ARG4, OFF_COMPAT_ARG5,
+    /// Bit of task_struct.thread_info.status that tells a 32-bit call; 0 where there are none.
+    STATUS_COMPAT,
+    /// Numbers of execveat and setns in the native table, of setns in the 32-bit one.
+    NR_EXECVEAT, NR_SETNS, NR_COMPAT_SETNS,
+}
+
+/// A typed load from kernel memory that the verifier knows.
+#[inline(always)]
+fn load<T: Copy>(base: *const u8, offset: &Global<u32>) -> T {
+    // SAFETY: the verifier proves the pointer and the offset against the kernel's BTF, or refuses the program; a
+    // pointer that turns out to be NULL reads as zero by its exception table.
+    unsafe { *base.wrapping_add(offset.load() as usize).cast::<T>() }
+}
+
+/// Reads kernel memory whose address the verifier does not know; zero where it cannot be read.
+#[inline(always)]
+fn probe<T: Copy + Default>(address: *const u8) -> T {
+    let mut value = T::default();
+    // SAFETY: the destination is a local of exactly that size; the helper checks the source.
+    unsafe {
+        bpf_probe_read_kernel(
+            ptr::from_mut(&mut value).cast::<c_void>(),
+            size_of::<T>() as u32,
+            address.cast(),
+        );
+    }
+    value
+}
+
+/// Deepest nesting of PID namespaces that the kernel makes: MAX_PID_NS_LEVEL, include/linux/pid_namespace.h.
+pub(crate) const MAX_LEVEL: u32 = 32;
+
+/// `struct task_struct *`.
+#[derive(Clone, Copy)]
+pub(crate) struct TaskPtr(*const u8);
+
+impl TaskPtr {
+    pub(crate) const fn new(pointer: *const u8) -> Self {
+        Self(pointer)
+    }
+
+    #[inline(always)]
+    pub(crate) fn current() -> Self {
+        // SAFETY: no precondition.
+        Self(unsafe { bpf_get_current_task_btf() }.cast::<u8>().cast_const())
+    }
+
+    #[inline(always)]
+    pub(crate) const fn as_ptr(self) -> *mut task_struct {
+        self.0.cast::<task_struct>().cast_mut()
+    }
+
+    #[inline(always)]
+    pub(crate) fn tgid(self) -> u32 {
+        load(self.0, &OFF_TASK_TGID)
+    }
+
+    #[inline(always)]
+    pub(crate) fn tid(self) -> u32 {
+        load(self.0, &OFF_TASK_TID)
+    }
+
+    #[inline(always)]
+    pub(crate) fn start_time(self) -> u64 {
+        load(self.0, &OFF_TASK_START_TIME)
+    }
+
+    #[inline(always)]
+    pub(crate) fn exit_code(self) -> i32 {
+        load(self.0, &OFF_TASK_EXIT_CODE)
+    }
+
+    /// Whether a seccomp mode is set: SECCOMP_MODE_DISABLED is 0.
+    #[inline(always)]
+    pub(crate) fn has_seccomp(self) -> bool {
+        load::<i32>(self.0, &OFF_TASK_SECCOMP_MODE) != 0
+    }
+
+    /// Whether the call in progress came by the 32-bit entry (TS_COMPAT, arch/x86/include/asm/thread_info.h; the code
+    /// segment alone would miss `int 0x80` from 64-bit code).
+    #[inline(always)]
+    pub(crate) fn is_compat(self) -> bool {
+        load::<u32>(self.0, &OFF_TASK_STATUS) & STATUS_COMPAT.load() != 0
+    }
+
+    /// Whether the task is being killed, so that the call it is in never returns to it: SIGKILL is pending
+    /// (`__fatal_signal_pending`, include/linux/sched/signal.h), for its own sake or because its process exits. When
+    /// another signal's default action kills, the kernel sets the same bit at once; there the call is interrupted
+    /// first, and a debugger sees it return.
+    #[inline(always)]
+    pub(crate) fn is_killed(self) -> bool {
+        const SIGKILL: u32 = 9;
+        if load::<u64>(self.0, &OFF_TASK_PENDING) & (1 << (SIGKILL - 1)) == 0 {
+            return false;
+        }
+        let signal: *const u8 = load(self.0, &OFF_TASK_SIGNAL);
+        let by = load::<u32>(signal, &OFF_SIGNAL_EXIT_CODE) & 0x7f;
+        by == 0 || by == SIGKILL
+    }
+
+    /// Whether the task, which is exiting, is the last thread of its process.
+    #[inline(always)]
+    pub(crate) fn is_last_thread(self) -> bool {
+        let signal: *const u8 = load(self.0, &OFF_TASK_SIGNAL);
+        load::<i32>(signal, &OFF_SIGNAL_LIVE) == 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn comm(self) -> [u8; 16] {
+        probe(self.0.wrapping_add(OFF_TASK_COMM.load() as usize))
+    }
+
+    #[inline(always)]
+    pub(crate) fn mount_namespace(self) -> u32 {
+        let nsproxy: *const u8 = load(self.0, &OFF_TASK_NSPROXY);
+        let mnt: *const u8 = load(nsproxy, &OFF_NSPROXY_MNT);
+        load(mnt, &OFF_MNT_INUM)
+    }
+
+    #[inline(always)]
+    pub(crate) fn pid(self) -> Pid {
+        Pid(probe(self.0.wrapping_add(OFF_TASK_THREAD_PID.load() as usize)))
+    }
+
+    #[inline(always)]
+    pub(crate) fn leader_pid(self) -> Pid {
+        let leader: *const u8 = load(self.0, &OFF_TASK_GROUP_LEADER);
+        Pid(probe(leader.wrapping_add(OFF_TASK_THREAD_PID.load() as usize)))
+    }
+}
+
+/// Address of a `struct pid`: a thread's numbers, one a level of PID namespaces.
+///
+/// VERIFIER(6.18): a variable offset on a BTF pointer is refused, even as the source of a probe; so this is a number
+/// and each read a probe. It is used only where a task's membership is decided.
+#[derive(Clone, Copy)]
+pub(crate) struct Pid(usize);
+
+impl Pid {
+    #[inline(always)]
+    pub(crate) fn level(self) -> u32 {
+        probe((self.0 + OFF_PID_LEVEL.load() as usize) as *const u8)
+    }
+
+    /// `numbers[level]`
+    #[inline(always)]
+    fn upid(self, level: u32) -> usize {
+        self.0 + OFF_PID_NUMBERS.load() as usize + level as usize * SIZE_UPID.load() as usize
+    }
+
+    /// The number at that level; `level` must not exceed [`Self::level`].
+    #[inline(always)]
+    pub(crate) fn number(self, level: u32) -> u32 {
+        probe(self.upid(level) as *const u8)
+    }
+
+    /// Inode of the PID namespace at that level.
+    #[inline(always)]
+    pub(crate) fn namespace(self, level: u32) -> u32 {
+        let namespace: usize = probe((self.upid(level) + OFF_UPID_NS.load() as usize) as *const u8);
+        probe((namespace + OFF_PIDNS_INUM.load() as usize) as *const u8)
+    }
+}
+
+/// `linux_binprm.filename`: the path that execve(2) was called with, in kernel memory.
+#[inline(always)]
+pub(crate) fn exec_filename(bprm: *const u8) -> *const u8 {
+    load(bprm, &OFF_BPRM_FILENAME)
+}
+
+/// `struct pt_regs *` of a system call.
+#[derive(Clone, Copy)]
+pub(crate) struct Regs(*const u8);
+
+impl Regs {
+    pub(crate) const fn new(pointer: *const u8) -> Self {
+        Self(pointer)
+    }
+
+    /// The call's number, where no enter told it.
+    #[inline(always)]
+    pub(crate) fn nr(self) -> u64 {
+        load(self.0, &OFF_REGS_NR)
+    }
+
+    #[inline(always)]
+    pub(crate) fn copy_first_args(self, to: &mut [u64; 6]) {
+        to[0] = load(self.0, &OFF_ARG0);
+        to[1] = load(self.0, &OFF_ARG1);
+        to[2] = load(self.0, &OFF_ARG2);
+    }
+
+    #[inline(always)]
+    pub(crate) fn copy_last_args(self, to: &mut [u64; 6]) {
+        to[3] = load(self.0, &OFF_ARG3);
+        to[4] = load(self.0, &OFF_ARG4);
+        to[5] = load(self.0, &OFF_ARG5);
+    }
+
+    #[inline(always)]
+    pub(crate) fn copy_compat_args(self, to: &mut [u64; 6]) {
+        to[0] = load::<u64>(self.0, &OFF_COMPAT_ARG0) & 0xffff_ffff;
+        to[1] = load::<u64>(self.0, &OFF_COMPAT_ARG1) & 0xffff_ffff;
+        to[2] = load::<u64>(self.0, &OFF_COMPAT_ARG2) & 0xffff_ffff;
+        to[3] = load::<u64>(self.0, &OFF_COMPAT_ARG3) & 0xffff_ffff;
+        to[4] = load::<u64>(self.0, &OFF_COMPAT_ARG4) & 0xffff_ffff;
+        to[5] = load::<u64>(self.0, &OFF_COMPAT_ARG5) & 0xffff_ffff;
+    }
+}

@@ -1,0 +1,159 @@
+//! The maps. The daemon writes the tables, the programs write books, aggregates and the ring.
+
+use core::{ffi::c_void, ptr};
+
+use aya_ebpf::{
+    bindings::{BPF_F_NO_PREALLOC, BPF_LOCAL_STORAGE_GET_F_CREATE, bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE},
+    helpers::generated::{bpf_task_storage_delete, bpf_task_storage_get},
+    macros::{btf_map, map},
+    maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+};
+use tracer_common::{
+    MAX_CONTAINERS,
+    filter::{Aggregate, AggregateKey, Books, COUNTERS, Container, Counter, MAX_COPY, MAX_PLANS, Plan, Task},
+    record::MAX_RECORD,
+};
+
+use crate::kernel::TaskPtr;
+
+/// Records to the daemon. It sets the size.
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// Registered containers, by slot.
+#[map]
+pub(crate) static CONTAINERS: Array<Container> = Array::with_max_entries(MAX_CONTAINERS, 0);
+/// Mount namespace inode -> slot.
+#[map]
+pub(crate) static MOUNT_NAMESPACES: HashMap<u32, u32> = HashMap::with_max_entries(MAX_CONTAINERS, 0);
+/// PID namespace inode -> slot; only namespaces that one container alone has.
+#[map]
+pub(crate) static PID_NAMESPACES: HashMap<u32, u32> = HashMap::with_max_entries(MAX_CONTAINERS, 0);
+/// Process ids that are never admitted: the daemon, and the init of `tracer run`.
+#[map]
+pub(crate) static EXCLUDED: HashMap<u32, u8> = HashMap::with_max_entries(64, 0);
+/// Thread ids of hooks in their proof round -> the slot that their call is recorded under.
+#[map]
+pub(crate) static PROOFS: HashMap<u32, u32> = HashMap::with_max_entries(MAX_CONTAINERS, 0);
+/// What to take of each call: native numbers, then those of the 32-bit table.
+#[map]
+pub(crate) static PLANS: Array<Plan> = Array::with_max_entries(MAX_PLANS, 0);
+
+/// Books by slot.
+#[map]
+pub(crate) static BOOKS: PerCpuArray<Books> = PerCpuArray::with_max_entries(MAX_CONTAINERS, 0);
+/// Aggregate rows. Preallocated: a row must not fail for want of memory in the middle of a storm.
+#[map]
+pub(crate) static AGGREGATES: PerCpuHashMap<AggregateKey, Aggregate> =
+    PerCpuHashMap::with_max_entries(8192, 0);
+/// A zero row, to insert from: it would be too large for the stack.
+#[map]
+pub(crate) static ZERO_AGGREGATE: PerCpuArray<Aggregate> = PerCpuArray::with_max_entries(1, 0);
+/// Global counters.
+#[map]
+pub(crate) static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
+
+/// Where records with sections are put together. The tail lets the verifier see that a copy of the largest size that
+/// begins at the last offset stays inside.
+#[repr(C, align(8))]
+pub(crate) struct Scratch(pub [u8; MAX_RECORD + MAX_COPY as usize + 64]);
+#[map]
+pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// Most bytes of execve's strings; twice that for the verifier's sake (see [`Scratch`]).
+pub(crate) const STASH: usize = 4096;
+
+/// What execve was called with, taken at its enter: success leaves no memory to read it from.
+#[repr(C)]
+pub(crate) struct Exec {
+    pub path_len: u32,
+    pub path_flags: u32,
+    pub argv_len: u32,
+    pub argv_flags: u32,
+    pub argc: u32,
+    pub envc: u32,
+    pub envp_flags: u32,
+    pub _pad: u32,
+    pub path: [u8; STASH],
+    pub argv: [u8; 2 * STASH],
+}
+
+/// Registration epoch: grows with each change of the tables, so that every task's membership is decided anew at its
+/// next call. Alone in .bss, where the daemon finds it.
+#[unsafe(no_mangle)]
+static mut EPOCH: u64 = 0;
+
+#[inline(always)]
+pub(crate) fn epoch() -> u32 {
+    // SAFETY: one aligned word that only the daemon writes; volatile, since it does so at any time.
+    unsafe { ptr::read_volatile(&raw const EPOCH) as u32 }
+}
+
+/// BPF_MAP_TYPE_TASK_STORAGE, for which aya-ebpf 0.2 has no type: a BTF map definition, whose pointers carry the
+/// parameters in their types.
+#[repr(C)]
+pub(crate) struct TaskStorage<T> {
+    r#type: *const [i32; BPF_MAP_TYPE_TASK_STORAGE as usize],
+    key: *const i32,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; BPF_F_NO_PREALLOC as usize],
+}
+
+// SAFETY: the pointers are types for the loader and never followed.
+unsafe impl<T> Sync for TaskStorage<T> {}
+
+impl<T> TaskStorage<T> {
+    const fn new() -> Self {
+        Self {
+            r#type: ptr::null(),
+            key: ptr::null(),
+            value: ptr::null(),
+            max_entries: ptr::null(),
+            map_flags: ptr::null(),
+        }
+    }
+
+    fn as_map(&self) -> *mut c_void {
+        ptr::from_ref(self).cast_mut().cast()
+    }
+
+    /// The task's value, if it has one.
+    #[inline(always)]
+    pub(crate) fn get(&self, task: TaskPtr) -> *mut T {
+        // SAFETY: a task pointer that the verifier knows; it refuses a use of the result before a null check.
+        unsafe { bpf_task_storage_get(self.as_map(), task.as_ptr(), ptr::null_mut(), 0).cast() }
+    }
+
+    /// The task's value, made of zeros when it has none; null when the kernel has no memory or the CPU is busy with
+    /// this very map.
+    #[inline(always)]
+    pub(crate) fn get_or_create(&self, task: TaskPtr) -> *mut T {
+        let create = u64::from(BPF_LOCAL_STORAGE_GET_F_CREATE);
+        // SAFETY: as in `get`.
+        unsafe { bpf_task_storage_get(self.as_map(), task.as_ptr(), ptr::null_mut(), create).cast() }
+    }
+
+    /// Frees the task's value.
+    #[inline(always)]
+    pub(crate) fn delete(&self, task: TaskPtr) {
+        // SAFETY: as in `get`. A task without a value is no error to us.
+        unsafe { bpf_task_storage_delete(self.as_map(), task.as_ptr()) };
+    }
+}
+
+/// Membership, and the call in flight.
+#[btf_map]
+pub(crate) static TASKS: TaskStorage<Task> = TaskStorage::new();
+/// The execve in flight.
+#[btf_map]
+pub(crate) static EXECS: TaskStorage<Exec> = TaskStorage::new();
+
+/// Adds one to a global counter.
+#[inline(always)]
+pub(crate) fn count(counter: Counter) {
+    if let Some(value) = COUNTS.get_ptr_mut(counter as u32) {
+        // SAFETY: a value of this CPU, which no other program runs on meanwhile.
+        unsafe { *value += 1 };
+    }
+}
