@@ -25,6 +25,13 @@ pub struct Container {
     pub owner: u32,
 }
 
+impl Container {
+    /// Whether that word means it: its name, its id, or how its id begins.
+    pub fn is_meant_by(&self, word: &str) -> bool {
+        !word.is_empty() && (self.name == word || self.id.starts_with(word))
+    }
+}
+
 /// One event.
 #[derive(Clone, Debug)]
 pub struct Event {
@@ -98,6 +105,19 @@ pub enum Arch {
     Arm,
 }
 
+impl Arch {
+    /// The word in JSON, the kernel's own.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::I386 => "i386",
+            Self::X32 => "x32",
+            Self::Aarch64 => "aarch64",
+            Self::Arm => "arm",
+        }
+    }
+}
+
 /// A system call.
 #[derive(Clone, Debug)]
 pub struct Syscall {
@@ -144,6 +164,20 @@ pub struct Args {
     pub list: Vec<Arg>,
     /// What strace appends to the return value: a decoded form (`O_RDONLY`, `Timeout`), without its parentheses.
     pub ret_note: Option<String>,
+    /// How strace writes the return value.
+    pub ret_base: Base,
+    /// Where the text of the first argument begins that the call writes, for a call that never returned: what follows
+    /// was not known yet when it began.
+    pub before_output: Option<usize>,
+}
+
+/// How a number is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Base {
+    #[default]
+    Decimal,
+    Hex,
+    Octal,
 }
 
 impl Args {
@@ -180,7 +214,14 @@ pub struct Process {
 #[derive(Clone, Debug)]
 pub enum ProcessEvent {
     /// It made another task; `task` is the new one's numbers and name.
-    Fork { pid: u32, tid: u32, host_pid: u32, host_tid: u32, comm: Comm, thread: bool },
+    Fork {
+        pid: u32,
+        tid: u32,
+        host_pid: u32,
+        host_tid: u32,
+        comm: Comm,
+        thread: bool,
+    },
     /// It replaced its program by the file of this path (bytes as the kernel had them).
     Exec { path: Vec<u8>, truncated: bool },
     /// It ended.
@@ -206,7 +247,11 @@ pub enum Lifecycle {
     /// Init's first successful execve: the application begins.
     Exec,
     /// It ended; these are its final books.
-    Gone { books: Books, complete: bool, exit: Option<Exit> },
+    Gone {
+        books: Books,
+        complete: bool,
+        exit: Option<Exit>,
+    },
 }
 
 /// The books of one container, summed over CPUs and stages.

@@ -1,0 +1,585 @@
+//! Reads ring records into events: the one place that turns the kernel side's bytes into what the sinks print.
+//!
+//! It is a function of bytes and tables. It knows no clock, no container names and no sink; what the record lacks (the
+//! task's name, wall-clock time) the enrich stage adds. No input makes it panic, and there is no unsafe code: every
+//! read is checked. The same table says what the kernel side has to copy ([`plans`]), so that the two cannot differ.
+#![deny(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    unsafe_code
+)]
+
+mod fs;
+mod names;
+mod net;
+mod process;
+mod rows;
+mod show;
+mod signal;
+mod table;
+mod time;
+mod values;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::{borrow::Cow, fmt};
+
+use tracer_common::{
+    filter::{AggregateKey, MAX_COPY, NR_X32, Plan, X32_BIT, copy},
+    record::{self, Kind, flag, section},
+};
+
+use crate::event::{
+    Arch, Arg, Args, Base, Comm, DeniedBy, Exit, Outcome, Phase, Process, ProcessEvent, Syscall, Task, Via,
+};
+use show::{Call, Captured, Memory, Out, Show};
+use table::{Entry, Param};
+
+/// How much of strings is copied and shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a string or buffer that are shown (`-s`).
+    pub string: u16,
+    /// Bytes of a path.
+    pub path: u16,
+}
+
+impl Default for Limits {
+    /// strace's.
+    fn default() -> Self {
+        Self {
+            string: 32,
+            path: MAX_COPY,
+        }
+    }
+}
+
+/// How records are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Architecture of the machine that took the records.
+    pub arch: Arch,
+    pub limits: Limits,
+}
+
+impl Options {
+    /// For records of this machine.
+    pub fn native() -> Self {
+        let arch = if cfg!(target_arch = "aarch64") {
+            Arch::Aarch64
+        } else {
+            Arch::X86_64
+        };
+        Self {
+            arch,
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::native()
+    }
+}
+
+/// A record, read.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Index of the container in the kernel's table.
+    pub slot: u16,
+    pub generation: u32,
+    /// CLOCK_MONOTONIC nanoseconds when the kernel took it.
+    pub ktime: u64,
+    pub body: Body,
+}
+
+/// What a record says. `task.comm` is empty: calls do not carry it.
+#[derive(Clone, Debug)]
+pub enum Body {
+    Syscall(Syscall),
+    Process(Process),
+}
+
+/// Why bytes are no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undecodable {
+    /// Shorter than its kind says.
+    Short { have: usize, need: usize },
+    /// A kind of record that this version does not know.
+    Kind(u16),
+    /// More than six arguments.
+    Arguments(u16),
+    /// A section for an argument that no call has.
+    Section { arg: u8 },
+}
+
+impl fmt::Display for Undecodable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short { have, need } => write!(f, "record has {have} bytes, needs {need}"),
+            Self::Kind(kind) => write!(f, "record of unknown kind {kind}"),
+            Self::Arguments(count) => write!(f, "record of a call with {count} arguments"),
+            Self::Section { arg } => write!(f, "record with memory of argument {arg}"),
+        }
+    }
+}
+
+impl std::error::Error for Undecodable {}
+
+/// What the kernel side has to copy of each call: entries of its plan table.
+pub fn plans(arch: Arch, limits: Limits) -> impl Iterator<Item = (u32, Plan)> {
+    table::plans(arch, limits)
+}
+
+/// The kernel's name of a call, where it has one.
+pub fn name(arch: Arch, nr: u32) -> Option<&'static str> {
+    table::entry(arch, u16::try_from(nr & !X32_MARK).ok()?).map(|entry| entry.name)
+}
+
+/// Table and name of a number as the kernel side's aggregates hold it.
+pub fn named(native: Arch, key: u16) -> (Arch, Cow<'static, str>) {
+    let number = key & !(AggregateKey::COMPAT | AggregateKey::X32);
+    let arch = if key & AggregateKey::COMPAT != 0 {
+        table::compat_of(native)
+    } else if key & AggregateKey::X32 != 0 {
+        Arch::X32
+    } else {
+        native
+    };
+    let name =
+        name(arch, number.into()).map_or_else(|| Cow::Owned(format!("syscall_{number:#x}")), Cow::Borrowed);
+    (arch, name)
+}
+
+/// `ENOENT`
+pub fn errno_name(errno: u16) -> Cow<'static, str> {
+    crate::errno::name(errno)
+}
+
+/// Bit 30 of an x32 number.
+const X32_MARK: u32 = 0x4000_0000;
+const _: () = assert!(X32_MARK as u64 == X32_BIT);
+
+/// Reads one record.
+pub fn decode(bytes: &[u8], options: &Options) -> Result<Record, Undecodable> {
+    let mut reader = Reader { bytes, at: 0 };
+    let header = reader.header()?;
+    let kind = Kind::from_raw(header.kind).ok_or(Undecodable::Kind(header.kind))?;
+    let body = match kind {
+        Kind::Syscall => Body::Syscall(syscall(reader, &header, options)?),
+        Kind::Fork | Kind::Exec | Kind::Exit | Kind::Join => Body::Process(process(reader, &header, kind)?),
+    };
+    Ok(Record {
+        slot: header.slot,
+        generation: header.generation,
+        ktime: header.ktime,
+        body,
+    })
+}
+
+/// Checked little-endian reads, one after the other.
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Undecodable> {
+        let end = self.at.saturating_add(length);
+        let short = Undecodable::Short {
+            have: self.bytes.len(),
+            need: end,
+        };
+        let taken = self.bytes.get(self.at..end).ok_or(short)?;
+        self.at = end;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Undecodable> {
+        let short = Undecodable::Short {
+            have: self.bytes.len(),
+            need: self.at.saturating_add(N),
+        };
+        let taken = self
+            .bytes
+            .get(self.at..)
+            .and_then(|rest| rest.first_chunk())
+            .ok_or(short)?;
+        self.at += N;
+        Ok(*taken)
+    }
+
+    fn u16(&mut self) -> Result<u16, Undecodable> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32, Undecodable> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, Undecodable> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn header(&mut self) -> Result<record::Header, Undecodable> {
+        if self.bytes.len() < size_of::<record::Header>() {
+            return Err(Undecodable::Short {
+                have: self.bytes.len(),
+                need: size_of::<record::Header>(),
+            });
+        }
+        Ok(record::Header {
+            kind: self.u16()?,
+            flags: self.u16()?,
+            slot: self.u16()?,
+            cpu: self.u16()?,
+            generation: self.u32()?,
+            nr: self.u16()?,
+            nargs: self.u16()?,
+            seq: self.u64()?,
+            ktime: self.u64()?,
+            tgid: self.u32()?,
+            tid: self.u32()?,
+            ns_tgid: self.u32()?,
+            ns_tid: self.u32()?,
+        })
+    }
+
+    fn args(&mut self, count: u16) -> Result<[u64; 6], Undecodable> {
+        let mut args = [0; 6];
+        if usize::from(count) > args.len() {
+            return Err(Undecodable::Arguments(count));
+        }
+        for arg in args.iter_mut().take(usize::from(count)) {
+            *arg = self.u64()?;
+        }
+        Ok(args)
+    }
+
+    /// The next section: its argument and bytes; `None` at the end.
+    fn section(&mut self) -> Result<Option<(u8, Captured<'a>)>, Undecodable> {
+        if self.at == self.bytes.len() {
+            return Ok(None);
+        }
+        let [arg, _kind] = self.array()?;
+        let (flags, len, total) = (self.u16()?, self.u16()?, self.u16()?);
+        let captured = Captured {
+            bytes: self.take(usize::from(len))?,
+            cut: flags & section::CUT != 0,
+            fault: flags & section::FAULT != 0,
+            total,
+        };
+        Ok(Some((arg, captured)))
+    }
+}
+
+fn task(header: &record::Header) -> Task {
+    Task {
+        cpu: header.cpu,
+        pid: header.ns_tgid,
+        tid: header.ns_tid,
+        host_pid: header.tgid,
+        host_tid: header.tid,
+        comm: Comm::default(),
+        via: if header.flags & flag::VIA_EXEC != 0 {
+            Via::Exec
+        } else {
+            Via::Start
+        },
+        phase: if header.flags & flag::APP != 0 {
+            Phase::App
+        } else {
+            Phase::Runtime
+        },
+    }
+}
+
+fn process(mut reader: Reader<'_>, header: &record::Header, kind: Kind) -> Result<Process, Undecodable> {
+    let (other_tid, other_ns_tgid, other_ns_tid, other_tgid) =
+        (reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?);
+    let comm = Comm(reader.array()?);
+    let mut task = task(header);
+    let what = match kind {
+        Kind::Fork => ProcessEvent::Fork {
+            pid: other_ns_tgid,
+            tid: other_ns_tid,
+            host_pid: other_tgid,
+            host_tid: other_tid,
+            comm,
+            thread: header.flags & flag::THREAD != 0,
+        },
+        Kind::Exec => {
+            let path = reader.section()?.map_or_else(Captured::empty, |(_, path)| path);
+            ProcessEvent::Exec {
+                path: path.bytes.to_vec(),
+                truncated: path.cut,
+            }
+        }
+        Kind::Exit => ProcessEvent::Exit {
+            code: exit(header.nr),
+        },
+        Kind::Join | Kind::Syscall => ProcessEvent::Join,
+    };
+    if kind != Kind::Fork {
+        task.comm = comm;
+    }
+    Ok(Process { task, what })
+}
+
+/// An exit code as wait(2) encodes it.
+fn exit(status: u16) -> Exit {
+    let [low, code] = status.to_le_bytes();
+    match low & 0x7f {
+        0 => Exit::Code(code),
+        number => Exit::Signal {
+            number,
+            core_dumped: low & 0x80 != 0,
+        },
+    }
+}
+
+fn syscall(
+    mut reader: Reader<'_>,
+    header: &record::Header,
+    options: &Options,
+) -> Result<Syscall, Undecodable> {
+    let duration = reader.u64()?;
+    let ret = reader.u64()?.cast_signed();
+    let args = reader.args(header.nargs)?;
+    let mut memory = [None; 6];
+    while let Some((arg, captured)) = reader.section()? {
+        *memory
+            .get_mut(usize::from(arg))
+            .ok_or(Undecodable::Section { arg })? = Some(captured);
+    }
+
+    let has = |bit: u16| header.flags & bit != 0;
+    let arch = if has(flag::COMPAT) {
+        table::compat_of(options.arch)
+    } else if header.nr & NR_X32 != 0 && options.arch == Arch::X86_64 {
+        Arch::X32
+    } else {
+        options.arch
+    };
+    let (number, nr) = if arch == Arch::X32 {
+        let number = header.nr & !NR_X32;
+        (number, u32::from(number) | X32_MARK)
+    } else {
+        (header.nr, u32::from(header.nr))
+    };
+
+    let outcome = if has(flag::UNFINISHED) {
+        Outcome::Unfinished
+    } else if has(flag::SECCOMP) && ret == i64::from(nr) {
+        Outcome::Refused
+    } else {
+        match u16::try_from(ret.saturating_neg()) {
+            Ok(errno @ 1..=4095) => Outcome::Error(errno),
+            _ => Outcome::Value(ret),
+        }
+    };
+    let call = Call {
+        args,
+        ret,
+        succeeded: matches!(outcome, Outcome::Value(_)) && !has(flag::SECCOMP | flag::SKIPPED),
+        wide: table::is_wide(arch),
+        ended: matches!(outcome, Outcome::Value(_) | Outcome::Error(_))
+            && !has(flag::SECCOMP | flag::SKIPPED),
+        returned: outcome != Outcome::Unfinished,
+        memory,
+        limit: usize::from(options.limits.string),
+        aarch64: arch == Arch::Aarch64,
+    };
+    let entry = table::entry(arch, number);
+    Ok(Syscall {
+        task: task(header),
+        seq: header.seq,
+        arch,
+        nr,
+        name: entry.map_or_else(
+            || Cow::Owned(format!("syscall_{nr:#x}")),
+            |entry| Cow::Borrowed(entry.name),
+        ),
+        args: entry.map_or_else(
+            || unknown(&call, header.nargs),
+            |entry| arguments(entry, &call, usize::from(header.nargs)),
+        ),
+        outcome,
+        duration_ns: (!has(flag::NO_DURATION | flag::SECCOMP | flag::SKIPPED)).then_some(duration),
+        denied_by: if has(flag::SECCOMP) {
+            Some(DeniedBy::Seccomp)
+        } else {
+            has(flag::SKIPPED).then_some(DeniedBy::Ptrace)
+        },
+    })
+}
+
+/// The arguments of a call without a name: registers.
+fn unknown(call: &Call<'_>, nargs: u16) -> Args {
+    let mut args = Args::default();
+    for (name, raw) in table::UNNAMED.into_iter().zip(call.args).take(usize::from(nargs)) {
+        append(&mut args, name, raw, |out| out.hex(raw));
+    }
+    args
+}
+
+fn arguments(entry: &Entry, call: &Call<'_>, nargs: usize) -> Args {
+    let mut args = Args {
+        list: Vec::with_capacity(entry.order.len()),
+        ..Args::default()
+    };
+    if !entry.order.is_empty() {
+        args.text.reserve(96);
+    }
+    for &index in entry.order.iter().filter(|index| **index < nargs) {
+        let Some(param) = entry.params.get(index) else {
+            continue;
+        };
+        let raw = call.arg(index);
+        let Some(show) = shown(&param.show, call) else {
+            continue;
+        };
+        if !call.returned && args.before_output.is_none() && writes(show) {
+            args.before_output = Some(args.text.len() + if args.list.is_empty() { 0 } else { 2 });
+        }
+        append(&mut args, param.name, raw, |out| {
+            print(out, call, index, param, show, raw)
+        });
+    }
+    if call.succeeded {
+        args.ret_base = match entry.ret {
+            rows::Ret::Decimal => Base::Decimal,
+            rows::Ret::Hex => Base::Hex,
+            rows::Ret::Octal => Base::Octal,
+            rows::Ret::HexWhen(hex) => {
+                if hex(call) {
+                    Base::Hex
+                } else {
+                    Base::Decimal
+                }
+            }
+        };
+        args.ret_note = entry.note.and_then(|note| {
+            let mut text = String::new();
+            note(
+                &mut Out {
+                    text: &mut text,
+                    truncated: false,
+                    fault: false,
+                },
+                call,
+            )
+            .map(|()| text)
+        });
+    }
+    args
+}
+
+/// How the argument is shown in this call; `None`: not at all.
+fn shown<'a>(show: &'a Show, call: &Call<'_>) -> Option<&'a Show> {
+    match show {
+        Show::When(applies, show) => applies(call).then_some(show),
+        _ => Some(show),
+    }
+}
+
+/// Whether the call writes the argument's memory.
+fn writes(show: &Show) -> bool {
+    matches!(show, Show::Memory(memory) if memory.output)
+}
+
+fn append(args: &mut Args, name: &'static str, raw: u64, write: impl FnOnce(&mut Out<'_>)) {
+    if !args.list.is_empty() {
+        args.text.push_str(", ");
+    }
+    let start = args.text.len();
+    let mut out = Out {
+        text: &mut args.text,
+        truncated: false,
+        fault: false,
+    };
+    write(&mut out);
+    let (truncated, fault) = (out.truncated, out.fault);
+    args.list.push(Arg {
+        name,
+        raw,
+        text: start..args.text.len(),
+        truncated,
+        fault,
+    });
+}
+
+fn print(out: &mut Out<'_>, call: &Call<'_>, index: usize, param: &Param, show: &Show, raw: u64) {
+    let value = if param.narrow {
+        u64::from(show::low(raw))
+    } else {
+        raw
+    };
+    match show {
+        Show::Value(print) => print(out, call, value),
+        Show::Flags(names) => out.flags(value, names),
+        Show::Enum(names) => out.name(value, names),
+        Show::EnumOrNumber(names) => out.name_or_number(value, names),
+        Show::Memory(memory) => print_memory(out, call, index, param, memory, value),
+        Show::When(..) => {}
+    }
+}
+
+fn print_memory(
+    out: &mut Out<'_>,
+    call: &Call<'_>,
+    index: usize,
+    param: &Param,
+    memory: &Memory,
+    value: u64,
+) {
+    let number = |out: &mut Out<'_>| match memory.number {
+        Some(number) => number(out, call, value),
+        None => out.pointer(value),
+    };
+    let readable = call.wide || !memory.wide;
+    let due = readable && if memory.output { call.succeeded } else { call.ended };
+    if value == 0 && memory.number.is_none() {
+        return out.str("NULL");
+    }
+    // No bytes were asked for: an empty buffer, whether or not there is a section that says so.
+    let nothing = match memory.kind {
+        copy::LEN_ARG => call.arg(usize::from(param.len)) == 0,
+        copy::LEN_RET => call.ret == 0,
+        _ => false,
+    };
+    let captured = match call.memory.get(index).copied().flatten() {
+        None if nothing && due => Some(Captured::empty()),
+        captured => captured.filter(|captured| !captured.fault),
+    };
+    // An output of a call that failed holds what the caller left there.
+    if let Some(captured) = captured.filter(|_| value != 0 && readable && (!memory.output || call.succeeded))
+    {
+        let start = out.text.len();
+        if (memory.print)(out, call, captured).is_some() {
+            return;
+        }
+        out.text.truncate(start);
+        out.truncated = false;
+        return number(out);
+    }
+    number(out);
+    // Where another argument may have decided that this is no pointer, nothing was missed.
+    out.fault = due && memory.number.is_none();
+}
+
+/// `SIGKILL`, or the number of a signal without a name.
+pub(crate) fn signal_text(number: u8) -> String {
+    let mut text = String::new();
+    let mut out = Out {
+        text: &mut text,
+        truncated: false,
+        fault: false,
+    };
+    values::write_signal_or_number(&mut out, u64::from(number));
+    text
+}

@@ -1,0 +1,430 @@
+//! Printers of what calls on files, descriptors and events read and write.
+
+use super::{
+    names,
+    show::{Call, Captured, Out, signed},
+    time, values,
+};
+
+/// `struct stat`, as strace abbreviates it.
+pub(super) fn stat(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    let (mode_at, rdev_at) = if call.aarch64 { (16, 32) } else { (24, 40) };
+    let mode = u64::from(memory.u32(mode_at)?);
+    out.str("{st_mode=");
+    values::file_mode(out, mode);
+    if is_device(mode) {
+        out.str(", st_rdev=");
+        values::device(out, memory.u64(rdev_at)?);
+    } else {
+        out.field(", st_size=", memory.i64(48)?);
+    }
+    out.str(", ...}");
+    Some(())
+}
+
+fn is_device(mode: u64) -> bool {
+    let kind = mode & u64::from(libc::S_IFMT);
+    kind == u64::from(libc::S_IFCHR) || kind == u64::from(libc::S_IFBLK)
+}
+
+/// `struct statx`, as strace abbreviates it.
+pub(super) fn statx(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    out.str("{stx_mask=");
+    out.flags(u64::from(memory.u32(0)?), &names::STATX);
+    out.str(", stx_attributes=");
+    out.flags(memory.u64(8)?, &names::STATX_ATTR);
+    out.str(", stx_mode=");
+    values::file_mode(out, u64::from(memory.u16(28)?));
+    out.ufield(", stx_size=", memory.u64(40)?);
+    out.str(", ...}");
+    Some(())
+}
+
+/// `struct open_how`.
+pub(super) fn open_how(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    let (flags, mode) = (memory.u64(0)?, memory.u64(8)?);
+    out.str("{flags=");
+    values::open_flags(out, call, flags);
+    if mode != 0 || creates(flags) {
+        out.str(", mode=");
+        out.octal(mode);
+    }
+    out.str(", resolve=");
+    out.flags(memory.u64(16)?, &names::RESOLVE);
+    out.str("}");
+    Some(())
+}
+
+/// Whether open(2) looks at its mode.
+pub(super) fn creates(flags: u64) -> bool {
+    let temporary = libc::O_TMPFILE as u64;
+    flags & (libc::O_CREAT as u64) != 0 || flags & temporary == temporary
+}
+
+/// Two descriptors: `[3, 4]`.
+pub(super) fn descriptors(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    out.list([memory.i32(0)?, memory.i32(4)?], |out, fd| {
+        out.signed(i64::from(fd));
+        Some(())
+    })
+}
+
+/// One `int`: `[5]`.
+pub(super) fn int(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    out.field("[", i64::from(memory.i32(0)?));
+    out.str("]");
+    Some(())
+}
+
+/// One file offset: `[13]`.
+pub(super) fn offset(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    out.field("[", memory.i64(0)?);
+    out.str("]");
+    Some(())
+}
+
+/// `[{iov_base=0x…, iov_len=2}]`: what it points to is not copied.
+pub(super) fn iovec(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    array(out, memory, call.arg(2), 16, |out, one| {
+        out.str("{iov_base=");
+        out.pointer(one.u64(0)?);
+        out.ufield(", iov_len=", one.u64(8)?);
+        out.str("}");
+        Some(())
+    })
+}
+
+/// As many of `count` elements as were copied, and `...` when there are more.
+fn array(
+    out: &mut Out<'_>,
+    memory: Captured<'_>,
+    count: u64,
+    size: usize,
+    mut print: impl FnMut(&mut Out<'_>, Captured<'_>) -> Option<()>,
+) -> Option<()> {
+    out.str("[");
+    for index in 0..usize::try_from(count).ok()? {
+        if index > 0 {
+            out.str(", ");
+        }
+        match memory.element(index, size) {
+            Some(one) => print(out, one)?,
+            None if index == 0 => return None,
+            None => {
+                out.str("...");
+                out.truncated = true;
+                break;
+            }
+        }
+    }
+    out.str("]");
+    Some(())
+}
+
+/// The `struct pollfd`s of poll(2), as asked.
+pub(super) fn pollfds(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    array(out, memory, call.int(1), 8, |out, one| {
+        let fd = one.i32(0)?;
+        out.field("{fd=", i64::from(fd));
+        if fd >= 0 {
+            out.str(", events=");
+            out.flags(u64::from(one.u16(4)?), &names::POLL);
+        }
+        out.str("}");
+        Some(())
+    })
+}
+
+/// What poll(2) found, as strace appends it to the return value.
+pub(super) fn poll_note(out: &mut Out<'_>, call: &Call<'_>) -> Option<()> {
+    if call.ret == 0 {
+        out.str("Timeout");
+        return Some(());
+    }
+    let memory = call.captured(0)?;
+    let mut left = usize::try_from(call.ret).ok()?;
+    let mut first = true;
+    out.str("[");
+    for index in 0..usize::try_from(call.int(1)).ok()? {
+        if left == 0 {
+            break;
+        }
+        let one = memory.element(index, 8)?;
+        let events = u64::from(one.u16(6)?);
+        if events != 0 {
+            out.field(if first { "{fd=" } else { ", {fd=" }, i64::from(one.i32(0)?));
+            out.str(", revents=");
+            out.flags(events, &names::POLL);
+            out.str("}");
+            first = false;
+            left -= 1;
+        }
+    }
+    out.str("]");
+    Some(())
+}
+
+/// A timeout's end of select(2) and the like.
+pub(super) fn timeout_note(out: &mut Out<'_>, call: &Call<'_>) -> Option<()> {
+    (call.ret == 0).then(|| out.str("Timeout"))
+}
+
+/// `[3 5]` of a `fd_set`: after the call, so these are the descriptors that are ready.
+pub(super) fn fd_set(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    let count = usize::try_from(call.int(0)).ok()?.min(1024);
+    if count.div_ceil(8) > memory.bytes.len() {
+        return None;
+    }
+    out.str("[");
+    let mut first = true;
+    for fd in 0..count {
+        if memory.u8(fd / 8)?.wrapping_shr(u32::try_from(fd % 8).ok()?) & 1 == 1 {
+            if !first {
+                out.str(" ");
+            }
+            out.unsigned(u64::try_from(fd).ok()?);
+            first = false;
+        }
+    }
+    out.str("]");
+    Some(())
+}
+
+/// Bytes of a `struct epoll_event`: x86-64 packs it.
+fn epoll_layout(call: &Call<'_>) -> (usize, usize) {
+    if call.aarch64 { (16, 8) } else { (12, 4) }
+}
+
+fn epoll_one(out: &mut Out<'_>, data_at: usize, one: Captured<'_>) -> Option<()> {
+    out.str("{events=");
+    out.flags(u64::from(one.u32(0)?), &names::EPOLL);
+    out.ufield(", data={u32=", u64::from(one.u32(data_at)?));
+    out.ufield(", u64=", one.u64(data_at)?);
+    out.str("}}");
+    Some(())
+}
+
+/// The event that epoll_ctl(2) sets.
+pub(super) fn epoll_event(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    if call.int(1) == libc::EPOLL_CTL_DEL as u64 {
+        return None;
+    }
+    epoll_one(out, epoll_layout(call).1, memory)
+}
+
+/// The events that epoll_wait(2) returned.
+pub(super) fn epoll_events(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    let (size, data_at) = epoll_layout(call);
+    array(out, memory, call.ret.unsigned_abs(), size, |out, one| {
+        epoll_one(out, data_at, one)
+    })
+}
+
+/// Whether fcntl(2)'s command takes an argument.
+pub(super) fn fcntl_has_arg(call: &Call<'_>) -> bool {
+    !matches!(
+        signed(call.arg(1)),
+        libc::F_GETFD
+            | libc::F_GETFL
+            | libc::F_GETOWN
+            | libc::F_GETLEASE
+            | libc::F_GETPIPE_SZ
+            | libc::F_GET_SEALS
+    )
+}
+
+/// fcntl(2)'s argument: a structure for locks, else a number.
+pub(super) fn fcntl_arg(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    let command = signed(call.arg(1));
+    let get = matches!(command, libc::F_GETLK | libc::F_OFD_GETLK);
+    if !get
+        && !matches!(
+            command,
+            libc::F_SETLK | libc::F_SETLKW | libc::F_OFD_SETLK | libc::F_OFD_SETLKW
+        )
+    {
+        return None;
+    }
+    out.str("{l_type=");
+    out.name(u64::from(memory.u16(0)?), &names::LOCK_TYPE);
+    out.str(", l_whence=");
+    out.name(u64::from(memory.u16(2)?), &names::SEEK);
+    out.field(", l_start=", memory.i64(8)?);
+    out.field(", l_len=", memory.i64(16)?);
+    if get && call.succeeded {
+        out.field(", l_pid=", i64::from(memory.i32(24)?));
+    }
+    out.str("}");
+    Some(())
+}
+
+/// The same, when it is a number.
+pub(super) fn fcntl_number(out: &mut Out<'_>, call: &Call<'_>, value: u64) {
+    match signed(call.arg(1)) {
+        libc::F_SETFL => values::open_flags(out, call, value),
+        libc::F_SETFD => out.flags(value, &names::FD_FLAGS),
+        libc::F_ADD_SEALS => out.flags(value, &names::SEALS),
+        libc::F_SETLEASE => out.name(value, &names::LOCK_TYPE),
+        libc::F_DUPFD | libc::F_DUPFD_CLOEXEC | libc::F_SETPIPE_SZ | libc::F_SETOWN => {
+            values::int(out, call, value)
+        }
+        libc::F_GETLK | libc::F_SETLK | libc::F_SETLKW => out.pointer(value),
+        libc::F_OFD_GETLK | libc::F_OFD_SETLK | libc::F_OFD_SETLKW => out.pointer(value),
+        _ => out.hex(value),
+    }
+}
+
+/// `(flags O_RDWR|O_LARGEFILE)` after what fcntl(2) returned.
+pub(super) fn fcntl_note(out: &mut Out<'_>, call: &Call<'_>) -> Option<()> {
+    let value = call.ret.unsigned_abs();
+    let command = signed(call.arg(1));
+    match command {
+        libc::F_GETFL => {
+            out.str("flags ");
+            values::open_flags(out, call, value);
+        }
+        libc::F_GETFD if value != 0 => {
+            out.str("flags ");
+            out.flags(value, &names::FD_FLAGS);
+        }
+        libc::F_GET_SEALS if value != 0 => {
+            out.str("seals ");
+            out.flags(value, &names::SEALS);
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+/// Whether strace shows what fcntl(2) returned in hex.
+pub(super) fn fcntl_in_hex(call: &Call<'_>) -> bool {
+    matches!(
+        signed(call.arg(1)),
+        libc::F_GETFL | libc::F_GETFD | libc::F_GET_SEALS
+    )
+}
+
+pub(super) fn ioctl_command(out: &mut Out<'_>, _: &Call<'_>, value: u64) {
+    if let Some(name) = names::IOCTL.get(value) {
+        return out.str(name);
+    }
+    // The fields of a number made by the kernel's _IOC().
+    let direction = value >> 30 & 3;
+    out.str("_IOC(");
+    out.str(match direction {
+        0 => "_IOC_NONE",
+        1 => "_IOC_WRITE",
+        2 => "_IOC_READ",
+        _ => "_IOC_READ|_IOC_WRITE",
+    });
+    for part in [value >> 8 & 0xff, value & 0xff, value >> 16 & 0x3fff] {
+        out.str(", ");
+        out.hex(part);
+    }
+    out.str(")");
+}
+
+/// Whether ioctl(2)'s command takes an argument.
+pub(super) fn ioctl_has_arg(call: &Call<'_>) -> bool {
+    let command = call.int(1);
+    ![
+        libc::FIOCLEX,
+        libc::FIONCLEX,
+        libc::TIOCNOTTY,
+        libc::TIOCEXCL,
+        libc::TIOCNXCL,
+    ]
+    .contains(&command)
+}
+
+/// What ioctl(2)'s argument points to, for the few commands that programs use most.
+pub(super) fn ioctl_arg(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    let command = call.int(1);
+    let takes_int = [libc::FIONBIO, libc::FIOASYNC, libc::TIOCSPGRP, libc::TIOCSPTLCK].contains(&command);
+    let gives_int = [
+        libc::FIONREAD,
+        libc::TIOCGPGRP,
+        libc::TIOCOUTQ,
+        libc::TIOCGPTN,
+        libc::TIOCGSID,
+    ];
+    if takes_int || (call.succeeded && gives_int.contains(&command)) {
+        return int(out, call, memory);
+    }
+    let sets_window = command == libc::TIOCSWINSZ;
+    if sets_window || (call.succeeded && command == libc::TIOCGWINSZ) {
+        for (label, at) in [
+            ("{ws_row=", 0),
+            (", ws_col=", 2),
+            (", ws_xpixel=", 4),
+            (", ws_ypixel=", 6),
+        ] {
+            out.ufield(label, u64::from(memory.u16(at)?));
+        }
+        out.str("}");
+        return Some(());
+    }
+    None
+}
+
+/// The same, when it is a number.
+pub(super) fn ioctl_number(out: &mut Out<'_>, call: &Call<'_>, value: u64) {
+    let known = names::IOCTL.get(call.int(1)).is_some();
+    let number = [
+        libc::TIOCSCTTY,
+        libc::TIOCGPTPEER,
+        libc::TCSBRK,
+        libc::TCXONC,
+        libc::TCFLSH,
+    ];
+    if number.contains(&call.int(1)) {
+        values::int(out, call, value);
+    } else if known {
+        out.pointer(value);
+    } else {
+        out.hex(value);
+    }
+}
+
+/// `struct statfs`.
+pub(super) fn statfs(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    out.str("{f_type=");
+    out.name(memory.u64(0)?, &names::MAGIC);
+    let labels = [
+        ", f_bsize=",
+        ", f_blocks=",
+        ", f_bfree=",
+        ", f_bavail=",
+        ", f_files=",
+        ", f_ffree=",
+    ];
+    for (label, at) in labels.into_iter().zip((8..).step_by(8)) {
+        out.ufield(label, memory.u64(at)?);
+    }
+    out.str(", f_fsid={val=[");
+    out.hex(u64::from(memory.u32(56)?));
+    out.str(", ");
+    out.hex(u64::from(memory.u32(60)?));
+    out.ufield("]}, f_namelen=", memory.u64(64)?);
+    out.ufield(", f_frsize=", memory.u64(72)?);
+    out.str(", f_flags=");
+    out.flags(memory.u64(80)?, &names::ST);
+    out.str("}");
+    Some(())
+}
+
+/// The two times of utimensat(2).
+pub(super) fn file_times(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    out.list([0, 16], |out, at| {
+        let (seconds, nanos) = (memory.i64(at)?, memory.i64(at + 8)?);
+        match nanos {
+            libc::UTIME_NOW => out.str("UTIME_NOW"),
+            libc::UTIME_OMIT => out.str("UTIME_OMIT"),
+            _ => {
+                time::pair(out, "tv_nsec", seconds, nanos);
+                time::comment(out, seconds, nanos);
+            }
+        }
+        Some(())
+    })
+}

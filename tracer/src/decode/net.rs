@@ -1,0 +1,174 @@
+//! Printers of socket addresses, options and types.
+
+use std::net::Ipv6Addr;
+
+use super::{
+    fs, names,
+    show::{Call, Captured, Out, signed},
+};
+
+/// A `struct sockaddr` that the call reads: its length is the call's next argument.
+pub(super) fn address(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    sockaddr(out, call, memory)
+}
+
+/// A `struct sockaddr` that the call wrote: its length is the `int` behind argument `LENGTH`.
+pub(super) fn address_out<const LENGTH: usize>(
+    out: &mut Out<'_>,
+    call: &Call<'_>,
+    memory: Captured<'_>,
+) -> Option<()> {
+    let length = usize::try_from(call.captured(LENGTH)?.i32(0)?).ok()?;
+    if length == 0 {
+        return None;
+    }
+    let bytes = memory.bytes.get(..length).unwrap_or(memory.bytes);
+    sockaddr(out, call, Captured { bytes, ..memory })
+}
+
+fn sockaddr(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    let family = memory.u16(0)?;
+    out.str("{sa_family=");
+    out.name(u64::from(family), &names::FAMILY);
+    let length = memory.bytes.len();
+    match i32::from(family) {
+        libc::AF_UNIX => {
+            let path = memory.from(2)?;
+            match path.split_first() {
+                None => {}
+                Some((0, name)) => {
+                    out.str(", sun_path=@");
+                    out.quoted(name);
+                }
+                Some(_) => {
+                    out.str(", sun_path=");
+                    out.quoted(path.split(|byte| *byte == 0).next()?);
+                }
+            }
+        }
+        libc::AF_INET if length >= 16 => {
+            port(out, ", sin_port=htons(", memory)?;
+            out.str("), sin_addr=inet_addr(\"");
+            for (index, byte) in memory.take::<4>(4)?.into_iter().enumerate() {
+                out.ufield(if index == 0 { "" } else { "." }, u64::from(byte));
+            }
+            out.str("\")");
+        }
+        libc::AF_INET6 if length >= 24 => {
+            port(out, ", sin6_port=htons(", memory)?;
+            out.ufield(
+                "), sin6_flowinfo=htonl(",
+                u64::from(u32::from_be_bytes(memory.take(4)?)),
+            );
+            out.str("), inet_pton(AF_INET6, \"");
+            // An address is rare enough for the formatting machinery.
+            out.str(&Ipv6Addr::from(memory.take::<16>(8)?).to_string());
+            out.str("\", &sin6_addr)");
+            if let Some(scope) = memory.u32(24) {
+                out.ufield(", sin6_scope_id=", u64::from(scope));
+            }
+        }
+        libc::AF_NETLINK if length >= 12 => {
+            out.field(", nl_pid=", i64::from(memory.i32(4)?));
+            out.str(", nl_groups=");
+            let groups = memory.u32(8)?;
+            if groups == 0 {
+                out.str("00000000");
+            } else {
+                out.str("0x");
+                for shift in (0..24)
+                    .step_by(4)
+                    .rev()
+                    .skip_while(|shift| groups >> shift == 0 && *shift >= 24)
+                {
+                    out.str(char::from_digit(groups >> shift & 0xf, 16)?.encode_utf8(&mut [0; 4]));
+                }
+            }
+        }
+        _ => {
+            out.str(", sa_data=");
+            out.quoted(memory.from(2)?);
+        }
+    }
+    out.str("}");
+    Some(())
+}
+
+fn port(out: &mut Out<'_>, label: &str, memory: Captured<'_>) -> Option<()> {
+    out.ufield(label, u64::from(u16::from_be_bytes(memory.take(2)?)));
+    Some(())
+}
+
+/// `SOCK_STREAM|SOCK_CLOEXEC`: the type is a number, the rest bits.
+pub(super) fn socket_type(out: &mut Out<'_>, _: &Call<'_>, value: u64) {
+    let flags = (libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) as u64;
+    out.name(value & 0xf, &names::SOCKET_TYPE);
+    let rest = value & !0xf;
+    if rest & flags != 0 || rest != 0 {
+        out.more_flags(rest, &names::SOCKET_FLAGS);
+    }
+}
+
+/// The protocol means something else in each family.
+pub(super) fn protocol(out: &mut Out<'_>, call: &Call<'_>, value: u64) {
+    match signed(call.arg(0)) {
+        libc::AF_INET | libc::AF_INET6 => out.name_or_number(value, &names::IP_PROTOCOL),
+        libc::AF_NETLINK => out.name_or_number(value, &names::NETLINK),
+        libc::AF_PACKET => {
+            let [a, b, ..] = value.to_le_bytes();
+            let protocol = u16::from_be_bytes([a, b]);
+            out.str("htons(");
+            if i32::from(protocol) == libc::ETH_P_ALL {
+                out.str("ETH_P_ALL");
+            } else {
+                out.hex(u64::from(protocol));
+            }
+            out.str(")");
+        }
+        _ => out.unsigned(value),
+    }
+}
+
+/// The option's name, which depends on its level.
+pub(super) fn option(out: &mut Out<'_>, call: &Call<'_>, value: u64) {
+    match signed(call.arg(1)) {
+        libc::SOL_SOCKET => out.name(value, &names::SO),
+        libc::SOL_TCP => out.name(value, &names::TCP),
+        libc::SOL_IP => out.name(value, &names::IP),
+        libc::SOL_IPV6 => out.name(value, &names::IPV6),
+        _ => out.unsigned(value),
+    }
+}
+
+/// The value given to setsockopt(2).
+pub(super) fn option_in(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    let length = usize::try_from(signed(call.arg(4))).ok()?;
+    option_value(out, call, memory, length)
+}
+
+/// The value that getsockopt(2) gave.
+pub(super) fn option_out(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    let length = usize::try_from(call.captured(4)?.i32(0)?).ok()?;
+    let bytes = memory.bytes.get(..length).unwrap_or(memory.bytes);
+    option_value(out, call, Captured { bytes, ..memory }, length)
+}
+
+fn option_value(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>, length: usize) -> Option<()> {
+    let socket = signed(call.arg(1)) == libc::SOL_SOCKET;
+    match signed(call.arg(2)) {
+        libc::SO_LINGER if socket => {
+            out.field("{l_onoff=", i64::from(memory.i32(0)?));
+            out.field(", l_linger=", i64::from(memory.i32(4)?));
+            out.str("}");
+        }
+        libc::SO_PEERCRED if socket => {
+            out.field("{pid=", i64::from(memory.i32(0)?));
+            out.field(", uid=", i64::from(memory.i32(4)?));
+            out.field(", gid=", i64::from(memory.i32(8)?));
+            out.str("}");
+        }
+        _ if length == 4 => return fs::int(out, call, memory),
+        _ => out.limited(memory.bytes, call.limit, memory.cut),
+    }
+    Some(())
+}

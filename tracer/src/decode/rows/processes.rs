@@ -1,0 +1,378 @@
+//! Rows of calls on processes, limits, privileges, signals and time.
+
+use super::*;
+
+pub(super) static ROWS: &[Row] = &[
+    // Processes.
+    row(
+        "clone",
+        &[
+            ("clone_flags", Value(process::clone_flags)),
+            ("newsp", Value(process::clone_stack)),
+            (
+                "parent_tidptr",
+                When(
+                    |call| process::clones(call, libc::CLONE_PARENT_SETTID | libc::CLONE_PIDFD),
+                    &Show::output(4, process::clone_parent_tid).or(process::clone_parent_address),
+                ),
+            ),
+            (
+                "tls",
+                When(
+                    |call| process::clones(call, libc::CLONE_SETTLS),
+                    &Value(process::clone_tls),
+                ),
+            ),
+            (
+                "child_tidptr",
+                When(
+                    |call| process::clones(call, libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID),
+                    &Value(process::clone_child_tid),
+                ),
+            ),
+        ],
+    )
+    .order(&["newsp", "clone_flags", "parent_tidptr", "tls", "child_tidptr"]),
+    row(
+        "clone3",
+        &[("uargs", Show::sized("size", 88, process::clone_args))],
+    ),
+    row("execveat", &[("fd", DIRFD)]),
+    row("execve", &[("argv", ARGV), ("envp", envp(process::envp::<2>))]),
+    row(
+        "wait4 waitpid",
+        &[
+            ("upid", INT),
+            (
+                "stat_addr",
+                Show::output(4, process::wait_status).or(values::pointer),
+            ),
+            ("options", Flags(&names::WAIT)),
+            ("ru", Show::output(32, process::rusage).wide()),
+        ],
+    ),
+    row(
+        "waitid",
+        &[
+            ("which", Enum(&names::WAITID)),
+            ("upid", INT),
+            ("options", Flags(&names::WAIT)),
+            ("ru", Show::output(32, process::rusage).wide()),
+        ],
+    ),
+    row("exit exit_group", &[("error_code", INT)]),
+    row("unshare", &[("unshare_flags", Flags(&names::UNSHARE))]),
+    row("setns", &[("flags", Flags(&names::UNSHARE))]),
+    row("pidfd_open", &[("flags", Flags(&names::PIDFD))]),
+    row(
+        "prctl",
+        &[
+            ("option", Enum(&names::PRCTL)),
+            (
+                "arg2",
+                When(
+                    process::prctl_has::<1>,
+                    &Show::string(16, process::prctl_memory).or(process::prctl_second),
+                ),
+            ),
+            (
+                "arg3",
+                When(process::prctl_has::<2>, &Value(process::prctl_third)),
+            ),
+            ("arg4", When(process::prctl_has::<3>, &Value(process::prctl_rest))),
+            ("arg5", When(process::prctl_has::<4>, &Value(process::prctl_rest))),
+        ],
+    )
+    .ret(Ret::HexWhen(process::prctl_in_hex))
+    .note(process::prctl_note),
+    row(
+        "arch_prctl",
+        &[
+            ("option", Enum(&names::ARCH_PRCTL)),
+            ("arg2", Show::output(8, process::arch_prctl).or(values::hex)),
+        ],
+    ),
+    row(
+        "ptrace",
+        &[
+            ("request", Enum(&names::PTRACE)),
+            ("pid", INT),
+            ("addr", POINTER),
+            ("data", HEX),
+        ],
+    ),
+    row(
+        "seccomp",
+        &[
+            ("op", Enum(&names::SECCOMP)),
+            ("flags", Value(process::seccomp_flags)),
+            ("uargs", Show::input(4, process::seccomp).or(values::pointer)),
+        ],
+    ),
+    row("personality", &[("personality", HEX)]),
+    row("set_tid_address", &[("tidptr", POINTER)]),
+    row("rseq", &[("rseq_len", HEX), ("flags", HEX), ("sig", HEX)]),
+    row("sysinfo", &[("info", Show::output(112, process::sysinfo).wide())]),
+    row("uname", &[("name", Show::output(390, process::utsname))]),
+    row("sethostname setdomainname", &[("name", Show::buffer("len"))]),
+    row(
+        "getrandom",
+        &[
+            (
+                "ubuf",
+                Show::Memory(Memory {
+                    kind: copy::LEN_RET,
+                    max: Max::String,
+                    len: "",
+                    output: true,
+                    wide: false,
+                    print: crate::decode::show::hex_buffer,
+                    number: None,
+                }),
+            ),
+            ("flags", Flags(&names::GETRANDOM)),
+        ],
+    ),
+    row("getcpu", &[("cpup", INT_OUT), ("nodep", INT_OUT)]),
+    row(
+        "add_key",
+        &[
+            ("_type", TEXT),
+            ("_description", TEXT),
+            ("_payload", Show::buffer("plen")),
+            ("ringid", Value(values::keyring)),
+        ],
+    ),
+    row(
+        "request_key",
+        &[
+            ("_type", TEXT),
+            ("_description", TEXT),
+            ("_callout_info", TEXT),
+            ("destringid", Value(values::keyring)),
+        ],
+    ),
+    row("keyctl", &[("option", Enum(&names::KEYCTL))]),
+    // Limits, scheduling, privileges.
+    row(
+        "prlimit64",
+        &[
+            ("resource", Enum(&names::RLIMIT)),
+            ("new_rlim", RLIMIT),
+            ("old_rlim", RLIMIT_OUT),
+        ],
+    ),
+    row(
+        "getrlimit",
+        &[("resource", Enum(&names::RLIMIT)), ("rlim", RLIMIT_OUT)],
+    ),
+    row(
+        "setrlimit",
+        &[("resource", Enum(&names::RLIMIT)), ("rlim", RLIMIT)],
+    ),
+    row(
+        "getrusage",
+        &[
+            ("who", Enum(&names::RUSAGE)),
+            ("ru", Show::output(32, process::rusage).wide()),
+        ],
+    ),
+    row("getpriority setpriority", &[("which", Enum(&names::PRIORITY))]),
+    row(
+        "sched_setscheduler",
+        &[
+            ("policy", Value(values::scheduler)),
+            ("param", Show::input(4, fs::int)),
+        ],
+    ),
+    row("sched_getscheduler", &[]).note(process::scheduler_note),
+    row("sched_setparam", &[("param", Show::input(4, fs::int))]),
+    row("sched_getparam", &[("param", INT_OUT)]),
+    row(
+        "sched_get_priority_max sched_get_priority_min",
+        &[("policy", Enum(&names::SCHED))],
+    ),
+    row(
+        "sched_getaffinity",
+        &[(
+            "user_mask_ptr",
+            Show::Memory(Memory {
+                kind: copy::LEN_RET,
+                max: Max::Bytes(128),
+                len: "",
+                output: true,
+                wide: false,
+                print: process::cpus,
+                number: None,
+            }),
+        )],
+    ),
+    row(
+        "sched_setaffinity",
+        &[("user_mask_ptr", Show::sized("len", 128, process::cpus))],
+    ),
+    row(
+        "sched_getattr",
+        &[("uattr", Show::output(48, process::sched_attr))],
+    ),
+    row(
+        "sched_setattr",
+        &[("uattr", Show::input(48, process::sched_attr))],
+    ),
+    row("sched_rr_get_interval", &[("interval", TIMESPEC_OUT)]),
+    row(
+        "getresuid",
+        &[("ruidp", ID_OUT), ("euidp", ID_OUT), ("suidp", ID_OUT)],
+    ),
+    row(
+        "getresgid",
+        &[("rgidp", ID_OUT), ("egidp", ID_OUT), ("sgidp", ID_OUT)],
+    ),
+    row(
+        "capget",
+        &[
+            ("header", Show::input(8, process::cap_header)),
+            ("dataptr", Show::output(24, process::cap_data)),
+        ],
+    ),
+    row(
+        "capset",
+        &[
+            ("header", Show::input(8, process::cap_header)),
+            ("data", Show::input(24, process::cap_data)),
+        ],
+    ),
+    // Signals.
+    row(
+        "kill tgkill tkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_send_signal",
+        &[("sig", SIGNAL)],
+    ),
+    row(
+        "rt_sigaction",
+        &[
+            ("sig", SIGNAL),
+            ("act", Show::input(32, signal::action).wide()),
+            ("oact", Show::output(32, signal::action).wide()),
+        ],
+    ),
+    row(
+        "rt_sigprocmask",
+        &[
+            ("how", Enum(&names::SIG_HOW)),
+            ("nset", SIGSET),
+            ("oset", SIGSET_OUT),
+        ],
+    ),
+    row("rt_sigpending", &[("uset", SIGSET_OUT)]),
+    row("rt_sigsuspend", &[("unewset", SIGSET)]),
+    row("rt_sigtimedwait", &[("uthese", SIGSET), ("uts", TIMESPEC)]),
+    row(
+        "sigaltstack",
+        &[
+            ("uss", Show::input(24, signal::stack).wide()),
+            ("uoss", Show::output(24, signal::stack).wide()),
+        ],
+    ),
+    // Time.
+    row(
+        "futex",
+        &[
+            ("op", Value(values::futex_op)),
+            ("val", When(|call| time::futex(call).value, &UINT)),
+            (
+                "utime",
+                When(
+                    |call| time::futex(call).timeout || time::futex(call).value2,
+                    &Show::input(16, time::futex_timeout).wide().or(time::futex_value2),
+                ),
+            ),
+            ("uaddr2", When(|call| time::futex(call).address2, &POINTER)),
+            (
+                "val3",
+                When(|call| time::futex(call).value3, &Value(time::futex_value3)),
+            ),
+        ],
+    ),
+    row(
+        "clock_gettime clock_getres",
+        &[("which_clock", Enum(&names::CLOCK)), ("tp", TIMESPEC_OUT)],
+    ),
+    row(
+        "clock_settime",
+        &[("which_clock", Enum(&names::CLOCK)), ("tp", TIMESPEC)],
+    ),
+    row(
+        "clock_nanosleep",
+        &[
+            ("which_clock", Enum(&names::CLOCK)),
+            ("flags", Flags(&names::TIMER)),
+            ("rqtp", TIMESPEC),
+            (
+                "rmtp",
+                Show::input(16, time::remaining).wide().or(values::pointer),
+            ),
+        ],
+    ),
+    row(
+        "nanosleep",
+        &[
+            ("rqtp", TIMESPEC),
+            (
+                "rmtp",
+                Show::input(16, time::remaining).wide().or(values::pointer),
+            ),
+        ],
+    ),
+    row(
+        "clock_adjtime timer_create",
+        &[("which_clock", Enum(&names::CLOCK))],
+    ),
+    row("gettimeofday", &[("tv", Show::output(16, time::timeval).wide())]),
+    row("settimeofday", &[("tv", Show::input(16, time::timeval).wide())]),
+    row(
+        "getitimer",
+        &[
+            ("which", Enum(&names::ITIMER)),
+            ("value", Show::output(32, time::itimerval).wide()),
+        ],
+    ),
+    row(
+        "setitimer",
+        &[
+            ("which", Enum(&names::ITIMER)),
+            ("value", Show::input(32, time::itimerval).wide()),
+            ("ovalue", Show::output(32, time::itimerval).wide()),
+        ],
+    ),
+    row(
+        "timer_settime",
+        &[
+            ("flags", Flags(&names::TIMER)),
+            ("new_setting", Show::input(32, time::itimerspec).wide()),
+            ("old_setting", Show::output(32, time::itimerspec).wide()),
+        ],
+    ),
+    row(
+        "timer_gettime",
+        &[("setting", Show::output(32, time::itimerspec).wide())],
+    ),
+    row(
+        "timerfd_create",
+        &[
+            ("clockid", Enum(&names::CLOCK)),
+            ("flags", Flags(&names::TIMERFD)),
+        ],
+    ),
+    row(
+        "timerfd_settime",
+        &[
+            ("flags", Flags(&names::TIMERFD_SET)),
+            ("utmr", Show::input(32, time::itimerspec).wide()),
+            ("otmr", Show::output(32, time::itimerspec).wide()),
+        ],
+    ),
+    row(
+        "timerfd_gettime",
+        &[("otmr", Show::output(32, time::itimerspec).wide())],
+    ),
+];

@@ -1,0 +1,569 @@
+//! How one argument is shown and which memory that takes: the vocabulary of the table ([`super::rows`]), the call that
+//! printers read ([`Call`]) and the text that they write ([`Out`]).
+//!
+//! It knows no system call. Nothing here panics: what a record lacks is shown as the register's value.
+
+use tracer_common::filter::copy;
+
+use crate::numbers;
+
+/// How an argument is shown.
+#[derive(Clone, Copy)]
+pub(super) enum Show {
+    /// A printer of the register. It gets 32 bits where the C type has 32 bits.
+    Value(Number),
+    /// Bits with names.
+    Flags(&'static Names),
+    /// One of some names.
+    Enum(&'static Names),
+    /// A signal, a capability, …: see [`Names`]; printed in decimal where it has no name.
+    EnumOrNumber(&'static Names),
+    /// Memory behind a pointer.
+    Memory(Memory),
+    /// Only for some calls; else the argument is left out.
+    When(fn(&Call<'_>) -> bool, &'static Show),
+}
+
+/// Memory that an argument points to: how it is copied, and how the copy prints.
+#[derive(Clone, Copy)]
+pub(super) struct Memory {
+    /// A [`copy`] kind.
+    pub(super) kind: u8,
+    pub(super) max: Max,
+    /// Name of the argument with the length, for [`copy::LEN_ARG`].
+    pub(super) len: &'static str,
+    /// Written by the call: copied only when it succeeded.
+    pub(super) output: bool,
+    /// Its layout is that of 64-bit callers; others' is not read.
+    pub(super) wide: bool,
+    /// `None`: not enough bytes, or none that mean anything; the address is shown.
+    pub(super) print: Print,
+    /// Prints the register instead of memory, where other arguments decide that it is no pointer.
+    pub(super) number: Option<Number>,
+}
+
+/// Most bytes of a copy.
+#[derive(Clone, Copy)]
+pub(super) enum Max {
+    Bytes(u16),
+    /// What is shown of a path.
+    Path,
+    /// What is shown of a string or buffer, and one byte to know that there was more.
+    String,
+}
+
+type Print = fn(&mut Out<'_>, &Call<'_>, Captured<'_>) -> Option<()>;
+type Number = fn(&mut Out<'_>, &Call<'_>, u64);
+
+impl Show {
+    const fn memory(kind: u8, max: Max, output: bool, wide: bool, print: Print) -> Self {
+        Self::Memory(Memory {
+            kind,
+            max,
+            len: "",
+            output,
+            wide,
+            print,
+            number: None,
+        })
+    }
+
+    /// A NUL-terminated string that is shown whole.
+    pub(super) const PATH: Self = Self::memory(copy::STR, Max::Path, false, false, path);
+    /// The same, written by the call.
+    pub(super) const PATH_OUT: Self = Self::memory(copy::STR, Max::Path, true, false, path);
+    /// A NUL-terminated string that is shown up to the string limit.
+    pub(super) const TEXT: Self = Self::memory(copy::STR, Max::String, false, false, buffer);
+    /// As many bytes as the call returned.
+    pub(super) const RETURNED: Self = Self::memory(copy::LEN_RET, Max::String, true, false, buffer);
+
+    /// A string whose meaning (and direction) depends on other arguments.
+    pub(super) const fn string(max: u16, print: Print) -> Self {
+        Self::memory(copy::STR, Max::Bytes(max), false, false, print)
+    }
+
+    /// As many bytes as the argument `len` says.
+    pub(super) const fn buffer(len: &'static str) -> Self {
+        Self::Memory(Memory {
+            kind: copy::LEN_ARG,
+            max: Max::String,
+            len,
+            output: false,
+            wide: false,
+            print: buffer,
+            number: None,
+        })
+    }
+
+    /// At most `max` bytes, as many as the argument `len` says.
+    pub(super) const fn sized(len: &'static str, max: u16, print: Print) -> Self {
+        Self::Memory(Memory {
+            kind: copy::LEN_ARG,
+            max: Max::Bytes(max),
+            len,
+            output: false,
+            wide: false,
+            print,
+            number: None,
+        })
+    }
+
+    /// A structure of `size` bytes that the call reads.
+    pub(super) const fn input(size: u16, print: Print) -> Self {
+        Self::memory(copy::FIXED, Max::Bytes(size), false, false, print)
+    }
+
+    /// A structure of `size` bytes that the call writes.
+    pub(super) const fn output(size: u16, print: Print) -> Self {
+        Self::memory(copy::FIXED, Max::Bytes(size), true, false, print)
+    }
+
+    /// A NULL-terminated array of strings.
+    pub(super) const fn strings(print: Print) -> Self {
+        Self::memory(copy::ARGV, Max::Path, false, false, print)
+    }
+
+    /// The same with the layout of 64-bit callers only.
+    pub(super) const fn wide(self) -> Self {
+        match self {
+            Self::Memory(memory) => Self::Memory(Memory { wide: true, ..memory }),
+            other => other,
+        }
+    }
+
+    /// The same, but for some calls a number.
+    pub(super) const fn or(self, number: Number) -> Self {
+        match self {
+            Self::Memory(memory) => Self::Memory(Memory {
+                number: Some(number),
+                ..memory
+            }),
+            other => other,
+        }
+    }
+}
+
+/// Names of values, in the order in which strace lists them.
+pub(super) struct Names {
+    pub(super) list: &'static [(u64, &'static str)],
+    /// What strace says of a value without a name: `0x99 /* AF_??? */`.
+    pub(super) unknown: &'static str,
+}
+
+impl Names {
+    pub(super) fn get(&self, value: u64) -> Option<&'static str> {
+        self.list
+            .iter()
+            .find(|(known, _)| *known == value)
+            .map(|(_, name)| *name)
+    }
+}
+
+/// A call, as far as the record tells.
+pub(super) struct Call<'a> {
+    pub(super) args: [u64; 6],
+    pub(super) ret: i64,
+    /// It returned and did not fail: what it wrote is there.
+    pub(super) succeeded: bool,
+    /// It was made by 64-bit code, so that `long` and pointers have 64 bits.
+    pub(super) wide: bool,
+    /// It ended in some way that allowed to read its memory.
+    pub(super) ended: bool,
+    /// The task came out of it.
+    pub(super) returned: bool,
+    pub(super) memory: [Option<Captured<'a>>; 6],
+    /// String limit.
+    pub(super) limit: usize,
+    /// Layout of `struct stat` and the like.
+    pub(super) aarch64: bool,
+}
+
+impl Call<'_> {
+    pub(super) fn arg(&self, index: usize) -> u64 {
+        self.args.get(index).copied().unwrap_or(0)
+    }
+
+    /// The argument's low 32 bits: what an `int` parameter means.
+    pub(super) fn int(&self, index: usize) -> u64 {
+        u64::from(low(self.arg(index)))
+    }
+
+    pub(super) fn captured(&self, index: usize) -> Option<Captured<'_>> {
+        self.memory
+            .get(index)
+            .copied()
+            .flatten()
+            .filter(|captured| !captured.fault)
+    }
+}
+
+/// Bytes of the caller's memory.
+#[derive(Clone, Copy)]
+pub(super) struct Captured<'a> {
+    pub(super) bytes: &'a [u8],
+    /// There was more.
+    pub(super) cut: bool,
+    pub(super) fault: bool,
+    /// Strings in all, for an array of strings.
+    pub(super) total: u16,
+}
+
+impl<'a> Captured<'a> {
+    pub(super) fn empty() -> Self {
+        Self {
+            bytes: &[],
+            cut: false,
+            fault: false,
+            total: 0,
+        }
+    }
+
+    pub(super) fn take<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
+        self.bytes.get(at..)?.first_chunk().copied()
+    }
+
+    pub(super) fn u8(&self, at: usize) -> Option<u8> {
+        self.bytes.get(at).copied()
+    }
+
+    pub(super) fn u16(&self, at: usize) -> Option<u16> {
+        self.take(at).map(u16::from_le_bytes)
+    }
+
+    pub(super) fn u32(&self, at: usize) -> Option<u32> {
+        self.take(at).map(u32::from_le_bytes)
+    }
+
+    pub(super) fn i32(&self, at: usize) -> Option<i32> {
+        self.take(at).map(i32::from_le_bytes)
+    }
+
+    pub(super) fn u64(&self, at: usize) -> Option<u64> {
+        self.take(at).map(u64::from_le_bytes)
+    }
+
+    pub(super) fn i64(&self, at: usize) -> Option<i64> {
+        self.take(at).map(i64::from_le_bytes)
+    }
+
+    pub(super) fn from(&self, at: usize) -> Option<&'a [u8]> {
+        self.bytes.get(at..)
+    }
+
+    /// Element `index` of an array whose elements have `size` bytes.
+    pub(super) fn element(&self, index: usize, size: usize) -> Option<Captured<'a>> {
+        let bytes = self.bytes.get(index.checked_mul(size)?..)?.get(..size)?;
+        Some(Captured { bytes, ..*self })
+    }
+}
+
+/// The low 32 bits.
+pub(super) fn low(value: u64) -> u32 {
+    let [a, b, c, d, ..] = value.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}
+
+/// The low 32 bits as a signed number.
+pub(super) fn signed(value: u64) -> i32 {
+    low(value).cast_signed()
+}
+
+/// A text under way. `truncated` and `fault` gather what the current argument's memory lacked.
+pub(super) struct Out<'a> {
+    pub(super) text: &'a mut String,
+    pub(super) truncated: bool,
+    pub(super) fault: bool,
+}
+
+impl Out<'_> {
+    pub(super) fn str(&mut self, text: &str) {
+        self.text.push_str(text);
+    }
+
+    pub(super) fn unsigned(&mut self, value: u64) {
+        self.str(numbers::decimal(value, &mut [0; 20]));
+    }
+
+    pub(super) fn signed(&mut self, value: i64) {
+        if value < 0 {
+            self.text.push('-');
+        }
+        self.unsigned(value.unsigned_abs());
+    }
+
+    /// C's `%#x`: zero is `0`.
+    pub(super) fn hex(&mut self, value: u64) {
+        self.str(if value == 0 { "0" } else { "0x" });
+        let digits = (64 - value.leading_zeros()).div_ceil(4);
+        for digit in (0..digits).rev() {
+            let nibble = u32::from(value.wrapping_shr(digit * 4).to_le_bytes()[0] & 0xf);
+            self.text.push(char::from_digit(nibble, 16).unwrap_or('?'));
+        }
+    }
+
+    /// C's `%#03o`, as strace shows permissions.
+    pub(super) fn octal(&mut self, value: u64) {
+        self.str(match value {
+            0 => "000",
+            1..8 => "00",
+            _ => "0",
+        });
+        let digits = (64 - value.leading_zeros()).div_ceil(3);
+        for digit in (0..digits).rev() {
+            let bits = u32::from(value.wrapping_shr(digit * 3).to_le_bytes()[0] & 7);
+            self.text.push(char::from_digit(bits, 8).unwrap_or('?'));
+        }
+    }
+
+    pub(super) fn pointer(&mut self, value: u64) {
+        if value == 0 {
+            self.str("NULL")
+        } else {
+            self.hex(value)
+        }
+    }
+
+    fn comment(&mut self, what: &str) {
+        if !what.is_empty() {
+            self.str(" /* ");
+            self.str(what);
+            self.str(" */");
+        }
+    }
+
+    /// Named bits joined by `|`; bits without a name follow in hex, none is dropped.
+    pub(super) fn flags(&mut self, value: u64, names: &Names) {
+        self.flags_with(value, names, false);
+    }
+
+    /// The same after something that was already written: `|A|B`, and nothing for zero.
+    pub(super) fn more_flags(&mut self, value: u64, names: &Names) {
+        if value != 0 {
+            self.flags_with(value, names, true);
+        }
+    }
+
+    fn flags_with(&mut self, value: u64, names: &Names, joined: bool) {
+        if value == 0 {
+            return self.str(names.get(0).unwrap_or("0"));
+        }
+        let mut rest = value;
+        let mut some = joined;
+        for &(bits, name) in names.list {
+            if bits != 0 && rest & bits == bits {
+                if some {
+                    self.text.push('|');
+                }
+                self.str(name);
+                some = true;
+                rest &= !bits;
+                if rest == 0 {
+                    return;
+                }
+            }
+        }
+        if some {
+            self.text.push('|');
+        }
+        self.hex(rest);
+        if !some {
+            self.comment(names.unknown);
+        }
+    }
+
+    /// The name of a value, or hex.
+    pub(super) fn name(&mut self, value: u64, names: &Names) {
+        match names.get(value) {
+            Some(name) => self.str(name),
+            None => {
+                self.hex(value);
+                self.comment(names.unknown);
+            }
+        }
+    }
+
+    /// The name of a value, or decimal.
+    pub(super) fn name_or_number(&mut self, value: u64, names: &Names) {
+        match names.get(value) {
+            Some(name) => self.str(name),
+            None => self.unsigned(value),
+        }
+    }
+
+    /// `label` and a signed number: a field of a structure.
+    pub(super) fn field(&mut self, label: &str, value: i64) {
+        self.str(label);
+        self.signed(value);
+    }
+
+    /// `label` and an unsigned number.
+    pub(super) fn ufield(&mut self, label: &str, value: u64) {
+        self.str(label);
+        self.unsigned(value);
+    }
+
+    /// A quoted string. All but printable ASCII is escaped as strace does it, so that no byte of a container ever
+    /// drives a terminal.
+    pub(super) fn quoted(&mut self, bytes: &[u8]) {
+        self.text.push('"');
+        self.escaped(bytes);
+        self.text.push('"');
+    }
+
+    fn escaped(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while let Some(special) = rest
+            .iter()
+            .position(|b| !matches!(b, b' '..=b'~') || matches!(b, b'"' | b'\\'))
+        {
+            let (plain, tail) = rest.split_at(special);
+            self.ascii(plain);
+            let Some((&byte, tail)) = tail.split_first() else {
+                return;
+            };
+            self.text.push('\\');
+            match byte {
+                b'"' | b'\\' => self.text.push(char::from(byte)),
+                b'\t' => self.text.push('t'),
+                b'\n' => self.text.push('n'),
+                0x0b => self.text.push('v'),
+                0x0c => self.text.push('f'),
+                b'\r' => self.text.push('r'),
+                _ => {
+                    // As few octal digits as the next byte allows.
+                    let full = matches!(tail.first(), Some(b'0'..=b'7'));
+                    if full || byte >= 0o100 {
+                        self.text.push(char::from(b'0' + (byte >> 6)));
+                    }
+                    if full || byte >= 0o10 {
+                        self.text.push(char::from(b'0' + (byte >> 3 & 7)));
+                    }
+                    self.text.push(char::from(b'0' + (byte & 7)));
+                }
+            }
+            rest = tail;
+        }
+        self.ascii(rest);
+    }
+
+    /// Bytes that are known to be printable ASCII.
+    fn ascii(&mut self, bytes: &[u8]) {
+        self.str(std::str::from_utf8(bytes).unwrap_or_default());
+    }
+
+    /// A quoted string of at most `limit` bytes; more than that, or `cut`, shows as `...` after it.
+    pub(super) fn limited(&mut self, bytes: &[u8], limit: usize, cut: bool) {
+        let shown = bytes.get(..limit).unwrap_or(bytes);
+        self.quoted(shown);
+        if cut || shown.len() < bytes.len() {
+            self.str("...");
+            self.truncated = true;
+        }
+    }
+
+    /// `[a, b]` of the elements that there are.
+    pub(super) fn list<T>(
+        &mut self,
+        items: impl IntoIterator<Item = T>,
+        mut print: impl FnMut(&mut Self, T) -> Option<()>,
+    ) -> Option<()> {
+        self.text.push('[');
+        for (index, item) in items.into_iter().enumerate() {
+            if index > 0 {
+                self.str(", ");
+            }
+            print(self, item)?;
+        }
+        self.text.push(']');
+        Some(())
+    }
+}
+
+fn path(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    out.limited(memory.bytes, usize::MAX, memory.cut);
+    Some(())
+}
+
+fn buffer(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    out.limited(memory.bytes, call.limit, memory.cut);
+    Some(())
+}
+
+/// Random bytes, all as hex: strace's way for getrandom(2).
+pub(super) fn hex_buffer(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    let shown = memory.bytes.get(..call.limit).unwrap_or(memory.bytes);
+    out.str("\"");
+    for byte in shown {
+        out.str(if *byte < 0x10 { "\\x0" } else { "\\x" });
+        if *byte >= 0x10 {
+            out.text.push(char::from_digit(u32::from(byte >> 4), 16)?);
+        }
+        out.text.push(char::from_digit(u32::from(byte & 0xf), 16)?);
+    }
+    out.str("\"");
+    if memory.cut || shown.len() < memory.bytes.len() {
+        out.str("...");
+        out.truncated = true;
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(write: impl FnOnce(&mut Out<'_>)) -> String {
+        let mut text = String::new();
+        write(&mut Out {
+            text: &mut text,
+            truncated: false,
+            fault: false,
+        });
+        text
+    }
+
+    #[test]
+    fn numbers_as_c_prints_them() {
+        assert_eq!(text(|o| o.hex(0)), "0");
+        assert_eq!(text(|o| o.hex(0xffff_ffff_ffff_ffff)), "0xffffffffffffffff");
+        assert_eq!(text(|o| o.hex(0x10)), "0x10");
+        for (value, octal) in [
+            (0, "000"),
+            (7, "007"),
+            (0o22, "022"),
+            (0o644, "0644"),
+            (0o7777, "07777"),
+        ] {
+            assert_eq!(text(|o| o.octal(value)), octal);
+        }
+        assert_eq!(text(|o| o.signed(i64::MIN)), i64::MIN.to_string());
+    }
+
+    #[test]
+    fn quoting_as_strace_does_it() {
+        let bytes = b"a\n\t\x1b[31m\xe2\x80\xae\x80 9\x019\x017\"\\\0";
+        assert_eq!(
+            text(|o| o.quoted(bytes)),
+            r#""a\n\t\33[31m\342\200\256\200 9\19\0017\"\\\0""#
+        );
+    }
+
+    #[test]
+    fn every_byte_is_printable_when_quoted() {
+        let all: Vec<u8> = (0..=255).collect();
+        assert!(text(|o| o.quoted(&all)).bytes().all(|b| matches!(b, b' '..=b'~')));
+    }
+
+    #[test]
+    fn unknown_bits_stay() {
+        static NAMES: Names = Names {
+            list: &[(1, "ONE"), (2, "TWO")],
+            unknown: "N_???",
+        };
+        assert_eq!(text(|o| o.flags(3, &NAMES)), "ONE|TWO");
+        assert_eq!(text(|o| o.flags(0x8000_0001, &NAMES)), "ONE|0x80000000");
+        assert_eq!(text(|o| o.flags(8, &NAMES)), "0x8 /* N_??? */");
+        assert_eq!(text(|o| o.flags(0, &NAMES)), "0");
+        assert_eq!(text(|o| o.name(9, &NAMES)), "0x9 /* N_??? */");
+    }
+}

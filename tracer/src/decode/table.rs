@@ -1,0 +1,399 @@
+//! The system calls of each architecture: number, name, parameters, how each is shown and what is copied for it.
+//!
+//! Three sources meet here, once, at first use: numbers and names (the `syscalls` crate), parameters (the snapshot that
+//! `cargo xtask generate` writes, and [`OTHERS`]), and the [`super::rows`]. It knows nothing of records.
+
+use std::{collections::HashMap, sync::LazyLock};
+
+use tracer_common::filter::{COMPAT_PLANS, MAX_OPS, Op, Plan, copy, plan, when};
+
+use super::{
+    Limits,
+    rows::{self, Note, Ret, Row},
+    show::{Max, Memory, Show},
+};
+use crate::event::Arch;
+
+const SNAPSHOT: &str = include_str!("syscalls.x86_64.txt");
+
+/// Calls that x86-64 does not have, or has with other parameters: `[arch:]name parameters`.
+const OTHERS: &str = "\
+i386:mmap struct mmap_arg_struct *arg
+i386:select struct sel_arg_struct *arg
+i386:umount char *name
+i386:pread64 unsigned int fd, char *buf, size_t count, u32 poslo, u32 poshi
+i386:pwrite64 unsigned int fd, const char *buf, size_t count, u32 poslo, u32 poshi
+i386:truncate64 const char *path, u32 lengthlo, u32 lengthhi
+i386:ftruncate64 unsigned int fd, u32 lengthlo, u32 lengthhi
+i386:fallocate int fd, int mode, u32 offsetlo, u32 offsethi, u32 lenlo, u32 lenhi
+i386:fadvise64 int fd, u32 offsetlo, u32 offsethi, size_t len, int advice
+i386:fadvise64_64 int fd, u32 offsetlo, u32 offsethi, u32 lenlo, u32 lenhi, int advice
+i386:readahead int fd, u32 offsetlo, u32 offsethi, size_t count
+i386:sync_file_range int fd, u32 offsetlo, u32 offsethi, u32 nbyteslo, u32 nbyteshi, unsigned int flags
+i386:clone unsigned long clone_flags, unsigned long newsp, int *parent_tidptr, unsigned long tls, int *child_tidptr
+arm:pread64 unsigned int fd, char *buf, size_t count, u32 pad, u32 poslo, u32 poshi
+arm:pwrite64 unsigned int fd, const char *buf, size_t count, u32 pad, u32 poslo, u32 poshi
+arm:truncate64 const char *path, u32 pad, u32 lengthlo, u32 lengthhi
+arm:ftruncate64 unsigned int fd, u32 pad, u32 lengthlo, u32 lengthhi
+arm:fallocate int fd, int mode, u32 offsetlo, u32 offsethi, u32 lenlo, u32 lenhi
+arm:readahead int fd, u32 pad, u32 offsetlo, u32 offsethi, size_t count
+arm:clone unsigned long clone_flags, unsigned long newsp, int *parent_tidptr, unsigned long tls, int *child_tidptr
+aarch64:clone unsigned long clone_flags, unsigned long newsp, int *parent_tidptr, unsigned long tls, int *child_tidptr
+mmap2 unsigned long addr, unsigned long len, unsigned long prot, unsigned long flags, unsigned long fd, unsigned long pgoff
+_llseek unsigned int fd, unsigned long offset_high, unsigned long offset_low, loff_t *result, unsigned int whence
+socketcall int call, unsigned long *args
+ipc unsigned int call, int first, unsigned long second, unsigned long third, void *ptr, long fifth
+waitpid pid_t upid, int *stat_addr, int options
+nice int increment
+stime time_t *tptr
+signal int sig, void *handler
+sigaction int sig, const struct old_sigaction *act, struct old_sigaction *oact
+sigprocmask int how, old_sigset_t *nset, old_sigset_t *oset
+sigpending old_sigset_t *uset
+sigsuspend int unused1, int unused2, unsigned long mask
+sigreturn
+send int fd, void *buff, size_t len, unsigned int flags
+recv int fd, void *ubuf, size_t size, unsigned int flags
+";
+
+/// Names under which the snapshot has a call of another architecture.
+const SAME_AS: &[(&str, &str)] = &[
+    ("fstatat64", "newfstatat"),
+    ("_newselect", "select"),
+    ("ugetrlimit", "getrlimit"),
+];
+
+/// Calls that x32 numbers apart, from 512 on.
+const X32_OWN: [&str; 36] = [
+    "rt_sigaction",
+    "rt_sigreturn",
+    "ioctl",
+    "readv",
+    "writev",
+    "recvfrom",
+    "sendmsg",
+    "recvmsg",
+    "execve",
+    "ptrace",
+    "rt_sigpending",
+    "rt_sigtimedwait",
+    "rt_sigqueueinfo",
+    "sigaltstack",
+    "timer_create",
+    "mq_notify",
+    "kexec_load",
+    "waitid",
+    "set_robust_list",
+    "get_robust_list",
+    "vmsplice",
+    "move_pages",
+    "preadv",
+    "pwritev",
+    "rt_tgsigqueueinfo",
+    "recvmmsg",
+    "sendmmsg",
+    "process_vm_readv",
+    "process_vm_writev",
+    "setsockopt",
+    "getsockopt",
+    "io_setup",
+    "io_submit",
+    "execveat",
+    "preadv2",
+    "pwritev2",
+];
+
+/// Names of the arguments of a call that nothing is known of.
+pub(super) const UNNAMED: [&str; 6] = ["arg0", "arg1", "arg2", "arg3", "arg4", "arg5"];
+
+/// One system call.
+pub(super) struct Entry {
+    pub(super) name: &'static str,
+    pub(super) params: Box<[Param]>,
+    /// Indices into `params`, in the order in which they are shown.
+    pub(super) order: Box<[usize]>,
+    pub(super) ret: Ret,
+    pub(super) note: Option<Note>,
+}
+
+/// One parameter.
+#[derive(Clone)]
+pub(super) struct Param {
+    pub(super) name: &'static str,
+    pub(super) show: Show,
+    /// Its C type has 32 bits, so the register's upper half means nothing.
+    pub(super) narrow: bool,
+    /// Index of the argument with the length of its memory.
+    pub(super) len: u8,
+}
+
+type Table = Vec<Option<Entry>>;
+
+static X86_64: LazyLock<Table> = LazyLock::new(|| {
+    build(
+        Arch::X86_64,
+        syscalls::x86_64::Sysno::iter().map(|s| (s.id(), s.name())),
+    )
+});
+static I386: LazyLock<Table> = LazyLock::new(|| {
+    build(
+        Arch::I386,
+        syscalls::x86::Sysno::iter().map(|s| (s.id(), s.name())),
+    )
+});
+static AARCH64: LazyLock<Table> = LazyLock::new(|| {
+    build(
+        Arch::Aarch64,
+        syscalls::aarch64::Sysno::iter().map(|s| (s.id(), s.name())),
+    )
+});
+static ARM: LazyLock<Table> = LazyLock::new(|| {
+    build(
+        Arch::Arm,
+        syscalls::arm::Sysno::iter().map(|s| (s.id(), s.name())),
+    )
+});
+
+fn table(arch: Arch) -> &'static Table {
+    match arch {
+        Arch::X86_64 | Arch::X32 => &X86_64,
+        Arch::I386 => &I386,
+        Arch::Aarch64 => &AARCH64,
+        Arch::Arm => &ARM,
+    }
+}
+
+/// The call of that number. An x32 number comes without its bit.
+pub(super) fn entry(arch: Arch, nr: u16) -> Option<&'static Entry> {
+    let index = usize::from(nr);
+    if arch == Arch::X32
+        && let Some(name) = index.checked_sub(512).and_then(|own| X32_OWN.get(own))
+    {
+        return X86_64.iter().flatten().find(|entry| entry.name == *name);
+    }
+    table(arch).get(index)?.as_ref()
+}
+
+/// The table of the 32-bit entry on a machine of that architecture.
+pub(super) fn compat_of(native: Arch) -> Arch {
+    match native {
+        Arch::X86_64 | Arch::I386 | Arch::X32 => Arch::I386,
+        Arch::Aarch64 | Arch::Arm => Arch::Arm,
+    }
+}
+
+/// Whether `long` and pointers have 64 bits there.
+pub(super) fn is_wide(arch: Arch) -> bool {
+    matches!(arch, Arch::X86_64 | Arch::Aarch64)
+}
+
+/// What the kernel side copies: the native table's plans, then those of the 32-bit table from [`COMPAT_PLANS`] on.
+pub(super) fn plans(native: Arch, limits: Limits) -> impl Iterator<Item = (u32, Plan)> {
+    let of = move |arch: Arch, first: u32| {
+        let numbered = table(arch).iter().enumerate();
+        numbered.filter_map(move |(nr, entry)| {
+            let nr = u32::try_from(nr).ok().filter(|nr| *nr < COMPAT_PLANS)?;
+            Some((first + nr, plan(entry.as_ref()?, is_wide(arch), limits)))
+        })
+    };
+    of(native, 0).chain(of(compat_of(native), COMPAT_PLANS))
+}
+
+fn plan(entry: &Entry, wide: bool, limits: Limits) -> Plan {
+    let mut plan = Plan {
+        nargs: u8::try_from(entry.params.len()).unwrap_or(6),
+        ..Plan::default()
+    };
+    if matches!(entry.name, "execve" | "execveat") {
+        plan.flags |= plan::EXEC;
+    }
+    let wanted = entry.params.iter().zip(0_u8..).filter_map(|(param, arg)| {
+        let memory = memory_of(&param.show)?;
+        let copied = memory.kind != copy::NONE && (wide || !memory.wide);
+        copied.then(|| Op {
+            kind: memory.kind,
+            arg,
+            len_arg: param.len,
+            flags: if memory.output { when::SUCCESS } else { 0 },
+            max: limits.max(memory.max),
+            scale: 0,
+            _pad: 0,
+        })
+    });
+    for (slot, op) in plan.ops.iter_mut().zip(wanted) {
+        *slot = op;
+        plan.nops += 1;
+    }
+    plan
+}
+
+/// The memory that a parameter shows, if for some calls only.
+fn memory_of(show: &Show) -> Option<&Memory> {
+    match show {
+        Show::Memory(memory) => Some(memory),
+        Show::When(_, show) => memory_of(show),
+        Show::Value(_) | Show::Flags(_) | Show::Enum(_) | Show::EnumOrNumber(_) => None,
+    }
+}
+
+impl Limits {
+    fn max(self, max: Max) -> u16 {
+        let most = tracer_common::filter::MAX_COPY;
+        match max {
+            Max::Bytes(bytes) => bytes,
+            Max::Path => self.path,
+            Max::String => self.string.saturating_add(1),
+        }
+        .clamp(1, most)
+    }
+}
+
+fn build(arch: Arch, numbers: impl Iterator<Item = (i32, &'static str)>) -> Table {
+    let params = parameters(arch);
+    let mut by_call: HashMap<&str, Vec<&'static Row>> = HashMap::new();
+    for row in rows::all() {
+        for call in row.calls.split(' ') {
+            by_call.entry(call).or_default().push(row);
+        }
+    }
+    let mut table = Table::new();
+    for (nr, name) in numbers {
+        // Arm's own calls (0xf0000 and on) are beyond what a record's number holds.
+        let Some(index) = usize::try_from(nr).ok().filter(|nr| *nr < 4096) else {
+            continue;
+        };
+        let name = if name == "fstatat" { "newfstatat" } else { name };
+        let (base, list) = find(&params, name);
+        let mut rows: Vec<&'static Row> = by_call.get(base).cloned().unwrap_or_default();
+        if base != name {
+            rows.extend(by_call.get(name).into_iter().flatten());
+        }
+        if table.len() <= index {
+            table.resize_with(index + 1, || None);
+        }
+        if let Some(slot) = table.get_mut(index) {
+            *slot = Some(compile(name, list, &rows, is_wide(arch)));
+        }
+    }
+    table
+}
+
+/// Parameters by name: the snapshot's and what [`OTHERS`] has for this architecture.
+fn parameters(arch: Arch) -> HashMap<&'static str, &'static str> {
+    let snapshot = SNAPSHOT
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| {
+            let rest = line.split_once(' ')?.1;
+            Some(rest.split_once(' ').unwrap_or((rest, "")))
+        });
+    let mut all: HashMap<_, _> = snapshot.collect();
+    for line in OTHERS.lines() {
+        let (key, list) = line.split_once(' ').unwrap_or((line, ""));
+        match key.split_once(':') {
+            Some((only, name)) if only == arch.name() => all.insert(name, list),
+            None => all.insert(key, list),
+            Some(_) => None,
+        };
+    }
+    all
+}
+
+/// The parameters of a call and the name they are known by: `clock_gettime64` has those of `clock_gettime`.
+fn find<'a>(params: &HashMap<&'static str, &'static str>, name: &'a str) -> (&'a str, Option<&'static str>) {
+    let known = |name: &str| params.get(name).copied().filter(|list| *list != "?");
+    if let Some(list) = known(name) {
+        return (name, Some(list));
+    }
+    let same = SAME_AS
+        .iter()
+        .find(|(other, _)| *other == name)
+        .map(|(_, base)| *base);
+    let stripped = ["_time64", "64", "32"]
+        .into_iter()
+        .filter_map(|suffix| name.strip_suffix(suffix));
+    let base = same
+        .into_iter()
+        .chain(stripped)
+        .find(|base| known(base).is_some());
+    base.map_or((name, None), |base| (base, known(base)))
+}
+
+fn compile(name: &'static str, list: Option<&'static str>, rows: &[&'static Row], wide: bool) -> Entry {
+    let Some(list) = list else {
+        let params = UNNAMED.map(|name| Param {
+            name,
+            show: rows::RAW,
+            narrow: !wide,
+            len: 0,
+        });
+        return Entry {
+            name,
+            params: params.into(),
+            order: (0..6).collect(),
+            ret: Ret::Decimal,
+            note: None,
+        };
+    };
+    let declared: Vec<(&'static str, &'static str)> = list
+        .split(", ")
+        .filter(|one| !one.is_empty())
+        .map(split_parameter)
+        .collect();
+    let index_of = |wanted: &str| declared.iter().position(|(_, name)| *name == wanted);
+    let params = declared.iter().map(|(ctype, name)| {
+        // The last row that names the parameter decides.
+        let special = rows
+            .iter()
+            .rev()
+            .flat_map(|row| row.params)
+            .find(|(param, _)| param == name);
+        let show = special.map_or_else(|| rows::default_for(ctype, name), |(_, show)| *show);
+        let len = memory_of(&show)
+            .and_then(|memory| index_of(memory.len))
+            .unwrap_or(0);
+        Param {
+            name,
+            show,
+            narrow: !wide || is_narrow(ctype),
+            len: u8::try_from(len).unwrap_or(0),
+        }
+    });
+    let order: Vec<usize> = rows
+        .iter()
+        .flat_map(|row| row.order)
+        .filter_map(|name| index_of(name))
+        .collect();
+    Entry {
+        name,
+        params: params.collect(),
+        order: if order.is_empty() {
+            (0..declared.len()).collect()
+        } else {
+            order.into()
+        },
+        ret: rows
+            .iter()
+            .map(|row| row.ret)
+            .find(|ret| !matches!(ret, Ret::Decimal))
+            .unwrap_or(Ret::Decimal),
+        note: rows.iter().find_map(|row| row.note),
+    }
+}
+
+/// `const char *filename` is a `const char *` named `filename`.
+fn split_parameter(declaration: &'static str) -> (&'static str, &'static str) {
+    let start = declaration.rfind([' ', '*']).map_or(0, |at| at + 1);
+    let (ctype, name) = declaration.split_at(start);
+    (ctype.trim(), name)
+}
+
+fn is_narrow(ctype: &str) -> bool {
+    let wide = ["*", "long", "size_t", "off_t", "u64", "aio_context_t", "cap_user"];
+    !wide.iter().any(|part| ctype.contains(part))
+}
+
+const _: () = assert!(MAX_OPS == 4);
+
+#[cfg(test)]
+mod tests;

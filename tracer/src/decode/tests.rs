@@ -1,0 +1,9 @@
+//! The decoder against hand-made records. Expected lines are those that strace 6.1 printed for the same calls, but
+//! for the column padding before ` = `.
+
+pub(crate) mod fake;
+mod files;
+mod processes;
+mod records;
+mod robust;
+mod sockets;

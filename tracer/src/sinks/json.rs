@@ -1,0 +1,354 @@
+//! Events as JSON Lines, schema version 1 (`docs/events.md`).
+//!
+//! One object a line, ASCII only: what is not printable ASCII is written as `\uXXXX`, which any JSON reader turns back
+//! and no terminal obeys. Calls are written by hand, since they come by the million; rare parts go through serde.
+
+use std::sync::LazyLock;
+
+use crate::{
+    errno,
+    event::{
+        Arg, Body, Container, DeniedBy, Event, Exit, Lifecycle, Loss, Outcome, Phase, Process, ProcessEvent,
+        SCHEMA_VERSION, Syscall, Task, Via,
+    },
+    numbers,
+};
+
+/// The JSON Schema of what [`write_event`] writes.
+pub const SCHEMA: &str = include_str!("../../schema/event.v1.json");
+
+/// Writes the line of an event.
+pub fn write_event(out: &mut Vec<u8>, event: &Event) {
+    match &event.body {
+        Body::Syscall(call) => syscall(out, event, call),
+        Body::Process(process) => self::process(out, event, process),
+        Body::Container(life) => lifecycle(out, event, life),
+        Body::Loss(lost) => loss(out, event, lost),
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+fn syscall(out: &mut Vec<u8>, event: &Event, call: &Syscall) {
+    head(out, event, "syscall", Some(call.seq));
+    task(out, &call.task);
+    out.extend_from_slice(b",\"arch\":\"");
+    out.extend_from_slice(call.arch.name().as_bytes());
+    field(out, b"\",\"nr\":", u64::from(call.nr));
+    // The kernel's names need no escape, nor does `syscall_0x3e7`.
+    out.extend_from_slice(b",\"syscall\":\"");
+    out.extend_from_slice(call.name.as_bytes());
+    out.extend_from_slice(b"\",\"args\":[");
+    for (index, arg) in call.args.list.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        argument(out, arg, call.args.text_of(arg));
+    }
+    out.extend_from_slice(b"],\"ret\":");
+    match call.outcome {
+        Outcome::Value(value) => {
+            if value < 0 {
+                out.push(b'-');
+            }
+            number(out, value.unsigned_abs());
+            out.extend_from_slice(b",\"errno\":null");
+        }
+        Outcome::Error(errno) => {
+            out.extend_from_slice(b"-1,\"errno\":\"");
+            out.extend_from_slice(errno::name(errno).as_bytes());
+            out.push(b'"');
+        }
+        Outcome::Unfinished => out.extend_from_slice(b"null,\"errno\":null,\"unfinished\":true"),
+        Outcome::Refused => out.extend_from_slice(b"null,\"errno\":null"),
+    }
+    if let Some(note) = &call.args.ret_note {
+        out.extend_from_slice(b",\"ret_note\":");
+        string(out, note);
+    }
+    match call.duration_ns {
+        Some(duration) => field(out, b",\"duration_ns\":", duration),
+        None => out.extend_from_slice(b",\"duration_ns\":null"),
+    }
+    match call.denied_by {
+        None => {}
+        Some(DeniedBy::Seccomp) => out.extend_from_slice(b",\"denied_by\":\"seccomp\""),
+        Some(DeniedBy::Ptrace) => out.extend_from_slice(b",\"denied_by\":\"ptrace\""),
+    }
+}
+
+fn argument(out: &mut Vec<u8>, arg: &Arg, text: &str) {
+    // Parameter names are C identifiers.
+    out.extend_from_slice(b"{\"name\":\"");
+    out.extend_from_slice(arg.name.as_bytes());
+    field(out, b"\",\"raw\":", arg.raw);
+    out.extend_from_slice(b",\"text\":");
+    string(out, text);
+    if arg.truncated {
+        out.extend_from_slice(b",\"truncated\":true");
+    }
+    if arg.fault {
+        out.extend_from_slice(b",\"fault\":true");
+    }
+    out.push(b'}');
+}
+
+fn process(out: &mut Vec<u8>, event: &Event, process: &Process) {
+    head(out, event, "process", None);
+    task(out, &process.task);
+    match &process.what {
+        ProcessEvent::Fork {
+            pid,
+            tid,
+            host_pid,
+            host_tid,
+            comm,
+            thread,
+        } => {
+            out.extend_from_slice(b",\"event\":\"fork\",\"child\":{");
+            ids(out, [*pid, *tid, *host_pid, *host_tid]);
+            bytes(out, "comm", comm.bytes());
+            out.extend_from_slice(if *thread {
+                b",\"thread\":true}"
+            } else {
+                b",\"thread\":false}"
+            });
+        }
+        ProcessEvent::Exec { path, truncated } => {
+            out.extend_from_slice(b",\"event\":\"exec\"");
+            bytes(out, "path", path);
+            if *truncated {
+                out.extend_from_slice(b",\"truncated\":true");
+            }
+        }
+        ProcessEvent::Exit { code } => {
+            out.extend_from_slice(b",\"event\":\"exit\"");
+            exit(out, *code);
+        }
+        ProcessEvent::Join => out.extend_from_slice(b",\"event\":\"join\""),
+    }
+}
+
+fn exit(out: &mut Vec<u8>, exit: Exit) {
+    match exit {
+        Exit::Code(code) => field(out, b",\"exit_code\":", u64::from(code)),
+        Exit::Signal { number, core_dumped } => {
+            out.extend_from_slice(b",\"signal\":");
+            string(out, &crate::decode::signal_text(number));
+            out.extend_from_slice(if core_dumped {
+                b",\"core_dumped\":true"
+            } else {
+                b",\"core_dumped\":false"
+            });
+        }
+    }
+}
+
+fn lifecycle(out: &mut Vec<u8>, event: &Event, life: &Lifecycle) {
+    head(out, event, "container", None);
+    match life {
+        Lifecycle::Registered { late } => {
+            out.extend_from_slice(b",\"state\":\"registered\",\"late\":");
+            out.extend_from_slice(if *late { b"true" } else { b"false" });
+        }
+        Lifecycle::Armed { round_trip_ns } => {
+            field(
+                out,
+                b",\"state\":\"armed\",\"receipt\":{\"armed_at\":",
+                event.ktime,
+            );
+            field(out, b",\"round_trip_ns\":", *round_trip_ns);
+            out.push(b'}');
+        }
+        Lifecycle::Exec => out.extend_from_slice(b",\"state\":\"exec\""),
+        Lifecycle::Gone {
+            books,
+            complete,
+            exit: ended,
+        } => {
+            out.extend_from_slice(b",\"state\":\"gone\",\"complete\":");
+            out.extend_from_slice(if *complete { b"true" } else { b"false" });
+            if let Some(ended) = ended {
+                exit(out, *ended);
+            }
+            // A structure of numbers: serializing it cannot fail.
+            if let Ok(books) = serde_json::to_vec(books) {
+                out.extend_from_slice(b",\"books\":");
+                out.extend_from_slice(&books);
+            }
+        }
+    }
+}
+
+fn loss(out: &mut Vec<u8>, event: &Event, loss: &Loss) {
+    head(out, event, "loss", None);
+    out.extend_from_slice(b",\"reason\":\"");
+    out.extend_from_slice(loss.reason.name().as_bytes());
+    field(out, b"\",\"count\":", loss.count);
+    if let Some(hole) = loss.hole {
+        field(out, b",\"cpu\":", u64::from(hole.cpu));
+        field(out, b",\"after\":", hole.after);
+        field(out, b",\"before\":", hole.before);
+    }
+}
+
+/// What all lines begin with.
+fn head(out: &mut Vec<u8>, event: &Event, kind: &str, seq: Option<u64>) {
+    static BEGIN: LazyLock<String> = LazyLock::new(|| format!("\",\"v\":{SCHEMA_VERSION}"));
+    out.extend_from_slice(b"{\"type\":\"");
+    out.extend_from_slice(kind.as_bytes());
+    out.extend_from_slice(BEGIN.as_bytes());
+    if let Some(seq) = seq {
+        field(out, b",\"seq\":", seq);
+    }
+    out.extend_from_slice(b",\"time\":\"");
+    time(out, event.time_ns);
+    field(out, b"\",\"ktime\":", event.ktime);
+    container(out, &event.container);
+}
+
+fn container(out: &mut Vec<u8>, container: &Container) {
+    out.extend_from_slice(b",\"container\":{\"id\":");
+    string(out, &container.id);
+    out.extend_from_slice(b",\"name\":");
+    string(out, &container.name);
+    let known = [
+        (",\"pod\":", &container.pod),
+        (",\"namespace\":", &container.namespace),
+        (",\"image\":", &container.image),
+    ];
+    for (label, value) in known {
+        if let Some(value) = value {
+            out.extend_from_slice(label.as_bytes());
+            string(out, value);
+        }
+    }
+    out.push(b'}');
+}
+
+fn task(out: &mut Vec<u8>, task: &Task) {
+    field(out, b",\"cpu\":", u64::from(task.cpu));
+    out.extend_from_slice(match task.phase {
+        Phase::Runtime => b",\"phase\":\"runtime\"",
+        Phase::App => b",\"phase\":\"app\"",
+    });
+    out.extend_from_slice(match task.via {
+        Via::Start => b",\"via\":\"start\",",
+        Via::Exec => b",\"via\":\"exec\",",
+    });
+    ids(out, [task.pid, task.tid, task.host_pid, task.host_tid]);
+    bytes(out, "comm", task.comm.bytes());
+}
+
+fn ids(out: &mut Vec<u8>, [pid, tid, host_pid, host_tid]: [u32; 4]) {
+    field(out, b"\"pid\":", u64::from(pid));
+    field(out, b",\"tid\":", u64::from(tid));
+    field(out, b",\"host_pid\":", u64::from(host_pid));
+    field(out, b",\"host_tid\":", u64::from(host_tid));
+}
+
+/// Nanoseconds since 1970 as RFC 3339 in UTC with nine digits.
+pub fn rfc3339(time_ns: u64) -> String {
+    let mut text = Vec::with_capacity(30);
+    time(&mut text, time_ns);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// RFC 3339 in UTC with nine digits.
+fn time(out: &mut Vec<u8>, time_ns: u64) {
+    let seconds = time_ns / 1_000_000_000;
+    let at = numbers::utc(i64::try_from(seconds).unwrap_or(i64::MAX));
+    padded(out, at.year.unsigned_abs(), 4);
+    for (separator, value) in [
+        (b'-', at.month),
+        (b'-', at.day),
+        (b'T', at.hour),
+        (b':', at.minute),
+        (b':', at.second),
+    ] {
+        out.push(separator);
+        padded(out, value, 2);
+    }
+    out.push(b'.');
+    padded(out, time_ns % 1_000_000_000, 9);
+    out.push(b'Z');
+}
+
+fn padded(out: &mut Vec<u8>, value: u64, width: usize) {
+    let mut buffer = [0; 20];
+    let digits = numbers::decimal(value, &mut buffer);
+    out.extend(std::iter::repeat_n(b'0', width.saturating_sub(digits.len())));
+    out.extend_from_slice(digits.as_bytes());
+}
+
+fn number(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(numbers::decimal(value, &mut [0; 20]).as_bytes());
+}
+
+fn field(out: &mut Vec<u8>, label: &[u8], value: u64) {
+    out.extend_from_slice(label);
+    number(out, value);
+}
+
+/// `,"NAME":"…"` of bytes that a container chose. What is no UTF-8 becomes U+FFFD, and `NAME_hex` has all bytes.
+fn bytes(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+    match std::str::from_utf8(value) {
+        Ok(text) => string(out, text),
+        Err(_) => {
+            string(out, &String::from_utf8_lossy(value));
+            out.extend_from_slice(b",\"");
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"_hex\":\"");
+            for byte in value {
+                hex(out, byte >> 4);
+                hex(out, byte & 0xf);
+            }
+            out.push(b'"');
+        }
+    }
+}
+
+fn hex(out: &mut Vec<u8>, nibble: u8) {
+    out.push(if nibble < 10 {
+        b'0' + nibble
+    } else {
+        b'a' - 10 + nibble
+    });
+}
+
+/// A JSON string of ASCII.
+fn string(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    let mut rest = text;
+    while let Some(at) = rest
+        .bytes()
+        .position(|b| !matches!(b, b' '..=b'~') || matches!(b, b'"' | b'\\'))
+    {
+        let (plain, tail) = rest.split_at(at);
+        out.extend_from_slice(plain.as_bytes());
+        let mut characters = tail.chars();
+        match characters.next() {
+            Some(quote @ ('"' | '\\')) => out.extend_from_slice(if quote == '"' { b"\\\"" } else { b"\\\\" }),
+            Some('\n') => out.extend_from_slice(b"\\n"),
+            Some('\t') => out.extend_from_slice(b"\\t"),
+            Some(other) => {
+                for unit in other.encode_utf16(&mut [0; 2]) {
+                    out.extend_from_slice(b"\\u");
+                    for byte in unit.to_be_bytes() {
+                        hex(out, byte >> 4);
+                        hex(out, byte & 0xf);
+                    }
+                }
+            }
+            None => {}
+        }
+        rest = characters.as_str();
+    }
+    out.extend_from_slice(rest.as_bytes());
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,380 @@
+//! Events as text: strace's own lines.
+//!
+//! It writes bytes and does no I/O; what to show is a value ([`TextOptions`]), never the command line. Whatever a
+//! container chose (names, strings) is written as printable ASCII, so that it never drives a terminal.
+
+use crate::{
+    errno,
+    event::{
+        Base, Body, DeniedBy, Event, Exit, Lifecycle, Loss, Outcome, Process, ProcessEvent, Syscall, Task,
+    },
+    numbers,
+};
+
+/// What a line shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct TextOptions {
+    pub timestamps: Timestamps,
+    /// `<0.000002>` after a call (`-T`).
+    pub show_duration: bool,
+    /// `[pid     7]` before a line.
+    pub show_pid: bool,
+    /// The task's name in it: `[pid     7<nginx>]`.
+    pub show_comm: bool,
+    /// The container's name before a line, for a stream of several.
+    pub show_container: bool,
+    /// Lines for fork, exec and join, which strace does not have.
+    pub show_processes: bool,
+    /// Lines for a container's life.
+    pub show_containers: bool,
+}
+
+impl Default for TextOptions {
+    fn default() -> Self {
+        Self {
+            timestamps: Timestamps::None,
+            show_duration: true,
+            show_pid: true,
+            show_comm: false,
+            show_container: false,
+            show_processes: false,
+            show_containers: false,
+        }
+    }
+}
+
+/// When an event happened, before its line. Times of day are UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Timestamps {
+    #[default]
+    None,
+    /// `18:03:11` (`-t`)
+    Time,
+    /// `18:03:11.123456` (`-tt`)
+    Micros,
+    /// `1795370591.123456` (`-ttt`)
+    Epoch,
+    /// Since the event before, whose `time_ns` the caller keeps (`-r`); 0 = there was none.
+    Relative { previous_ns: u64 },
+}
+
+/// Writes the line of an event, or nothing where strace has none and the options ask for none.
+pub fn write_event(out: &mut Vec<u8>, event: &Event, options: &TextOptions) {
+    match &event.body {
+        Body::Syscall(call) => {
+            prefix(out, event, Some(&call.task), options);
+            syscall(out, call, options);
+        }
+        Body::Process(process) => {
+            if matches!(process.what, ProcessEvent::Exit { .. }) || options.show_processes {
+                prefix(out, event, Some(&process.task), options);
+                self::process(out, process);
+            }
+        }
+        Body::Container(life) if options.show_containers => {
+            prefix(out, event, None, options);
+            lifecycle(out, event, life);
+        }
+        Body::Container(_) => {}
+        Body::Loss(lost) => {
+            prefix(out, event, None, options);
+            loss(out, lost);
+        }
+    }
+}
+
+fn prefix(out: &mut Vec<u8>, event: &Event, task: Option<&Task>, options: &TextOptions) {
+    if options.show_container {
+        out.push(b'[');
+        escaped(out, event.container.name.as_bytes());
+        out.extend_from_slice(b"] ");
+    }
+    if let Some(task) = task.filter(|_| options.show_pid) {
+        out.extend_from_slice(b"[pid ");
+        padded(out, u64::from(task.tid), 5, b' ');
+        if options.show_comm {
+            out.push(b'<');
+            escaped(out, task.comm.bytes());
+            out.push(b'>');
+        }
+        out.extend_from_slice(b"] ");
+    }
+    timestamp(out, event.time_ns, options.timestamps);
+}
+
+fn timestamp(out: &mut Vec<u8>, time_ns: u64, timestamps: Timestamps) {
+    let (seconds, micros) = (time_ns / 1_000_000_000, time_ns % 1_000_000_000 / 1_000);
+    match timestamps {
+        Timestamps::None => return,
+        Timestamps::Time => time_of_day(out, seconds),
+        Timestamps::Micros => {
+            time_of_day(out, seconds);
+            fraction(out, micros);
+        }
+        Timestamps::Epoch => {
+            number(out, seconds);
+            fraction(out, micros);
+        }
+        Timestamps::Relative { previous_ns } => {
+            let since = if previous_ns == 0 {
+                0
+            } else {
+                time_ns.saturating_sub(previous_ns)
+            };
+            padded(out, since / 1_000_000_000, 6, b' ');
+            fraction(out, since % 1_000_000_000 / 1_000);
+        }
+    }
+    out.push(b' ');
+}
+
+fn time_of_day(out: &mut Vec<u8>, seconds: u64) {
+    let time = numbers::utc(i64::try_from(seconds).unwrap_or(i64::MAX));
+    padded(out, time.hour, 2, b'0');
+    out.push(b':');
+    padded(out, time.minute, 2, b'0');
+    out.push(b':');
+    padded(out, time.second, 2, b'0');
+}
+
+fn fraction(out: &mut Vec<u8>, micros: u64) {
+    out.push(b'.');
+    padded(out, micros, 6, b'0');
+}
+
+fn syscall(out: &mut Vec<u8>, call: &Syscall, options: &TextOptions) {
+    out.extend_from_slice(call.name.as_bytes());
+    out.push(b'(');
+    let text = call.args.text.as_str();
+    if call.outcome == Outcome::Unfinished && !never_returns(&call.name) {
+        match call.args.before_output {
+            Some(known) => out.extend_from_slice(text.get(..known).unwrap_or(text).as_bytes()),
+            None => {
+                out.extend_from_slice(text.as_bytes());
+                if !text.is_empty() {
+                    out.push(b' ');
+                }
+            }
+        }
+        out.extend_from_slice(b"<unfinished ...>");
+    } else {
+        out.extend_from_slice(text.as_bytes());
+    }
+    out.extend_from_slice(b") = ");
+    outcome(out, call);
+    match call.denied_by {
+        None => {}
+        Some(DeniedBy::Seccomp) => out.extend_from_slice(b" (denied by seccomp)"),
+        Some(DeniedBy::Ptrace) => out.extend_from_slice(b" (skipped by ptrace)"),
+    }
+    if let Some(duration) = call
+        .duration_ns
+        .filter(|_| options.show_duration && call.outcome != Outcome::Unfinished)
+    {
+        let micros = duration.saturating_add(500) / 1_000;
+        out.extend_from_slice(b" <");
+        number(out, micros / 1_000_000);
+        fraction(out, micros % 1_000_000);
+        out.push(b'>');
+    }
+    use crate::event::Arch;
+    if !matches!(call.arch, Arch::X86_64 | Arch::Aarch64) {
+        out.extend_from_slice(b" [");
+        out.extend_from_slice(call.arch.name().as_bytes());
+        out.push(b']');
+    }
+    out.push(b'\n');
+}
+
+fn never_returns(name: &str) -> bool {
+    matches!(name, "exit" | "exit_group")
+}
+
+fn outcome(out: &mut Vec<u8>, call: &Syscall) {
+    match call.outcome {
+        Outcome::Value(value) => {
+            match call.args.ret_base {
+                Base::Decimal => {
+                    if value < 0 {
+                        out.push(b'-');
+                    }
+                    number(out, value.unsigned_abs());
+                }
+                Base::Hex if value != 0 => radix(out, value.cast_unsigned(), 4, b"0x"),
+                Base::Octal if value != 0 => radix(out, value.cast_unsigned(), 3, b"0"),
+                Base::Hex | Base::Octal => out.push(b'0'),
+            }
+            if let Some(note) = &call.args.ret_note {
+                out.extend_from_slice(b" (");
+                out.extend_from_slice(note.as_bytes());
+                out.push(b')');
+            }
+        }
+        Outcome::Error(errno) => {
+            let restart = errno::restart(errno);
+            out.extend_from_slice(if restart.is_some() { b"? " } else { b"-1 " });
+            out.extend_from_slice(errno::name(errno).as_bytes());
+            out.extend_from_slice(b" (");
+            out.extend_from_slice(restart.unwrap_or_else(|| errno::description(errno)).as_bytes());
+            out.push(b')');
+        }
+        Outcome::Unfinished | Outcome::Refused => out.push(b'?'),
+    }
+}
+
+fn process(out: &mut Vec<u8>, process: &Process) {
+    match &process.what {
+        ProcessEvent::Exit { code } => {
+            out.extend_from_slice(b"+++ ");
+            exit(out, *code);
+            out.extend_from_slice(b" +++");
+        }
+        ProcessEvent::Fork {
+            tid, comm, thread, ..
+        } => {
+            out.extend_from_slice(if *thread {
+                b"--- new thread "
+            } else {
+                b"--- new process "
+            });
+            number(out, u64::from(*tid));
+            out.extend_from_slice(b" \"");
+            escaped(out, comm.bytes());
+            out.extend_from_slice(b"\" ---");
+        }
+        ProcessEvent::Exec { path, truncated } => {
+            out.extend_from_slice(b"--- program \"");
+            escaped(out, path);
+            out.extend_from_slice(if *truncated { b"\"... ---" } else { b"\" ---" });
+        }
+        ProcessEvent::Join => {
+            out.extend_from_slice(b"--- joined \"");
+            escaped(out, process.task.comm.bytes());
+            out.extend_from_slice(b"\" ---");
+        }
+    }
+    out.push(b'\n');
+}
+
+fn exit(out: &mut Vec<u8>, exit: Exit) {
+    match exit {
+        Exit::Code(code) => {
+            out.extend_from_slice(b"exited with ");
+            number(out, u64::from(code));
+        }
+        Exit::Signal {
+            number: signal,
+            core_dumped,
+        } => {
+            out.extend_from_slice(b"killed by ");
+            out.extend_from_slice(crate::decode::signal_text(signal).as_bytes());
+            if core_dumped {
+                out.extend_from_slice(b" (core dumped)");
+            }
+        }
+    }
+}
+
+fn lifecycle(out: &mut Vec<u8>, event: &Event, life: &Lifecycle) {
+    out.extend_from_slice(b"--- container ");
+    escaped(out, event.container.name.as_bytes());
+    match life {
+        Lifecycle::Registered { late: false } => out.extend_from_slice(b" registered"),
+        Lifecycle::Registered { late: true } => {
+            out.extend_from_slice(b" registered late: its beginning was missed")
+        }
+        Lifecycle::Armed { round_trip_ns } => {
+            out.extend_from_slice(b" armed, proved in ");
+            number(out, round_trip_ns / 1_000);
+            out.extend_from_slice(b" us");
+        }
+        Lifecycle::Exec => out.extend_from_slice(b" begins its application"),
+        Lifecycle::Gone {
+            books,
+            complete,
+            exit: ended,
+        } => {
+            out.extend_from_slice(b" gone");
+            if let Some(ended) = ended {
+                out.extend_from_slice(b", ");
+                exit(out, *ended);
+            }
+            out.extend_from_slice(b": ");
+            number(out, books.emitted);
+            out.extend_from_slice(b" events, ");
+            number(out, books.lost());
+            out.extend_from_slice(if *complete {
+                b" lost, complete"
+            } else {
+                b" lost, incomplete"
+            });
+        }
+    }
+    out.extend_from_slice(b" ---\n");
+}
+
+fn loss(out: &mut Vec<u8>, loss: &Loss) {
+    out.extend_from_slice(b"--- ");
+    number(out, loss.count);
+    out.extend_from_slice(if loss.count == 1 {
+        b" event lost: "
+    } else {
+        b" events lost: "
+    });
+    out.extend_from_slice(loss.reason.name().as_bytes());
+    if let Some(hole) = loss.hole {
+        out.extend_from_slice(b" (cpu ");
+        number(out, u64::from(hole.cpu));
+        out.extend_from_slice(b", after seq ");
+        number(out, hole.after);
+        out.push(b')');
+    }
+    out.extend_from_slice(b" ---\n");
+}
+
+fn number(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(numbers::decimal(value, &mut [0; 20]).as_bytes());
+}
+
+fn padded(out: &mut Vec<u8>, value: u64, width: usize, fill: u8) {
+    let mut buffer = [0; 20];
+    let digits = numbers::decimal(value, &mut buffer);
+    out.extend(std::iter::repeat_n(fill, width.saturating_sub(digits.len())));
+    out.extend_from_slice(digits.as_bytes());
+}
+
+/// `bits` a digit.
+fn radix(out: &mut Vec<u8>, value: u64, bits: u32, prefix: &[u8]) {
+    out.extend_from_slice(prefix);
+    let digits = (64 - value.leading_zeros()).div_ceil(bits);
+    for digit in (0..digits).rev() {
+        let low = value >> (digit * bits) & ((1 << bits) - 1);
+        out.push(
+            b"0123456789abcdef"
+                .get(usize::try_from(low).unwrap_or(0))
+                .copied()
+                .unwrap_or(b'?'),
+        );
+    }
+}
+
+/// Bytes that a container chose: printable ASCII as it is, the rest as three octal digits.
+fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
+    for &byte in bytes {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            b' '..=b'~' => out.push(byte),
+            _ => {
+                out.extend_from_slice(&[
+                    b'\\',
+                    b'0' + (byte >> 6),
+                    b'0' + (byte >> 3 & 7),
+                    b'0' + (byte & 7),
+                ]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
