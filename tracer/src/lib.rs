@@ -1,2 +1,33 @@
-//! The daemon and its command line, as a library.
+//! The daemon and its command line, as a library. Data flows one way:
+//!
+//! ```text
+//! OCI runtime -> hook -> registration -> registry --FilterChange--> source::kernel --maps--> eBPF admit
+//!                                                                                              |
+//!                                                                    capture -> emit -> ring buffer
+//!                                                                                              v
+//! CLI <- sinks <------------------- enrich <----------- decode <------- bounded queue <- source
+//! ```
+//!
+//! ARCHITECTURE.md has a row a stage, with the same words as the file names, and who may know whom.
+
+pub mod cli;
+pub mod client;
+pub mod commands;
+pub mod control;
+pub mod daemon;
+pub mod decode;
+pub mod enrich;
+mod errno;
 pub mod event;
+pub mod identity;
+mod log;
+pub mod missed;
+pub mod node;
+mod numbers;
+pub mod pipeline;
+pub mod registration;
+pub mod registry;
+pub mod report;
+pub mod run;
+pub mod sinks;
+pub mod source;

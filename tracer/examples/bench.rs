@@ -1,0 +1,285 @@
+//! What tracing costs a system call: untraced, traced and under empty programs, interleaved in one run, so that only
+//! ratios count. `cargo xtask bench` runs it.
+//!
+//! Two workers on CPU 0 make getppid(2) calls in a loop, one in a registered container and one outside; the ring is
+//! drained on CPU 1. Each figure is the minimum of all rounds: what is above it is the machine's noise.
+
+use std::{
+    io::{Read, Write},
+    os::{fd::AsFd, unix::net::UnixStream},
+    process::ExitCode,
+    sync::mpsc::sync_channel,
+    time::Instant,
+};
+
+use anyhow::{Context, Result, bail};
+use nix::{
+    sched::{CloneFlags, CpuSet, sched_setaffinity, unshare},
+    unistd::{ForkResult, Pid, fork},
+};
+use tracer::{
+    decode, event, identity,
+    sinks::{json, text},
+    source::{
+        self, Item, QUEUE_BATCHES,
+        kernel::{Kernel, Options},
+    },
+};
+use tracer_common::filter::{Container, state};
+
+/// Calls a figure rests on, per round.
+const CALLS: u32 = 200_000;
+/// Goals of issue and design: of the empty pair's cost.
+const UNTRACED_GOAL: f64 = 1.25;
+const TRACED_GOAL: f64 = 4.0;
+
+fn main() -> ExitCode {
+    let rounds = std::env::args()
+        .skip(1)
+        .find_map(|word| word.parse().ok())
+        .unwrap_or(25);
+    let check = std::env::args().any(|word| word == "--check");
+    match bench(rounds, check) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn pin(cpu: usize) -> Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpu)?;
+    // On one CPU all share it; the ratios still tell.
+    let _one_cpu = sched_setaffinity(Pid::from_raw(0), &set);
+    Ok(())
+}
+
+/// A process that makes calls when told.
+struct Worker {
+    link: UnixStream,
+    pid: Pid,
+}
+
+impl Worker {
+    fn start(own_mount_namespace: bool) -> Result<Self> {
+        let (link, mut far) = UnixStream::pair()?;
+        // SAFETY: there is one thread yet.
+        match unsafe { fork() }? {
+            ForkResult::Child => {
+                let served = Self::serve(own_mount_namespace, &mut far);
+                std::process::exit(i32::from(served.is_err()))
+            }
+            ForkResult::Parent { child } => {
+                let mut worker = Self { link, pid: child };
+                worker.link.read_exact(&mut [0])?;
+                Ok(worker)
+            }
+        }
+    }
+
+    fn serve(own_mount_namespace: bool, link: &mut UnixStream) -> Result<()> {
+        pin(0)?;
+        if own_mount_namespace {
+            unshare(CloneFlags::CLONE_NEWNS)?;
+        }
+        link.write_all(&[1])?;
+        let mut calls = [0; 4];
+        while link.read_exact(&mut calls).is_ok() {
+            let calls = u32::from_le_bytes(calls);
+            let begin = Instant::now();
+            for _ in 0..calls {
+                // SAFETY: no arguments, no effect.
+                unsafe { libc::syscall(libc::SYS_getppid) };
+            }
+            link.write_all(&(begin.elapsed().as_nanos() as u64).to_le_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Nanoseconds a call.
+    fn measure(&mut self, calls: u32) -> Result<f64> {
+        self.link.write_all(&calls.to_le_bytes())?;
+        let mut ns = [0; 8];
+        self.link.read_exact(&mut ns).context("a worker ended")?;
+        Ok(u64::from_le_bytes(ns) as f64 / f64::from(calls))
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // It ends when its link closes.
+        let _closed = self.link.shutdown(std::net::Shutdown::Both);
+        let _reaped = nix::sys::wait::waitpid(self.pid, None);
+    }
+}
+
+#[derive(Default)]
+struct Figure(Vec<f64>);
+
+impl Figure {
+    fn min(&self) -> f64 {
+        self.0.iter().copied().fold(f64::MAX, f64::min)
+    }
+
+    fn median(&self) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+    }
+}
+
+fn bench(rounds: usize, check: bool) -> Result<bool> {
+    let mut outside = Worker::start(false)?;
+    let mut inside = Worker::start(true)?;
+    pin(1)?;
+    let options = Options::default();
+    let (mut kernel, ring) = Kernel::load(&options, {
+        let options = decode::Options::native();
+        decode::plans(options.arch, options.limits)
+    })?;
+    let (queue, items) = sync_channel::<Item<()>>(QUEUE_BATCHES);
+    let sink = std::thread::spawn(move || {
+        let mut records = 0usize;
+        let mut kept = Vec::new();
+        for item in items {
+            if let Item::Records(batch) = item {
+                let batch = batch.by_time();
+                records += batch.len();
+                if let Some(record) = batch.get(batch.len() / 2).filter(|_| kept.len() < 1000) {
+                    kept.push(record.to_vec());
+                }
+            }
+        }
+        (records, kept)
+    });
+    let (marks, reader) = source::read_ring(ring, queue, |_record| false)?;
+
+    let init = tracer_hook::identity::Init::open(inside.pid.as_raw().into())
+        .map_err(|error| anyhow::anyhow!("{error}"))?;
+    let identity = identity::of(init.pidfd.as_fd(), init.pid_ns.as_fd(), init.mnt_ns.as_fd())?;
+    let container = |state| Container {
+        generation: 1,
+        state,
+        mnt_ns: identity.mnt_ns,
+        pid_ns: identity.pid_ns,
+        init_tgid: identity.init_tgid,
+        ..Container::default()
+    };
+    let (mut none, mut empty, mut untraced, mut traced, mut counts) = (
+        Figure::default(),
+        Figure::default(),
+        Figure::default(),
+        Figure::default(),
+        Figure::default(),
+    );
+    let mut before = 0;
+    let mut emitted = 0;
+    for _ in 0..rounds {
+        none.0.push(outside.measure(CALLS)?);
+        kernel.attach_empty()?;
+        outside.measure(1000)?;
+        empty.0.push(outside.measure(CALLS)?);
+        kernel.detach();
+
+        kernel.attach()?;
+        kernel.arm(1, container(state::LIVE), true, false)?;
+        inside.measure(1000)?;
+        traced.0.push(inside.measure(CALLS)?);
+        outside.measure(1000)?;
+        untraced.0.push(outside.measure(CALLS)?);
+        let books = kernel.books(1)?;
+        emitted += books.iter().map(|books| books.emitted).sum::<u64>();
+        before += books.iter().map(|books| books.ring_full).sum::<u64>();
+        kernel.disarm(1, identity.mnt_ns, identity.pid_ns)?;
+
+        kernel.arm(1, container(state::LIVE | state::COUNTS), true, false)?;
+        inside.measure(1000)?;
+        counts.0.push(inside.measure(CALLS)?);
+        kernel.disarm(1, identity.mnt_ns, identity.pid_ns)?;
+        kernel.detach();
+    }
+    drop(marks);
+    if reader.join().is_err() {
+        bail!("the ring's reader panicked");
+    }
+    let (received, records) = sink.join().unwrap_or_default();
+
+    let floor = empty.min() - none.min();
+    println!(
+        "getppid(2), {rounds} rounds of {CALLS} calls; ns a call, minimum (median); added over no programs"
+    );
+    let mut within = true;
+    let mut line = |name: &str, figure: &Figure, goal: Option<f64>| {
+        let added = figure.min() - none.min();
+        let ratio = added / floor;
+        let verdict = match goal {
+            Some(goal) if ratio <= goal => format!("  goal <= {goal:.2} x: reached"),
+            Some(goal) => {
+                within = false;
+                format!("  goal <= {goal:.2} x: missed")
+            }
+            None => String::new(),
+        };
+        println!(
+            "{name:34} {:7.1} ({:7.1})   +{added:6.1}   {ratio:5.2} x empty{verdict}",
+            figure.min(),
+            figure.median()
+        );
+    };
+    line("no programs", &none, None);
+    line("empty enter and exit programs", &empty, None);
+    line(
+        "untraced, while another is traced",
+        &untraced,
+        Some(UNTRACED_GOAL),
+    );
+    line("traced: events, durations, counts", &traced, Some(TRACED_GOAL));
+    line("traced: counts and durations only", &counts, None);
+    println!("traced events: {emitted} emitted, {before} found the ring full, {received} records received");
+    rates(&records)?;
+    Ok(within || !check)
+}
+
+/// How many recorded calls a core decodes and writes.
+fn rates(records: &[Vec<u8>]) -> Result<()> {
+    const EVENTS: usize = 1_000_000;
+    let options = decode::Options::native();
+    let text_options = text::TextOptions::default();
+    let container = std::sync::Arc::new(event::Container {
+        id: "bench".into(),
+        ..event::Container::default()
+    });
+    let mut out = Vec::with_capacity(1 << 20);
+    for format in ["text", "json"] {
+        let begin = Instant::now();
+        for record in records.iter().cycle().take(EVENTS) {
+            let decoded = decode::decode(std::hint::black_box(record), &options)?;
+            let body = match decoded.body {
+                decode::Body::Syscall(call) => event::Body::Syscall(call),
+                decode::Body::Process(process) => event::Body::Process(process),
+            };
+            let ktime = decoded.ktime;
+            let event = event::Event {
+                time_ns: ktime,
+                ktime,
+                container: container.clone(),
+                body,
+            };
+            if format == "text" {
+                text::write_event(&mut out, &event, &text_options);
+            } else {
+                json::write_event(&mut out, &event);
+            }
+            if out.len() > 1 << 19 {
+                std::hint::black_box(&out);
+                out.clear();
+            }
+        }
+        let rate = EVENTS as f64 / begin.elapsed().as_secs_f64() / 1e6;
+        println!("recorded calls decoded and written as {format}: {rate:.2} M/s on one core");
+    }
+    Ok(())
+}

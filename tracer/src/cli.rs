@@ -1,0 +1,215 @@
+//! The command line: what the user typed. It ends here: `commands` gets resolved settings.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::sinks::Phases;
+
+/// Trace the system calls of containers from the first instruction of their application.
+#[derive(Debug, Parser)]
+#[command(name = "tracer", version, max_term_width = 100)]
+pub struct Cli {
+    /// Directory of the daemon's sockets.
+    #[arg(long, global = true, env = tracer_hook::RUNTIME_DIR_ENV, default_value = tracer_hook::DEFAULT_RUNTIME_DIR, value_name = "DIR")]
+    pub runtime_dir: PathBuf,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a command and trace it, with no daemon and no container runtime.
+    Run(Run),
+    /// Follow the events of containers.
+    Tail(Tail),
+    /// List the containers that are traced, that ended, and that were missed.
+    Ps(Output),
+    /// Count a container's calls, like strace -c, from the kernel's own aggregates.
+    Stats(OfContainer),
+    /// Prove what a container's trace holds: complete or not, and its books.
+    Verify(OfContainer),
+    /// Tell how the daemon is.
+    Status(Output),
+    /// Tell whether this machine can trace, and what it lacks.
+    Check(Output),
+    /// Print the JSON Schema of the events.
+    Schema,
+    /// Serve this node: take containers in from hooks, answer the other commands.
+    Daemon(Daemon),
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct Output {
+    /// Format.
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    pub output: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct OfContainer {
+    /// Name, id, or the beginning of one.
+    pub container: String,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// What events look like.
+#[derive(Debug, Args)]
+pub struct Events {
+    #[command(flatten)]
+    pub output: Output,
+    /// Write events to FILE; `-` is standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
+    /// Whose calls: the application's, the container runtime's before it, or all.
+    #[arg(long, default_value = "app", value_name = "app|runtime|all")]
+    pub phase: Phases,
+    /// Time of day before each line; twice with microseconds, three times since 1970.
+    #[arg(short = 't', action = clap::ArgAction::Count)]
+    pub time: u8,
+    /// Time since the line before.
+    #[arg(short = 'r', conflicts_with = "time")]
+    pub relative: bool,
+    /// Show process and container events between the calls.
+    #[arg(long)]
+    pub lifecycle: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Run {
+    #[command(flatten)]
+    pub events: Events,
+    /// Start the command with DIR as its root.
+    #[arg(long, value_name = "DIR")]
+    pub rootfs: Option<PathBuf>,
+    #[command(flatten)]
+    pub tuning: Tuning,
+    /// Write the counts of `tracer stats -o json` to FILE when the command has ended.
+    #[arg(long, value_name = "FILE")]
+    pub stats: Option<PathBuf>,
+    /// Write the books of `tracer verify -o json` to FILE when the command has ended.
+    #[arg(long, value_name = "FILE")]
+    pub verify: Option<PathBuf>,
+    /// The command and its arguments.
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "CMD"
+    )]
+    pub command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub struct Tail {
+    /// Names, ids, or beginnings of them, also of containers that are not there yet; none means all.
+    #[arg(value_name = "CONTAINER")]
+    pub containers: Vec<String>,
+    #[command(flatten)]
+    pub events: Events,
+    /// First replay what the daemon still holds.
+    #[arg(long)]
+    pub since_start: bool,
+    /// End when the containers are gone and all their events are written.
+    #[arg(long)]
+    pub until_gone: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Tuning {
+    /// Bytes of the kernel's ring buffer (K, M and G are understood); rounded up to a power of two.
+    #[arg(long, default_value = "32M", value_parser = size, value_name = "BYTES")]
+    pub ring_size: u32,
+    /// Bytes of strings and buffers to show.
+    #[arg(
+        short = 's',
+        long = "string-limit",
+        default_value_t = 32,
+        value_name = "BYTES"
+    )]
+    pub strings: u16,
+}
+
+#[derive(Debug, Args)]
+pub struct Daemon {
+    #[command(flatten)]
+    pub tuning: Tuning,
+    /// How long the programs stay attached after the last container (`500ms`, `30s`, `5m`).
+    #[arg(long, default_value = "30s", value_parser = duration, value_name = "TIME")]
+    pub linger: Duration,
+}
+
+fn size(text: &str) -> Result<u32, String> {
+    let (digits, shift) = match text.trim().as_bytes().last() {
+        Some(b'K' | b'k') => (&text[..text.len() - 1], 10),
+        Some(b'M' | b'm') => (&text[..text.len() - 1], 20),
+        Some(b'G' | b'g') => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    let bytes = digits
+        .trim()
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(1 << shift));
+    match bytes {
+        Some(bytes @ 4096..=0x4000_0000) => Ok(bytes as u32),
+        _ => Err(format!("{text:?} is no size from 4K to 1G")),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let split = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let unit = match unit {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(format!("{text:?} is no time like 500ms, 30s or 5m")),
+    };
+    let number: f64 = number
+        .parse()
+        .map_err(|_error| format!("{text:?} is no time like 500ms, 30s or 5m"))?;
+    Duration::try_from_secs_f64(number * unit).map_err(|_error| format!("{text:?} is too long"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_and_times_are_read_as_people_write_them() {
+        assert_eq!(size("64M"), Ok(64 << 20));
+        assert_eq!(size("8192"), Ok(8192));
+        assert!(size("1").is_err() && size("2G").is_err() && size("x").is_err() && size("").is_err());
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("0s"), Ok(Duration::ZERO));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert!(duration("soon").is_err() && duration("").is_err() && duration("-1s").is_err());
+    }
+
+    #[test]
+    fn a_command_keeps_its_own_options() {
+        let cli = Cli::try_parse_from(["tracer", "run", "-o", "json", "--", "ls", "-l", "--", "x"]).unwrap();
+        let Command::Run(run) = cli.command else { panic!() };
+        assert_eq!(run.command, ["ls", "-l", "--", "x"]);
+        let cli = Cli::try_parse_from(["tracer", "run", "ls", "-o"]).unwrap();
+        let Command::Run(run) = cli.command else { panic!() };
+        assert_eq!((run.command.len(), run.events.output.output), (2, Format::Text));
+    }
+}

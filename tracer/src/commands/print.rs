@@ -1,0 +1,302 @@
+//! The answers of the daemon as text, for people.
+
+use std::io::{self, Write};
+
+use crate::report::{Line, State, Stats, Status, Verdict};
+
+/// An id as people need it: enough to name it, short enough for a column.
+fn short(id: &str) -> &str {
+    id.get(..12).filter(|_| id.len() > 24).unwrap_or(id)
+}
+
+/// Bytes chosen by a container never reach a terminal raw.
+fn safe(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            if c.is_control() || is_bidi(c) {
+                c.escape_unicode().collect()
+            } else {
+                vec![c]
+            }
+        })
+        .collect()
+}
+
+/// The characters that reorder text: Unicode Standard Annex 9, table 4.
+fn is_bidi(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{061c}')
+}
+
+/// Columns as wide as their widest cell.
+fn table(to: &mut impl Write, rows: &[Vec<String>], right: &[bool]) -> io::Result<()> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+    };
+    let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    for row in rows {
+        let mut line = String::new();
+        for (index, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let pad = " ".repeat(width.saturating_sub(cell.chars().count()));
+            let right = right.get(index).copied().unwrap_or(false);
+            line += &if right {
+                format!("{pad}{cell}")
+            } else {
+                format!("{cell}{pad}")
+            };
+            line += "  ";
+        }
+        writeln!(to, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+pub(super) fn ps(to: &mut impl Write, lines: &[Line]) -> io::Result<()> {
+    let head = [
+        "CONTAINER",
+        "NAME",
+        "POD",
+        "RUNTIME",
+        "PID",
+        "STATE",
+        "EVENTS",
+        "LOST",
+        "COMPLETE",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for line in lines {
+        let missed = line.state == State::Missed;
+        let complete = match (&line.reason, line.complete) {
+            (_, true) => "yes".to_owned(),
+            (Some(reason), false) => format!("no: {}", safe(reason)),
+            (None, false) => "no".to_owned(),
+        };
+        rows.push(vec![
+            safe(short(&line.names.id)),
+            safe(short(&line.names.name)),
+            line.names.pod.as_deref().map_or_else(|| "-".into(), safe),
+            line.runtime.as_deref().map_or_else(|| "-".into(), safe),
+            line.pid.map_or_else(|| "-".into(), |pid| pid.to_string()),
+            line.state.name().into(),
+            if missed {
+                "-".into()
+            } else {
+                line.events.to_string()
+            },
+            if missed { "-".into() } else { line.lost.to_string() },
+            complete,
+        ]);
+    }
+    table(to, &rows, &[false, false, false, false, true, false, true, true])
+}
+
+/// The table of strace -c, with the errors by name and the calls that did not return beside it.
+pub(super) fn stats(to: &mut impl Write, stats: &Stats) -> io::Result<()> {
+    let all_ns: u64 = stats.calls.iter().map(|row| row.total_ns).sum();
+    let head = [
+        "% time",
+        "seconds",
+        "usecs/call",
+        "calls",
+        "errors",
+        "unfinished",
+        "syscall",
+        "errors by name",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let blank_zero = |number: u64| {
+        if number == 0 {
+            String::new()
+        } else {
+            number.to_string()
+        }
+    };
+    for row in &stats.calls {
+        let share = if all_ns == 0 {
+            0.0
+        } else {
+            row.total_ns as f64 * 100.0 / all_ns as f64
+        };
+        let errnos: Vec<_> = row
+            .errnos
+            .iter()
+            .map(|(name, count)| format!("{name} {count}"))
+            .collect();
+        let name = if row.arch == "x86_64" {
+            row.syscall.clone()
+        } else {
+            format!("{} ({})", row.syscall, row.arch)
+        };
+        rows.push(vec![
+            format!("{share:.2}"),
+            format!("{:.6}", row.total_ns as f64 / 1e9),
+            row.total_ns
+                .checked_div(row.calls)
+                .map_or_else(String::new, |ns| (ns / 1000).to_string()),
+            row.calls.to_string(),
+            blank_zero(row.errors),
+            blank_zero(row.unfinished),
+            name,
+            errnos.join(", "),
+        ]);
+    }
+    let sum = |of: fn(&crate::report::Row) -> u64| stats.calls.iter().map(of).sum::<u64>();
+    rows.push(vec![
+        "100.00".into(),
+        format!("{:.6}", all_ns as f64 / 1e9),
+        String::new(),
+        sum(|row| row.calls).to_string(),
+        blank_zero(sum(|row| row.errors)),
+        blank_zero(sum(|row| row.unfinished)),
+        "total".into(),
+        String::new(),
+    ]);
+    table(to, &rows, &[true, true, true, true, true, true])?;
+    if stats.overflow > 0 {
+        writeln!(
+            to,
+            "{} more calls found no row of their own: the aggregate map is full",
+            stats.overflow
+        )?;
+    }
+    Ok(())
+}
+
+pub(super) fn verify(to: &mut impl Write, verdict: &Verdict) -> io::Result<()> {
+    let books = &verdict.books;
+    let time =
+        |ktime: Option<u64>| ktime.map_or_else(|| "-".to_owned(), |ns| format!("{:.6} s", ns as f64 / 1e9));
+    writeln!(
+        to,
+        "container      {} ({})",
+        safe(&verdict.container.id),
+        verdict.state.name()
+    )?;
+    writeln!(
+        to,
+        "armed at       {}",
+        verdict.armed_at.as_deref().unwrap_or("-")
+    )?;
+    let trip = verdict
+        .round_trip_ns
+        .map_or_else(|| "none".to_owned(), |ns| format!("{} us", ns / 1000));
+    writeln!(to, "proof          round trip {trip}")?;
+    writeln!(
+        to,
+        "first call     {} (monotonic)",
+        time(verdict.first_call_ktime)
+    )?;
+    writeln!(
+        to,
+        "first execve   {} (monotonic)",
+        time(verdict.first_exec_ktime)
+    )?;
+    let dropped = books.dropped.ring_full + books.dropped.no_storage + books.dropped.unpaired;
+    writeln!(
+        to,
+        "kernel         {} admitted = {} emitted + {dropped} dropped + {} filtered + {} counted + {} in flight",
+        books.admitted, books.emitted, books.filtered, books.counted, books.in_flight
+    )?;
+    if dropped > 0 {
+        writeln!(
+            to,
+            "dropped        {} ring full, {} no storage, {} unpaired",
+            books.dropped.ring_full, books.dropped.no_storage, books.dropped.unpaired
+        )?;
+    }
+    writeln!(
+        to,
+        "daemon         {} emitted = {} decoded + {} undecodable + {} queue",
+        books.emitted, books.decoded, books.undecodable, books.queue_drop
+    )?;
+    for sink in &verdict.sinks {
+        writeln!(
+            to,
+            "sink           {}: {} written, {} dropped, {} not selected",
+            safe(&sink.name),
+            sink.written,
+            sink.dropped,
+            sink.skipped
+        )?;
+    }
+    writeln!(to, "aggregates     {} calls", books.aggregated)?;
+    writeln!(
+        to,
+        "books          {}",
+        if verdict.balanced {
+            "balance"
+        } else {
+            "do not balance"
+        }
+    )?;
+    for gap in &verdict.gaps {
+        writeln!(
+            to,
+            "gap            cpu {}: between {} and {}",
+            gap.cpu, gap.after, gap.before
+        )?;
+    }
+    match &verdict.reason {
+        None => writeln!(to, "complete, 0 lost"),
+        Some(reason) => writeln!(to, "not complete, {} lost: {}", verdict.lost, safe(reason)),
+    }
+}
+
+pub(super) fn status(to: &mut impl Write, status: &Status) -> io::Result<()> {
+    writeln!(
+        to,
+        "version        {} (contract {})",
+        status.version, status.abi_version
+    )?;
+    let attached = if status.attached {
+        "attached"
+    } else {
+        "detached: nothing is traced, the host pays nothing"
+    };
+    writeln!(to, "programs       {attached}")?;
+    writeln!(
+        to,
+        "containers     {} live, {} missed",
+        status.containers, status.missed
+    )?;
+    writeln!(
+        to,
+        "calls          {} admitted, {} lost",
+        status.admitted, status.lost
+    )?;
+    writeln!(
+        to,
+        "books          {}",
+        if status.balanced {
+            "balance"
+        } else {
+            "do not balance"
+        }
+    )?;
+    for (name, value) in &status.counters {
+        writeln!(to, "counter        {name} {value}")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_moves_the_cursor_or_turns_text_around_gets_through() {
+        assert_eq!(safe("web\u{1b}[2J\u{202e}x"), "web\\u{1b}[2J\\u{202e}x");
+        assert_eq!(safe("Behälter-1"), "Behälter-1");
+    }
+
+    #[test]
+    fn a_table_is_as_wide_as_its_widest_cell() {
+        let rows = [vec!["a".into(), "1".into()], vec!["bbb".into(), "22".into()]];
+        let mut out = Vec::new();
+        table(&mut out, &rows, &[false, true]).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "a     1\nbbb  22\n");
+    }
+}

@@ -1,0 +1,321 @@
+//! `control.sock`: answers the command line. One request, a JSON line; one answer, a JSON line; for `tail`, then
+//! frames of rendered lines until a closing frame and a last line with the subscriber's books.
+//!
+//! Root and group tracer see all; any other uid sees only the containers that it registered.
+
+mod subscriber;
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream},
+    task::spawn_blocking,
+    time::timeout,
+};
+
+use crate::{
+    daemon::Shared,
+    log::note,
+    node::Node,
+    report::State,
+    sinks::{Format, Output, Phases, Selection, text::TextOptions},
+};
+
+use subscriber::Subscriber;
+
+/// Longest request.
+pub const MAX_REQUEST: u64 = 64 * 1024;
+/// How long a client may take to say what it wants.
+const REQUEST_TIME: Duration = Duration::from_secs(5);
+/// How long a subscriber may take nothing before it is given up.
+const STALL: Duration = Duration::from_secs(60);
+
+/// What a client asks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "lowercase")]
+pub enum Request {
+    Status,
+    Ps,
+    Verify { container: String },
+    Stats { container: String },
+    Tail(Tail),
+}
+
+/// What a subscriber wants.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Tail {
+    /// Names, ids or prefixes; empty = all.
+    pub containers: Vec<String>,
+    pub phases: Phases,
+    pub json: bool,
+    pub text: TextOptions,
+    /// First what is still held.
+    pub since_start: bool,
+    /// End when they are gone.
+    pub until_gone: bool,
+}
+
+/// How a subscription ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Calls that this subscriber's queue had no room for.
+    pub dropped: u64,
+    /// Calls of its containers that reached no sink.
+    pub lost: u64,
+}
+
+/// An answer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer<T> {
+    Ok(T),
+    Error(String),
+}
+
+/// Serves clients until it is aborted.
+pub async fn serve(listener: UnixListener, shared: Arc<Shared>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let shared = shared.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = connection(stream, shared).await
+                        && !crate::node::is_broken_pipe(&error)
+                    {
+                        note(&format!("control.sock: {error:#}"));
+                    }
+                });
+            }
+            Err(error) => {
+                note(&format!("control.sock: {error}"));
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: UnixStream, shared: Arc<Shared>) -> Result<()> {
+    let peer = stream.peer_cred().context("the peer's credentials")?;
+    let sees = if peer.uid() == 0 || in_group(peer.uid(), peer.gid()) {
+        None
+    } else {
+        Some(peer.uid())
+    };
+    let (read, mut write) = stream.into_split();
+    let mut line = Vec::new();
+    let mut reader = BufReader::new(read.take(MAX_REQUEST));
+    timeout(REQUEST_TIME, reader.read_until(b'\n', &mut line))
+        .await
+        .context("no request came")??;
+    let request = match serde_json::from_slice(&line) {
+        Ok(request) => request,
+        Err(error) => {
+            let answer =
+                format!("the request is not understood ({error}); are client and daemon of one version?");
+            return say(&mut write, &Answer::<()>::Error(answer)).await;
+        }
+    };
+    match request {
+        Request::Status => {
+            let missed = shared.missed.lines().len();
+            let status = blocking(&shared, |node| node.status()).await.map(|mut status| {
+                status.missed = missed;
+                status
+            });
+            answer(&mut write, status).await
+        }
+        Request::Ps => {
+            let mut missed = shared.missed.lines();
+            let lines = blocking(&shared, move |node| node.list(sees)).await.map(|lines| {
+                if sees.is_some() {
+                    return lines;
+                }
+                missed.extend(lines);
+                missed
+            });
+            answer(&mut write, lines).await
+        }
+        Request::Verify { container } => {
+            let verdict = blocking(&shared, move |node| {
+                let id = one(node, &container, sees)?;
+                node.verify(&id)?
+                    .with_context(|| format!("container {id} has just gone"))
+            });
+            answer(&mut write, verdict.await).await
+        }
+        Request::Stats { container } => {
+            let stats = blocking(&shared, move |node| {
+                let id = one(node, &container, sees)?;
+                node.stats(&id)?
+                    .with_context(|| format!("container {id} has just gone"))
+            });
+            answer(&mut write, stats.await).await
+        }
+        Request::Tail(tail) => subscribe(write, tail, sees, shared).await,
+    }
+}
+
+/// Whether the peer is in group tracer, by its own group or by the group's members.
+fn in_group(uid: u32, gid: u32) -> bool {
+    let Ok(Some(group)) = nix::unistd::Group::from_name("tracer") else {
+        return false;
+    };
+    let user = nix::unistd::User::from_uid(uid.into()).ok().flatten();
+    group.gid.as_raw() == gid || user.is_some_and(|user| group.mem.contains(&user.name))
+}
+
+async fn blocking<T: Send + 'static>(
+    shared: &Arc<Shared>,
+    work: impl FnOnce(&Node) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let shared = shared.clone();
+    spawn_blocking(move || work(&shared.node)).await?
+}
+
+async fn say<T: Serialize>(to: &mut (impl AsyncWriteExt + Unpin), answer: &Answer<T>) -> Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    Ok(to.write_all(&line).await?)
+}
+
+async fn answer<T: Serialize>(to: &mut (impl AsyncWriteExt + Unpin), result: Result<T>) -> Result<()> {
+    let answer = match result {
+        Ok(value) => Answer::Ok(value),
+        Err(error) => Answer::Error(format!("{error:#}")),
+    };
+    say(to, &answer).await
+}
+
+/// The one container that a word means; of several with one id, the newest.
+fn one(node: &Node, word: &str, sees: Option<u32>) -> Result<String> {
+    let mut found = node.find(word, sees);
+    found.sort();
+    found.dedup_by(|a, b| a.0 == b.0);
+    match found.as_slice() {
+        [(id, _)] => Ok(id.clone()),
+        [] => bail!("no container {word:?} is known; `tracer ps` lists them"),
+        several => {
+            let ids: Vec<_> = several.iter().map(|(id, _)| id.as_str()).collect();
+            bail!("{word:?} may mean {}; give more of the id", ids.join(", "))
+        }
+    }
+}
+
+async fn subscribe(
+    mut write: tokio::net::unix::OwnedWriteHalf,
+    tail: Tail,
+    sees: Option<u32>,
+    shared: Arc<Shared>,
+) -> Result<()> {
+    let unknown: Vec<_> = tail
+        .containers
+        .iter()
+        .filter(|word| shared.node.find(word, sees).is_empty())
+        .cloned()
+        .collect();
+    let mut changes = shared.changes.subscribe();
+    let (subscriber, mut chunks) = Subscriber::new();
+    let id = shared.node.output_id();
+    let selection = Selection {
+        phases: tail.phases,
+        containers: tail.containers.clone(),
+        visible_to: sees,
+    };
+    let format = if tail.json {
+        Format::Json
+    } else {
+        Format::Text(tail.text)
+    };
+    let output = Output::new(id, format!("tail-{id}"), selection, format, Box::new(subscriber));
+    shared.node.open(output, tail.since_start)?;
+    say(&mut write, &Answer::Ok(unknown)).await?;
+
+    let mut seen = Vec::new();
+    let mut closing = tail.until_gone && all_gone(&shared, &tail, sees, &mut seen);
+    let result = loop {
+        if closing {
+            // Closing flushes: what is in the queue is then all there is, and the channel ends behind it.
+            let shared = shared.clone();
+            spawn_blocking(move || shared.node.close(id)).await??;
+            while let Some(chunk) = chunks.recv().await {
+                frame(&mut write, &chunk.lines).await?;
+            }
+            break Ok(());
+        }
+        tokio::select! {
+            chunk = chunks.recv() => match chunk {
+                Some(chunk) => if let Err(error) = frame(&mut write, &chunk.lines).await { break Err(error) },
+                None => break Ok(()),
+            },
+            _ = changes.changed(), if tail.until_gone => {
+                closing = all_gone(&shared, &tail, sees, &mut seen);
+            }
+            () = closed(&write) => break Ok(()),
+        }
+    };
+    if result.is_err() {
+        let shared = shared.clone();
+        return spawn_blocking(move || shared.node.close(id)).await?;
+    }
+    if !closing {
+        let shared = shared.clone();
+        return spawn_blocking(move || shared.node.close(id)).await?;
+    }
+    let (mut dropped, mut lost) = (0, 0);
+    for container in seen {
+        if let Some(verdict) = blocking(&shared, move |node| node.verify(&container)).await? {
+            lost += verdict.lost;
+            let name = format!("tail-{id}");
+            dropped += verdict
+                .sinks
+                .iter()
+                .find(|sink| sink.name == name)
+                .map_or(0, |sink| sink.dropped);
+        }
+    }
+    write.write_all(&0u32.to_le_bytes()).await?;
+    say(&mut write, &Answer::Ok(Ended { dropped, lost })).await
+}
+
+/// Resolves when the client has gone.
+async fn closed(write: &tokio::net::unix::OwnedWriteHalf) {
+    // A half-open client sends nothing more; error and hang-up both end it.
+    let _either = write.as_ref().ready(tokio::io::Interest::ERROR).await;
+}
+
+async fn frame(write: &mut tokio::net::unix::OwnedWriteHalf, lines: &[u8]) -> Result<()> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let write_all = async {
+        write.write_all(&(lines.len() as u32).to_le_bytes()).await?;
+        write.write_all(lines).await
+    };
+    Ok(timeout(STALL, write_all)
+        .await
+        .context("the client takes nothing")??)
+}
+
+/// Whether containers that the tail means have been there and all of them are gone; gathers their ids.
+fn all_gone(shared: &Shared, tail: &Tail, sees: Option<u32>, seen: &mut Vec<String>) -> bool {
+    let mut live = false;
+    let lines = shared.node.list(sees).unwrap_or_default();
+    let mut met = vec![false; tail.containers.len()];
+    for line in lines {
+        let means = |word: &String| line.names.id.starts_with(word) || line.names.name == *word;
+        if !tail.containers.is_empty() && !tail.containers.iter().any(means) {
+            continue;
+        }
+        for (word, met) in tail.containers.iter().zip(&mut met) {
+            *met |= means(word);
+        }
+        live |= line.state == State::Live;
+        if !seen.contains(&line.names.id) {
+            seen.push(line.names.id);
+        }
+    }
+    !live && !seen.is_empty() && met.iter().all(|met| *met)
+}

@@ -1,0 +1,172 @@
+//! The node daemon: puts node and sockets together, in this order: one daemon a directory, node, what was missed, the
+//! sockets, ready. Ends in reverse: sockets, containers, ring, sinks.
+//!
+//! It is the one place that knows all stages, and decides nothing itself.
+
+use std::{
+    fs,
+    os::{
+        fd::FromRawFd,
+        unix::{fs::PermissionsExt, net::UnixListener as StdListener},
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::{FlockOperation, flock};
+use tokio::{
+    net::UnixListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+use crate::{control, log::note, missed::Missed, node, node::Node, registration};
+
+/// How to run the daemon.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub runtime_dir: PathBuf,
+    pub node: node::Settings,
+    /// How long the programs stay attached when the last container has gone.
+    pub linger: Duration,
+}
+
+/// What both sockets serve from.
+pub struct Shared {
+    pub node: Node,
+    pub missed: Missed,
+    pub linger: Duration,
+    /// Changes whenever a container comes or goes.
+    pub changes: watch::Sender<u64>,
+}
+
+impl Shared {
+    /// Tells all who wait that a container came or went.
+    pub fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// A set-up error, with what to do next.
+pub fn run(settings: &Settings) -> Result<()> {
+    let directory = &settings.runtime_dir;
+    fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("set the mode of {}", directory.display()))?;
+    let _only = only_one(directory)?;
+    let (node, threads) = Node::start(&settings.node)?;
+    let missed = Missed::new(directory);
+    let shared = Arc::new(Shared {
+        node,
+        missed,
+        linger: settings.linger,
+        changes: watch::Sender::new(0),
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let result = runtime.block_on(serve(settings, &shared));
+    // Tasks hold the node; they end with the runtime.
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    match Arc::try_unwrap(shared) {
+        Ok(shared) => {
+            drop(shared);
+            threads.join();
+        }
+        Err(_held) => note("a client still holds on; leaving without draining the ring"),
+    }
+    result
+}
+
+async fn serve(settings: &Settings, shared: &Arc<Shared>) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("watch SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("watch SIGINT")?;
+    let directory = &settings.runtime_dir;
+    // The kernel's limit of waiting connections, net.core.somaxconn, bounds this.
+    let hook = listener(directory, "hook.sock", 0o666, None)?;
+    let control = listener(directory, "control.sock", 0o660, group_id("tracer"))?;
+    registration::attach_missed(shared).await;
+    let hooks = tokio::spawn(registration::serve(hook, shared.clone()));
+    let clients = tokio::spawn(control::serve(control, shared.clone()));
+    note(&format!("ready: {}", directory.display()));
+    // Without systemd there is nobody to tell.
+    let _nobody = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    let _nobody = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    note("stopping");
+    hooks.abort();
+    clients.abort();
+    registration::end_all(shared).await;
+    for socket in ["hook.sock", "control.sock"] {
+        // systemd's own sockets are not files that we made; a missing one is as good.
+        let _absent = fs::remove_file(directory.join(socket));
+    }
+    Ok(())
+}
+
+/// Holds the lock of the directory for as long as it lives.
+fn only_one(directory: &Path) -> Result<fs::File> {
+    let path = directory.join("lock");
+    let file = fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("open {}", path.display()))?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        bail!(
+            "another daemon serves {}; stop it, or choose another --runtime-dir",
+            directory.display()
+        );
+    }
+    Ok(file)
+}
+
+/// A socket of systemd's by that name, or one of our own: bound under another name, given its mode, then moved into
+/// place, so that it is never open to more than it should be.
+fn listener(directory: &Path, name: &str, mode: u32, group: Option<u32>) -> Result<UnixListener> {
+    if let Some(given) = given_by_systemd(name) {
+        return UnixListener::from_std(given).with_context(|| format!("use systemd's {name}"));
+    }
+    let path = directory.join(name);
+    let new = directory.join(format!(".{name}.new"));
+    let _absent = fs::remove_file(&new);
+    let socket = StdListener::bind(&new).with_context(|| format!("bind {}", new.display()))?;
+    socket
+        .set_nonblocking(true)
+        .with_context(|| format!("set up {}", path.display()))?;
+    if group.is_some() {
+        std::os::unix::fs::chown(&new, None, group)
+            .with_context(|| format!("give {} to its group", path.display()))?;
+    }
+    fs::set_permissions(&new, fs::Permissions::from_mode(mode))
+        .with_context(|| format!("set the mode of {}", path.display()))?;
+    fs::rename(&new, &path).with_context(|| format!("move {} into place", path.display()))?;
+    UnixListener::from_std(socket).with_context(|| format!("listen on {}", path.display()))
+}
+
+fn given_by_systemd(name: &str) -> Option<StdListener> {
+    let (fd, _) = sd_notify::listen_fds_with_names()
+        .ok()?
+        .find(|(_, given)| given == name)?;
+    // SAFETY: systemd gave it to this process and nobody else here takes it: the variables are read once, at start.
+    let given = unsafe { StdListener::from_raw_fd(fd) };
+    given.set_nonblocking(true).ok()?;
+    Some(given)
+}
+
+fn group_id(name: &str) -> Option<u32> {
+    nix::unistd::Group::from_name(name)
+        .ok()
+        .flatten()
+        .map(|group| group.gid.as_raw())
+}

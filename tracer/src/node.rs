@@ -1,0 +1,674 @@
+//! One node's tracer put together: kernel programs, registry, pipeline. The daemon and `tracer run` drive it; it must
+//! not know sockets or the command line.
+
+mod books;
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    fmt, io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc::{Receiver, channel, sync_channel},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow};
+use rustix::rand::{GetRandomFlags, getrandom};
+use tracer_common::{ABI_VERSION, filter::Counter};
+
+use crate::{
+    decode,
+    enrich::{Clock, Progress, monotonic_ns},
+    event::{self, Books},
+    pipeline::{self, Births, End, Mark, Pipeline, Proofs},
+    registry::{Entry, FilterChange, Identity, Refusal, Registered, Registry},
+    report::{Line, State, Stats, Status, Verdict},
+    sinks::{Counts, Output},
+    source::{
+        self, Marks, QUEUE_BATCHES,
+        kernel::{Kernel, Options, PROOF_SLOT},
+    },
+};
+
+/// Ended containers whose books are kept.
+pub const PAST: usize = 64;
+
+/// How long a proof's record may take. The hook's own deadline is 1 s in all.
+const PROOF_TIME: Duration = Duration::from_millis(700);
+
+/// How to start.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    pub kernel: Options,
+    pub decode: decode::Options,
+    /// Whether to hold records for `tail --since-start`.
+    pub keep_history: bool,
+}
+
+/// Why a container was not taken in.
+#[derive(Debug)]
+pub enum RegisterError {
+    Refused(Refusal),
+    /// The kernel side refused, or the proof did not come back.
+    Failed(anyhow::Error),
+}
+
+impl fmt::Display for RegisterError {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => refusal.fmt(to),
+            Self::Failed(error) => write!(to, "{error:#}"),
+        }
+    }
+}
+
+impl std::error::Error for RegisterError {}
+
+impl From<anyhow::Error> for RegisterError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// A container that was taken in.
+#[derive(Clone, Copy, Debug)]
+pub struct Admitted {
+    pub slot: u32,
+    pub generation: u32,
+    /// It was in already.
+    pub already: bool,
+}
+
+/// A proof round under way.
+#[derive(Debug)]
+pub struct Proof {
+    /// 63 bits: an offset for lseek(2).
+    pub nonce: u64,
+    tid: u32,
+    began: u64,
+    seen: Receiver<u64>,
+}
+
+/// A container while it lives.
+struct Live {
+    progress: Arc<Progress>,
+    runtime: Option<String>,
+    armed_wall_ns: u64,
+    round_trip_ns: Option<u64>,
+}
+
+/// A container that ended.
+struct Past {
+    verdict: Verdict,
+    stats: Stats,
+    owner: u32,
+    pid: u32,
+    runtime: Option<String>,
+}
+
+struct Inner {
+    kernel: Kernel,
+    registry: Registry,
+    live: HashMap<u32, Live>,
+    past: VecDeque<Past>,
+}
+
+/// The node.
+pub struct Node {
+    inner: Mutex<Inner>,
+    marks: Marks<Mark>,
+    births: Births,
+    proofs: Proofs,
+    outputs: AtomicU64,
+}
+
+/// The node's threads.
+pub struct Threads {
+    ring: JoinHandle<()>,
+    pipeline: JoinHandle<()>,
+}
+
+impl Threads {
+    /// Waits until the ring is drained and the sinks have all; the [`Node`] must have been dropped.
+    pub fn join(self) {
+        for thread in [self.ring, self.pipeline] {
+            // A panic there has been printed by its thread.
+            let _panicked = thread.join();
+        }
+    }
+}
+
+impl Node {
+    /// Loads the programs (attaches none) and starts the threads. This process is never traced.
+    ///
+    /// # Errors
+    /// What the kernel lacks or refuses.
+    pub fn start(settings: &Settings) -> Result<(Self, Threads)> {
+        let (mut kernel, ring) = Kernel::load(
+            &settings.kernel,
+            decode::plans(settings.decode.arch, settings.decode.limits),
+        )?;
+        kernel.open_proof_slot()?;
+        kernel.exclude(std::process::id())?;
+        let (mnt_ns, pid_ns) = (namespace_inode("mnt")?, namespace_inode("pid")?);
+        let (queue, items) = sync_channel(QUEUE_BATCHES);
+        let proofs = Proofs::default();
+        let births = Births::default();
+        let pipeline = Pipeline::new(settings.decode, births.clone(), settings.keep_history);
+        let pipeline = std::thread::Builder::new()
+            .name("pipeline".into())
+            .spawn(move || pipeline.run(&items))
+            .context("start a thread")?;
+        let intercept = proofs.clone();
+        let (marks, ring) = source::read_ring(ring, queue, move |record| {
+            intercept.take(PROOF_SLOT as u16, record)
+        })?;
+        let inner = Inner {
+            kernel,
+            registry: Registry::new(mnt_ns, pid_ns, PROOF_SLOT as usize - 1),
+            live: HashMap::new(),
+            past: VecDeque::new(),
+        };
+        let node = Self {
+            inner: Mutex::new(inner),
+            marks,
+            births,
+            proofs,
+            outputs: AtomicU64::new(1),
+        };
+        Ok((node, Threads { ring, pipeline }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Each change leaves the tables whole; a panic elsewhere does not unmake them.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Never admits that process.
+    ///
+    /// # Errors
+    /// When the kernel side refuses.
+    pub fn exclude(&self, tgid: u32) -> Result<()> {
+        self.lock().kernel.exclude(tgid)
+    }
+
+    /// Takes a container in: attaches the programs if they are not, writes the filter entry and reads it back.
+    ///
+    /// # Errors
+    /// A refusal with its reason, or what the kernel side said.
+    pub fn register(
+        &self,
+        info: event::Container,
+        runtime: Option<String>,
+        identity: Identity,
+        late: bool,
+    ) -> Result<Admitted, RegisterError> {
+        self.end_former(identity)?;
+        let mut inner = self.lock();
+        let armed_at = monotonic_ns();
+        let registered = inner
+            .registry
+            .register(Arc::new(info), identity, armed_at, late)
+            .map_err(RegisterError::Refused)?;
+        let (entry, changes) = match registered {
+            Registered::Already(entry) => {
+                return Ok(Admitted {
+                    slot: entry.slot,
+                    generation: entry.generation,
+                    already: true,
+                });
+            }
+            Registered::New { entry, changes } => (entry, changes),
+        };
+        let (live, progress) = pipeline::live(entry.generation, entry.info.clone(), identity.init_tgid);
+        // Before the filter entry: no record of it can come before it is known.
+        self.births.announce(entry.slot as u16, live, late);
+        let mark = Mark::Registered {
+            slot: entry.slot as u16,
+        };
+        // All programs are attached before anybody is a member: no enter is seen without its exit.
+        let done = self
+            .marks
+            .post(mark)
+            .and_then(|()| inner.kernel.attach())
+            .and_then(|()| inner.apply(changes));
+        if let Err(error) = done {
+            if let Some((_, changes)) = inner.registry.remove(entry.slot) {
+                // It never was in; what is left of it is overwritten by the slot's next user.
+                let _unfinished = inner.apply(changes);
+            }
+            return Err(error.into());
+        }
+        let armed_wall_ns = Clock::now().wall(armed_at);
+        inner.live.insert(
+            entry.slot,
+            Live {
+                progress,
+                runtime,
+                armed_wall_ns,
+                round_trip_ns: None,
+            },
+        );
+        Ok(Admitted {
+            slot: entry.slot,
+            generation: entry.generation,
+            already: false,
+        })
+    }
+
+    /// Ends the containers whose init has ended and whose inode numbers this one has now: it came before their end was
+    /// noticed.
+    fn end_former(&self, identity: Identity) -> Result<()> {
+        let former: Vec<_> = {
+            let inner = self.lock();
+            let same = |entry: &&Entry| {
+                let Identity { mnt_ns, pid_ns, .. } = entry.identity;
+                (mnt_ns == identity.mnt_ns || pid_ns == identity.pid_ns)
+                    && inner.kernel.has_ended(entry.slot).unwrap_or(false)
+            };
+            let admitted = |entry: &Entry| Admitted {
+                slot: entry.slot,
+                generation: entry.generation,
+                already: true,
+            };
+            inner.registry.iter().filter(same).map(admitted).collect()
+        };
+        for admitted in former {
+            self.end(admitted)?;
+        }
+        Ok(())
+    }
+
+    /// Begins a proof round: that thread's `lseek(-1, nonce, SEEK_SET)` must come out of the ring.
+    ///
+    /// # Errors
+    /// When the kernel side refuses.
+    pub fn begin_proof(&self, tid: u32) -> Result<Proof> {
+        let mut bytes = [0; 8];
+        getrandom(&mut bytes, GetRandomFlags::empty()).context("draw a nonce")?;
+        let nonce = u64::from_ne_bytes(bytes) >> 1;
+        let (sender, seen) = channel();
+        self.proofs.expect(tid, nonce, sender);
+        self.lock().kernel.set_proof(tid, Some(PROOF_SLOT))?;
+        Ok(Proof {
+            nonce,
+            tid,
+            began: monotonic_ns(),
+            seen,
+        })
+    }
+
+    /// Waits for the record of the proof's call, which has been made, and books the round trip for that container.
+    ///
+    /// # Errors
+    /// When the record does not come.
+    pub fn finish_proof(&self, slot: u32, proof: &Proof) -> Result<u64> {
+        self.marks.wake();
+        let seen = proof.seen.recv_timeout(PROOF_TIME);
+        self.dismiss(proof)?;
+        seen.map_err(|_timeout| {
+            anyhow!("the proof's record did not come out of the ring within {PROOF_TIME:?}")
+        })?;
+        let ktime = monotonic_ns();
+        let round_trip_ns = ktime.saturating_sub(proof.began);
+        if let Some(live) = self.lock().live.get_mut(&slot) {
+            live.round_trip_ns = Some(round_trip_ns);
+        }
+        self.marks.post(Mark::Armed {
+            slot: slot as u16,
+            ktime,
+            round_trip_ns,
+        })?;
+        Ok(round_trip_ns)
+    }
+
+    /// Gives a proof up.
+    ///
+    /// # Errors
+    /// When the kernel side refuses.
+    pub fn dismiss(&self, proof: &Proof) -> Result<()> {
+        self.proofs.dismiss(proof.tid);
+        self.lock().kernel.set_proof(proof.tid, None)
+    }
+
+    /// The receipt's time for a container: CLOCK_MONOTONIC nanoseconds.
+    pub fn armed_at(&self, slot: u32) -> Option<u64> {
+        self.lock().registry.get(slot).map(|entry| entry.armed_at)
+    }
+
+    /// Takes a container out, after all that it did has reached the sinks. `None` when it is not in, or its slot has
+    /// another user by now.
+    ///
+    /// # Errors
+    /// When the kernel side refuses or the pipeline has ended.
+    pub fn end(&self, admitted: Admitted) -> Result<Option<Verdict>> {
+        let is_its = |inner: &Inner| {
+            inner
+                .registry
+                .get(admitted.slot)
+                .is_some_and(|entry| entry.generation == admitted.generation)
+        };
+        if !is_its(&self.lock()) {
+            return Ok(None);
+        }
+        self.reached(Some(admitted.slot))?;
+        let mut inner = self.lock();
+        inner.kernel.print_log();
+        if !is_its(&inner) {
+            return Ok(None);
+        }
+        let Some((entry, changes)) = inner.registry.remove(admitted.slot) else {
+            return Ok(None);
+        };
+        inner.apply(changes)?;
+        let Some(live) = inner.live.remove(&entry.slot) else {
+            return Ok(None);
+        };
+        let per_cpu = inner.kernel.books(entry.slot)?;
+        let rows = inner.kernel.aggregates(entry.slot, entry.generation)?;
+        inner.kernel.forget(entry.slot)?;
+        let books = books::sum(&per_cpu, &rows, &live.progress);
+        let mut verdict = books::verdict(&entry, &live, State::Gone, books.clone());
+        let (sinks, answered) = channel();
+        let end = End {
+            last_seq: per_cpu.iter().map(|books| books.seq).collect(),
+            books,
+            complete: verdict.complete,
+            exit: live.progress.seen().exit,
+        };
+        let mark = Mark::Gone {
+            slot: entry.slot as u16,
+            ktime: monotonic_ns(),
+            end: Box::new(end),
+            sinks,
+        };
+        self.marks.post(mark)?;
+        // The pipeline takes no lock of ours: to wait for it here keeps the order of ends.
+        verdict.sinks = books::sink_books(answered.recv().context("the pipeline has ended")?);
+        // What the last look at the holes revealed.
+        verdict.gaps = live.progress.seen().holes.into_iter().map(Into::into).collect();
+        let overflow = per_cpu.iter().map(|books| books.overflow).sum();
+        let stats = books::stats(&entry, &rows, overflow);
+        inner.past.push_back(Past {
+            verdict: verdict.clone(),
+            stats,
+            owner: entry.info.owner,
+            pid: entry.identity.init_tgid,
+            runtime: live.runtime,
+        });
+        while inner.past.len() > PAST {
+            inner.past.pop_front();
+        }
+        Ok(Some(verdict))
+    }
+
+    /// Detaches the programs if nothing is registered; the host then pays nothing.
+    pub fn detach_if_idle(&self) {
+        let mut inner = self.lock();
+        if inner.registry.iter().next().is_none() {
+            inner.kernel.detach();
+        }
+    }
+
+    /// Waits until all that was in the ring has reached the sinks; tells what each did with the slot's calls.
+    fn reached(&self, slot: Option<u32>) -> Result<Vec<(String, Counts)>> {
+        let (sender, reached) = channel();
+        self.marks.post(Mark::Sync {
+            slot: slot.map(|slot| slot as u16),
+            reached: sender,
+        })?;
+        reached.recv().context("the pipeline has ended")
+    }
+
+    /// An id for a new [`Output`].
+    pub fn output_id(&self) -> u64 {
+        self.outputs.fetch_add(1, Relaxed)
+    }
+
+    /// Opens a sink.
+    ///
+    /// # Errors
+    /// When the pipeline has ended.
+    pub fn open(&self, output: Output, history: bool) -> Result<()> {
+        self.marks.post(Mark::Open {
+            output: Box::new(output),
+            history,
+        })
+    }
+
+    /// Closes a sink.
+    ///
+    /// # Errors
+    /// What made the sink fail, or that the pipeline has ended.
+    pub fn close(&self, id: u64) -> Result<()> {
+        let (sender, result) = channel();
+        self.marks.post(Mark::Close { id, result: sender })?;
+        match result.recv() {
+            Ok(result) => result.context("write the events"),
+            // No such sink: it failed before and is gone.
+            Err(_closed) => Ok(()),
+        }
+    }
+
+    /// The containers whose name is, or whose id begins with, that word, for that uid (`None` sees all): (id, live).
+    pub fn find(&self, word: &str, uid: Option<u32>) -> Vec<(String, bool)> {
+        let inner = self.lock();
+        let sees = |owner: u32| uid.is_none_or(|uid| uid == owner);
+        let live = inner
+            .registry
+            .iter()
+            .filter(|entry| sees(entry.info.owner))
+            .map(|entry| (entry.info.id.clone(), entry.info.name.clone(), true));
+        let past = inner.past.iter().filter(|past| sees(past.owner)).map(|past| {
+            (
+                past.verdict.container.id.clone(),
+                past.verdict.container.name.clone(),
+                false,
+            )
+        });
+        let all: Vec<_> = live.chain(past).collect();
+        let exact: Vec<_> = all
+            .iter()
+            .filter(|(id, name, _)| id == word || name == word)
+            .map(|(id, _, live)| (id.clone(), *live))
+            .collect();
+        if !exact.is_empty() || word.is_empty() {
+            return exact;
+        }
+        all.into_iter()
+            .filter(|(id, ..)| id.starts_with(word))
+            .map(|(id, _, live)| (id, live))
+            .collect()
+    }
+
+    /// `tracer verify`; the newest of that id.
+    ///
+    /// # Errors
+    /// When the kernel side refuses or the pipeline has ended.
+    pub fn verify(&self, id: &str) -> Result<Option<Verdict>> {
+        let slot = self.slot(id);
+        let sinks = self.reached(slot)?;
+        let inner = self.lock();
+        if let Some(entry) = slot.and_then(|slot| inner.registry.get(slot))
+            && let Some(live) = inner.live.get(&entry.slot)
+        {
+            let books = inner.books(entry, live)?;
+            let mut verdict = books::verdict(entry, live, State::Live, books);
+            verdict.sinks = books::sink_books(sinks);
+            return Ok(Some(verdict));
+        }
+        Ok(inner
+            .past
+            .iter()
+            .rev()
+            .find(|past| past.verdict.container.id == id)
+            .map(|past| past.verdict.clone()))
+    }
+
+    /// `tracer stats`; the newest of that id.
+    ///
+    /// # Errors
+    /// When the kernel side refuses.
+    pub fn stats(&self, id: &str) -> Result<Option<Stats>> {
+        let inner = self.lock();
+        if let Some(entry) = inner.registry.iter().find(|entry| entry.info.id == id) {
+            let rows = inner.kernel.aggregates(entry.slot, entry.generation)?;
+            let overflow = inner
+                .kernel
+                .books(entry.slot)?
+                .iter()
+                .map(|books| books.overflow)
+                .sum();
+            return Ok(Some(books::stats(entry, &rows, overflow)));
+        }
+        Ok(inner
+            .past
+            .iter()
+            .rev()
+            .find(|past| past.stats.container.id == id)
+            .map(|past| past.stats.clone()))
+    }
+
+    fn slot(&self, id: &str) -> Option<u32> {
+        self.lock()
+            .registry
+            .iter()
+            .find(|entry| entry.info.id == id)
+            .map(|entry| entry.slot)
+    }
+
+    /// What is known by that id and in: for its end by poststop.
+    pub fn admitted(&self, id: &str) -> Option<(Admitted, u32)> {
+        self.lock()
+            .registry
+            .iter()
+            .find(|entry| entry.info.id == id)
+            .map(|entry| {
+                let admitted = Admitted {
+                    slot: entry.slot,
+                    generation: entry.generation,
+                    already: true,
+                };
+                (admitted, entry.info.owner)
+            })
+    }
+
+    /// `tracer ps`: the live ones, then the ended, newest last.
+    ///
+    /// # Errors
+    /// When the kernel side refuses.
+    pub fn list(&self, uid: Option<u32>) -> Result<Vec<Line>> {
+        let inner = self.lock();
+        let sees = |owner: u32| uid.is_none_or(|uid| uid == owner);
+        let mut lines = Vec::new();
+        for past in inner.past.iter().filter(|past| sees(past.owner)) {
+            let verdict = &past.verdict;
+            lines.push(books::line(verdict, past.pid, past.runtime.clone()));
+        }
+        for entry in inner.registry.iter().filter(|entry| sees(entry.info.owner)) {
+            let Some(live) = inner.live.get(&entry.slot) else {
+                continue;
+            };
+            let books = inner.books(entry, live)?;
+            let verdict = books::verdict(entry, live, State::Live, books);
+            lines.push(books::line(
+                &verdict,
+                entry.identity.init_tgid,
+                live.runtime.clone(),
+            ));
+        }
+        Ok(lines)
+    }
+
+    /// `tracer status`.
+    ///
+    /// # Errors
+    /// When the kernel side refuses.
+    pub fn status(&self) -> Result<Status> {
+        let inner = self.lock();
+        let mut admitted = 0;
+        let mut lost = 0;
+        let mut balanced = true;
+        for entry in inner.registry.iter() {
+            let Some(live) = inner.live.get(&entry.slot) else {
+                continue;
+            };
+            let books = inner.books(entry, live)?;
+            admitted += books.admitted;
+            lost += books.lost();
+        }
+        for past in &inner.past {
+            admitted += past.verdict.books.admitted;
+            lost += past.verdict.books.lost();
+            balanced &= past.verdict.balanced;
+        }
+        let counters = inner.kernel.counters()?;
+        let counters: BTreeMap<_, _> = Counter::ALL
+            .iter()
+            .zip(counters)
+            .map(|(counter, value)| (counter.name().to_owned(), value))
+            .collect();
+        Ok(Status {
+            ready: true,
+            version: env!("CARGO_PKG_VERSION").into(),
+            abi_version: ABI_VERSION,
+            attached: inner.kernel.attached(),
+            containers: inner.registry.iter().count(),
+            missed: 0,
+            admitted,
+            lost,
+            balanced,
+            counters,
+        })
+    }
+}
+
+impl Inner {
+    fn apply(&mut self, changes: Vec<FilterChange>) -> Result<()> {
+        for change in changes {
+            match change {
+                FilterChange::Arm {
+                    slot,
+                    container,
+                    mount_rule,
+                    pid_rule,
+                } => {
+                    self.kernel.arm(slot, container, mount_rule, pid_rule)?;
+                }
+                FilterChange::PidRule { pid_ns, slot } => self.kernel.set_pid_rule(pid_ns, slot)?,
+                FilterChange::Disarm { slot, mnt_ns, pid_ns } => self.kernel.disarm(slot, mnt_ns, pid_ns)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn books(&self, entry: &Entry, live: &Live) -> Result<Books> {
+        let rows = self.kernel.aggregates(entry.slot, entry.generation)?;
+        Ok(books::sum(&self.kernel.books(entry.slot)?, &rows, &live.progress))
+    }
+}
+
+/// Inode of one of this process's namespaces.
+fn namespace_inode(name: &str) -> Result<u32> {
+    let path = format!("/proc/self/ns/{name}");
+    let stat = rustix::fs::stat(&path).with_context(|| format!("read {path}"))?;
+    u32::try_from(stat.st_ino).with_context(|| format!("the inode of {path}"))
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.debug_struct("Node").finish_non_exhaustive()
+    }
+}
+
+/// Whether an error is that of a reader who left.
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}

@@ -1,0 +1,465 @@
+//! `hook.sock`: takes containers in from hooks, proves the path to each, and takes them out when their init has ended.
+//! docs/hook.md has the protocol; the `tracer-hook` crate owns its words.
+//!
+//! A peer is whoever the kernel says; what it sends is checked before it is believed.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    mem::MaybeUninit,
+    os::fd::{AsFd, OwnedFd},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use tokio::{
+    io::{AsyncWriteExt, Interest, unix::AsyncFd},
+    net::{UnixListener, UnixStream, unix::UCred},
+    task::spawn_blocking,
+    time::timeout,
+};
+use tracer_hook::{
+    identity::Init,
+    protocol::{self, Lines, REGISTER_FDS, Receipt, Reply, Request},
+};
+
+use crate::{
+    daemon::Shared,
+    event, identity,
+    log::note,
+    node::{Admitted, RegisterError},
+};
+
+/// How long a connection may take in all. The hook's own deadline is 1 s.
+const CONNECTION_TIME: Duration = Duration::from_secs(2);
+/// Connections at one time, in all and of one uid that is not root.
+const MAX_CONNECTIONS: usize = 1024;
+const MAX_CONNECTIONS_OF_USER: usize = 64;
+/// Containers of one uid that is not root.
+const MAX_CONTAINERS_OF_USER: usize = 64;
+
+/// Connections at this time, by uid.
+#[derive(Clone, Default)]
+struct Connections(Arc<Mutex<HashMap<u32, usize>>>);
+
+/// One connection's place; given back when dropped.
+struct Place {
+    connections: Connections,
+    uid: u32,
+}
+
+impl Connections {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u32, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, uid: u32) -> Option<Place> {
+        let mut counts = self.lock();
+        let all: usize = counts.values().sum();
+        let own = counts.entry(uid).or_default();
+        if all >= MAX_CONNECTIONS || (uid != 0 && *own >= MAX_CONNECTIONS_OF_USER) {
+            return None;
+        }
+        *own += 1;
+        Some(Place {
+            connections: self.clone(),
+            uid,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.connections.lock();
+        if let Some(own) = counts.get_mut(&self.uid) {
+            *own -= 1;
+            if *own == 0 {
+                counts.remove(&self.uid);
+            }
+        }
+    }
+}
+
+/// Serves hooks until it is aborted.
+pub async fn serve(listener: UnixListener, shared: Arc<Shared>) {
+    let connections = Connections::default();
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of descriptors: the connections that are open give theirs back in time.
+                note(&format!("hook.sock: {error}"));
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+        };
+        let Ok(peer) = stream.peer_cred() else { continue };
+        let Some(place) = connections.take(peer.uid()) else {
+            refuse(stream, "too many connections at this time; try again").await;
+            continue;
+        };
+        let shared = shared.clone();
+        tokio::spawn(async move {
+            let _place = place;
+            match timeout(CONNECTION_TIME, connection(stream, peer, &shared)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => note(&format!("hook.sock: uid {}: {error:#}", peer.uid())),
+                Err(_elapsed) => note(&format!("hook.sock: uid {}: too slow, closed", peer.uid())),
+            }
+        });
+    }
+}
+
+async fn refuse(mut stream: UnixStream, reason: &str) {
+    if let Ok(line) = protocol::encode(&Reply::Refused {
+        reason: reason.to_owned(),
+    }) {
+        // The peer may have gone; the reason was for it.
+        let _gone = timeout(Duration::from_millis(100), stream.write_all(&line)).await;
+    }
+}
+
+/// Reads lines and the descriptors that come with them.
+struct Receiver {
+    stream: UnixStream,
+    lines: Lines,
+    fds: Vec<OwnedFd>,
+}
+
+impl Receiver {
+    /// The next request; `None` at the end of the stream.
+    async fn next(&mut self) -> Result<Option<Request>> {
+        loop {
+            if let Some(line) = self.lines.next_line().context("a message")? {
+                return Ok(Some(protocol::parse_request(&line).context("a message")?));
+            }
+            self.stream.readable().await?;
+            let mut bytes = [0; 8192];
+            let fds = &mut self.fds;
+            let received = self.stream.try_io(Interest::READABLE, || {
+                receive(self.stream.as_fd(), &mut bytes, fds)
+            });
+            match received {
+                Ok(0) => return Ok(None),
+                Ok(len) => self.lines.push(bytes.get(..len).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn send(&mut self, reply: &Reply) -> Result<()> {
+        let line = protocol::encode(reply)?;
+        self.stream.write_all(&line).await.context("answer")
+    }
+
+    async fn refuse(&mut self, reason: String) -> Result<()> {
+        self.send(&Reply::Refused {
+            reason: reason.clone(),
+        })
+        .await?;
+        bail!("refused: {reason}")
+    }
+}
+
+/// recvmsg(2) with room for the descriptors of a registration; more than that is cut by the kernel, which closes them.
+fn receive(socket: impl AsFd, bytes: &mut [u8], fds: &mut Vec<OwnedFd>) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(REGISTER_FDS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut parts = [io::IoSliceMut::new(bytes)];
+    let received = recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(given) = message {
+            // Only what one registration needs is kept; the rest is closed here.
+            fds.extend(given.take(REGISTER_FDS.saturating_sub(fds.len())));
+        }
+    }
+    Ok(received.bytes)
+}
+
+async fn connection(stream: UnixStream, peer: UCred, shared: &Arc<Shared>) -> Result<()> {
+    let mut receiver = Receiver {
+        stream,
+        lines: Lines::default(),
+        fds: Vec::new(),
+    };
+    let request = match receiver.next().await {
+        Ok(Some(request)) => request,
+        Ok(None) => return Ok(()),
+        Err(error) => return receiver.refuse(format!("{error:#}")).await,
+    };
+    match request {
+        Request::Register { id, annotations, .. } => register(receiver, peer, shared, id, annotations).await,
+        Request::Gone { id, .. } => {
+            gone(peer, shared, &id).await;
+            receiver.send(&Reply::Ok).await
+        }
+        Request::Proved { .. } => {
+            receiver
+                .refuse("no proof was asked for; register first".into())
+                .await
+        }
+    }
+}
+
+async fn register(
+    mut receiver: Receiver,
+    peer: UCred,
+    shared: &Arc<Shared>,
+    id: String,
+    annotations: BTreeMap<String, String>,
+) -> Result<()> {
+    let mut fds = std::mem::take(&mut receiver.fds).into_iter();
+    let (Some(pidfd), Some(pid_ns), Some(mnt_ns)) = (fds.next(), fds.next(), fds.next()) else {
+        return receiver
+            .refuse("register needs three descriptors: pidfd, PID namespace, mount namespace".into())
+            .await;
+    };
+    let init = Init {
+        pidfd,
+        pid_ns,
+        mnt_ns,
+    };
+    let owner = match authorise(&init, peer.uid(), shared) {
+        Ok(owner) => owner,
+        Err(error) => return receiver.refuse(format!("{error:#}")).await,
+    };
+    let identity = match identity::of(init.pidfd.as_fd(), init.pid_ns.as_fd(), init.mnt_ns.as_fd()) {
+        Ok(identity) => identity,
+        Err(error) => return receiver.refuse(format!("{error:#}")).await,
+    };
+    let Some(hook) = peer
+        .pid()
+        .and_then(|pid| u32::try_from(pid).ok())
+        .filter(|pid| *pid != 0)
+    else {
+        return receiver
+            .refuse(
+                "the hook's process cannot be seen from here: it must not be in another PID namespace".into(),
+            )
+            .await;
+    };
+    let info = describe(&id, &annotations, owner);
+    let runtime = runtime_of(hook, &annotations);
+    let admitted = {
+        let shared = shared.clone();
+        spawn_blocking(move || shared.node.register(info, runtime, identity, false)).await?
+    };
+    let admitted = match admitted {
+        Ok(admitted) => admitted,
+        Err(error @ (RegisterError::Refused(_) | RegisterError::Failed(_))) => {
+            return receiver.refuse(error.to_string()).await;
+        }
+    };
+    let armed_at_ns = shared.node.armed_at(admitted.slot).unwrap_or(0);
+    if admitted.already {
+        let receipt = Receipt {
+            armed_at_ns,
+            round_trip_ns: 0,
+            already: true,
+        };
+        return receiver.send(&Reply::Ready { receipt }).await;
+    }
+    shared.missed.note_traced(&id, &init, identity.init_tgid);
+    watch_init(init.pidfd, admitted, id.clone(), shared.clone());
+    shared.changed();
+    match prove(&mut receiver, hook, admitted, shared).await {
+        Ok(round_trip_ns) => {
+            let receipt = Receipt {
+                armed_at_ns,
+                round_trip_ns,
+                already: false,
+            };
+            receiver.send(&Reply::Ready { receipt }).await
+        }
+        Err(error) => {
+            // It stays in and says that it is unproved: to trace what can be traced helps more than to drop it.
+            receiver
+                .refuse(format!("the proof round failed: {error:#}"))
+                .await
+        }
+    }
+}
+
+/// Section "Security" of docs/hook.md: a pidfd proves nothing, so a peer that is not root must own the user namespace
+/// that the container's PID namespace belongs to. Returns the uid that the container is booked under.
+fn authorise(init: &Init, uid: u32, shared: &Shared) -> Result<u32> {
+    if tracer_hook::identity::has_ended(&init.pidfd) {
+        bail!("the container's process has ended");
+    }
+    let owner = identity::owner_of(init.pid_ns.as_fd());
+    if uid == 0 {
+        return Ok(owner.unwrap_or(0));
+    }
+    if owner != Some(uid) {
+        bail!("uid {uid} does not own the user namespace of the container's PID namespace");
+    }
+    let own = shared
+        .node
+        .list(Some(uid))?
+        .iter()
+        .filter(|line| line.state == crate::report::State::Live)
+        .count();
+    if own >= MAX_CONTAINERS_OF_USER {
+        bail!("uid {uid} has {own} containers registered, which is the limit");
+    }
+    Ok(uid)
+}
+
+async fn prove(receiver: &mut Receiver, hook: u32, admitted: Admitted, shared: &Arc<Shared>) -> Result<u64> {
+    let proof = {
+        let shared = shared.clone();
+        spawn_blocking(move || shared.node.begin_proof(hook)).await??
+    };
+    let asked = async {
+        receiver.send(&Reply::Challenge { nonce: proof.nonce }).await?;
+        match receiver.next().await? {
+            Some(Request::Proved { .. }) => Ok(()),
+            Some(_) => bail!("another message than proved"),
+            None => bail!("the hook has gone"),
+        }
+    }
+    .await;
+    let shared = shared.clone();
+    spawn_blocking(move || match asked {
+        Ok(()) => shared.node.finish_proof(admitted.slot, &proof),
+        Err(error) => {
+            shared.node.dismiss(&proof)?;
+            Err(error)
+        }
+    })
+    .await?
+}
+
+/// Ends the container when its init has: a pidfd is readable from then on.
+fn watch_init(pidfd: OwnedFd, admitted: Admitted, id: String, shared: Arc<Shared>) {
+    tokio::spawn(async move {
+        // SAFETY: the descriptor is owned by the value that is registered, and closed only after it.
+        let watched = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) };
+        let readable = match &watched {
+            Ok(pidfd) => pidfd
+                .readable()
+                .await
+                .map(drop)
+                .map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = readable {
+            return note(&format!("container {id}: its end cannot be watched: {error}"));
+        }
+        end(admitted, &id, &shared).await;
+    });
+}
+
+/// Books a container's end, whoever saw it first.
+async fn end(admitted: Admitted, id: &str, shared: &Arc<Shared>) {
+    let ended = {
+        let shared = shared.clone();
+        spawn_blocking(move || shared.node.end(admitted)).await
+    };
+    match ended {
+        Ok(Ok(Some(_verdict))) => {
+            shared.missed.forget_traced(id);
+            shared.changed();
+            tokio::spawn(detach_later(shared.clone()));
+        }
+        Ok(Ok(None)) => {}
+        Ok(Err(error)) => note(&format!("container {id}: its end could not be booked: {error:#}")),
+        Err(error) => note(&format!("container {id}: its end could not be booked: {error}")),
+    }
+}
+
+async fn detach_later(shared: Arc<Shared>) {
+    tokio::time::sleep(shared.linger).await;
+    let detached = spawn_blocking(move || shared.node.detach_if_idle()).await;
+    if let Err(error) = detached {
+        note(&format!("the programs could not be detached: {error}"));
+    }
+}
+
+/// Poststop: only root and who registered the container may say so.
+async fn gone(peer: UCred, shared: &Arc<Shared>, id: &str) {
+    if let Some((admitted, owner)) = shared.node.admitted(id)
+        && (peer.uid() == 0 || peer.uid() == owner)
+    {
+        end(admitted, id, shared).await;
+    }
+}
+
+/// Takes in late what ran while the daemon was away, and says what was missed.
+pub async fn attach_missed(shared: &Arc<Shared>) {
+    for running in shared.missed.collect() {
+        let marker = running.marker;
+        let attached = identity::of(
+            running.init.pidfd.as_fd(),
+            running.init.pid_ns.as_fd(),
+            running.init.mnt_ns.as_fd(),
+        )
+        .and_then(|identity| {
+            let owner = identity::owner_of(running.init.pid_ns.as_fd()).unwrap_or(0);
+            let info = describe(&marker.id, &marker.annotations, owner);
+            Ok((shared.node.register(info, None, identity, true)?, identity))
+        });
+        match attached {
+            Ok((admitted, identity)) => {
+                note(&format!(
+                    "container {}: attached late; its beginning was missed",
+                    marker.id
+                ));
+                shared
+                    .missed
+                    .note_traced(&marker.id, &running.init, identity.init_tgid);
+                watch_init(running.init.pidfd, admitted, marker.id, shared.clone());
+            }
+            Err(error) => {
+                note(&format!("container {}: not attached late: {error:#}", marker.id));
+                shared.missed.book(&marker);
+            }
+        }
+    }
+    shared.changed();
+}
+
+/// Books all containers before the daemon goes. They run on, untraced.
+pub async fn end_all(shared: &Arc<Shared>) {
+    for line in shared.node.list(None).unwrap_or_default() {
+        if let Some((admitted, _)) = shared.node.admitted(&line.names.id) {
+            end(admitted, &line.names.id, shared).await;
+        }
+    }
+}
+
+/// The container's names, from what its runtime annotated.
+fn describe(id: &str, annotations: &BTreeMap<String, String>, owner: u32) -> event::Container {
+    let first = |keys: &[&str]| keys.iter().find_map(|key| annotations.get(*key)).cloned();
+    event::Container {
+        id: id.to_owned(),
+        name: first(&["io.kubernetes.cri.container-name", "io.kubernetes.container.name"])
+            .unwrap_or_else(|| id.to_owned()),
+        pod: first(&["io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"]),
+        namespace: first(&[
+            "io.kubernetes.cri.sandbox-namespace",
+            "io.kubernetes.pod.namespace",
+        ]),
+        image: first(&[
+            "io.kubernetes.cri.image-name",
+            "io.kubernetes.cri-o.ImageName",
+            "org.opencontainers.image.ref.name",
+        ]),
+        owner,
+    }
+}
+
+/// Who runs the container: its manager by its annotation, else the hook's parent.
+fn runtime_of(hook: u32, annotations: &BTreeMap<String, String>) -> Option<String> {
+    if let Some(manager) = annotations.get("io.container.manager") {
+        return Some(if manager == "libpod" {
+            "podman".to_owned()
+        } else {
+            manager.clone()
+        });
+    }
+    identity::parent_name(hook)
+}

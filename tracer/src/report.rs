@@ -1,0 +1,168 @@
+//! What the daemon tells of a container: its books (`verify`), its counts (`stats`), its line in `ps`. Plain data, the
+//! same in the daemon, on the control socket and in the client that prints it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{self, Books, Hole};
+
+/// A container's names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Names {
+    pub id: String,
+    pub name: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pod: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub namespace: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub image: Option<String>,
+}
+
+impl From<&event::Container> for Names {
+    fn from(container: &event::Container) -> Self {
+        let event::Container {
+            id,
+            name,
+            pod,
+            namespace,
+            image,
+            owner: _,
+        } = container.clone();
+        Self {
+            id,
+            name,
+            pod,
+            namespace,
+            image,
+        }
+    }
+}
+
+/// Where a container is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    Live,
+    Gone,
+    /// It started while the daemon was away.
+    Missed,
+}
+
+impl State {
+    /// The word in JSON and text.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Gone => "gone",
+            Self::Missed => "missed",
+        }
+    }
+}
+
+/// A hole in a CPU's sequence numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    pub cpu: u16,
+    pub after: u64,
+    pub before: u64,
+}
+
+impl From<Hole> for Gap {
+    fn from(Hole { cpu, after, before }: Hole) -> Self {
+        Self { cpu, after, before }
+    }
+}
+
+/// What a sink did with the container's events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SinkBooks {
+    pub name: String,
+    pub written: u64,
+    pub dropped: u64,
+    pub skipped: u64,
+}
+
+/// `tracer verify`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    pub container: Names,
+    pub state: State,
+    /// Nothing is missing since before the application's execve.
+    pub complete: bool,
+    /// Why it is not.
+    pub reason: Option<String>,
+    /// When the filter entry was written and read back.
+    pub armed_at: Option<String>,
+    /// From the challenge to the proof's record coming out of the ring.
+    pub round_trip_ns: Option<u64>,
+    /// CLOCK_MONOTONIC nanoseconds of the first call recorded.
+    pub first_call_ktime: Option<u64>,
+    /// CLOCK_MONOTONIC nanoseconds of init's first successful execve.
+    pub first_exec_ktime: Option<u64>,
+    pub books: Books,
+    /// Whether the equations hold.
+    pub balanced: bool,
+    /// Events that existed and reached no sink's door.
+    pub lost: u64,
+    pub gaps: Vec<Gap>,
+    pub sinks: Vec<SinkBooks>,
+}
+
+/// A row of `tracer stats`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    pub syscall: String,
+    pub arch: String,
+    /// Calls that returned, as `strace -c` counts them.
+    pub calls: u64,
+    /// Of these, those that failed.
+    pub errors: u64,
+    /// Calls that did not return.
+    pub unfinished: u64,
+    /// Time spent in the calls that returned.
+    pub total_ns: u64,
+    pub errnos: BTreeMap<String, u64>,
+}
+
+/// `tracer stats`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    pub container: Names,
+    pub calls: Vec<Row>,
+    /// Calls that found no row of their own.
+    pub overflow: u64,
+}
+
+/// A line of `tracer ps`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    #[serde(flatten)]
+    pub names: Names,
+    pub runtime: Option<String>,
+    pub pid: Option<u32>,
+    pub state: State,
+    pub events: u64,
+    pub lost: u64,
+    pub complete: bool,
+    pub reason: Option<String>,
+}
+
+/// `tracer status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub ready: bool,
+    pub version: String,
+    pub abi_version: u32,
+    /// Whether the programs are attached: only while a container is registered, and a while after.
+    pub attached: bool,
+    pub containers: usize,
+    pub missed: usize,
+    /// Sums over the containers that are known.
+    pub admitted: u64,
+    pub lost: u64,
+    pub balanced: bool,
+    /// The kernel side's counters that belong to no container.
+    pub counters: BTreeMap<String, u64>,
+}

@@ -1,0 +1,281 @@
+//! Sinks: where events go. Each has its selection, its format and its books; a slow or broken one costs only itself.
+//!
+//! It must not know how events came to be.
+
+pub mod json;
+pub mod text;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    io::{self, Write},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Body, Event, Loss, LossReason, Phase};
+
+/// How events are written.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Format {
+    Text(text::TextOptions),
+    Json,
+}
+
+/// Which events of a container a sink takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phases {
+    #[default]
+    App,
+    Runtime,
+    All,
+}
+
+impl std::str::FromStr for Phases {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "app" => Ok(Self::App),
+            "runtime" => Ok(Self::Runtime),
+            "all" => Ok(Self::All),
+            other => Err(format!("no phase {other:?}: app, runtime or all")),
+        }
+    }
+}
+
+/// Which events a sink takes.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    pub phases: Phases,
+    /// Names, ids or beginnings of ids; empty = every one that `visible_to` may see.
+    pub containers: Vec<String>,
+    /// A uid that sees only its own containers; `None` sees all.
+    pub visible_to: Option<u32>,
+}
+
+impl Selection {
+    /// Whether the container's events are for this sink at all.
+    pub fn takes_container(&self, container: &crate::event::Container) -> bool {
+        self.visible_to.is_none_or(|uid| uid == container.owner)
+            && (self.containers.is_empty() || self.containers.iter().any(|word| container.is_meant_by(word)))
+    }
+
+    fn takes(&self, event: &Event) -> bool {
+        let phase = match &event.body {
+            Body::Syscall(call) => call.task.phase,
+            Body::Process(process) => process.task.phase,
+            Body::Container(_) | Body::Loss(_) => return self.takes_container(&event.container),
+        };
+        let wanted = match self.phases {
+            Phases::All => true,
+            Phases::App => phase == Phase::App,
+            Phases::Runtime => phase == Phase::Runtime,
+        };
+        wanted && self.takes_container(&event.container)
+    }
+}
+
+/// Where rendered lines go.
+pub trait Sink: Send {
+    /// Takes whole lines; false when there is no room and they are dropped.
+    ///
+    /// # Errors
+    /// When the sink has failed for good: it gets nothing more.
+    fn write(&mut self, lines: &mut Vec<u8>) -> io::Result<bool>;
+
+    /// Its end: what it buffers goes out.
+    ///
+    /// # Errors
+    /// When what it buffered is lost.
+    fn finish(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A file, a pipe or a terminal. It waits for the writer: the ring absorbs that, and counts what it cannot.
+pub struct Stream<W: Write + Send>(pub W);
+
+impl<W: Write + Send> Sink for Stream<W> {
+    fn write(&mut self, lines: &mut Vec<u8>) -> io::Result<bool> {
+        self.0.write_all(lines)?;
+        lines.clear();
+        Ok(true)
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// What a sink did with one container's events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    pub written: u64,
+    pub dropped: u64,
+    /// Left out by the sink's own selection.
+    pub skipped: u64,
+}
+
+/// A sink with its selection, format and books.
+pub struct Output {
+    pub id: u64,
+    pub name: String,
+    pub selection: Selection,
+    format: Format,
+    sink: Box<dyn Sink>,
+    lines: Vec<u8>,
+    /// Calls in `lines`, by slot of the container.
+    pending: HashMap<u16, u64>,
+    counts: HashMap<u16, Counts>,
+    /// Calls dropped since the sink was last told.
+    untold: HashMap<u16, u64>,
+    failed: Option<io::Error>,
+}
+
+impl fmt::Debug for Output {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.debug_struct("Output")
+            .field("name", &self.name)
+            .field("selection", &self.selection)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Rendered bytes after which a sink is written within a batch.
+const FLUSH_BYTES: usize = 256 * 1024;
+
+impl Output {
+    pub fn new(
+        id: u64,
+        name: impl Into<String>,
+        selection: Selection,
+        format: Format,
+        sink: Box<dyn Sink>,
+    ) -> Self {
+        Self {
+            id,
+            name: name.into(),
+            selection,
+            format,
+            sink,
+            lines: Vec::new(),
+            pending: HashMap::new(),
+            counts: HashMap::new(),
+            untold: HashMap::new(),
+            failed: None,
+        }
+    }
+
+    /// Renders an event of the container in `slot`.
+    pub fn take(&mut self, slot: u16, event: &Event) {
+        let is_call = matches!(event.body, Body::Syscall(_));
+        if !self.selection.takes(event) {
+            if is_call {
+                self.counts.entry(slot).or_default().skipped += 1;
+            }
+            return;
+        }
+        if self.failed.is_some() {
+            if is_call {
+                self.counts.entry(slot).or_default().dropped += 1;
+            }
+            return;
+        }
+        if let Some(count) = self.untold.remove(&slot) {
+            let loss = Loss {
+                reason: LossReason::Sink,
+                count,
+                hole: None,
+            };
+            self.render(&Event {
+                body: Body::Loss(loss),
+                ..event.clone()
+            });
+        }
+        self.render(event);
+        if is_call {
+            *self.pending.entry(slot).or_default() += 1;
+        }
+        if self.lines.len() >= FLUSH_BYTES {
+            self.flush();
+        }
+    }
+
+    fn render(&mut self, event: &Event) {
+        match &mut self.format {
+            Format::Text(options) => {
+                let before = self.lines.len();
+                text::write_event(&mut self.lines, event, options);
+                if let text::Timestamps::Relative { previous_ns } = &mut options.timestamps
+                    && self.lines.len() > before
+                {
+                    *previous_ns = event.time_ns;
+                }
+            }
+            Format::Json => json::write_event(&mut self.lines, event),
+        }
+    }
+
+    /// Hands what is rendered to the sink.
+    pub fn flush(&mut self) {
+        if self.failed.is_some() {
+            return;
+        }
+        let outcome = if self.lines.is_empty() {
+            Ok(true)
+        } else {
+            self.sink.write(&mut self.lines)
+        };
+        let delivered = match outcome {
+            Ok(delivered) => delivered,
+            Err(error) => {
+                self.failed = Some(error);
+                self.lines.clear();
+                false
+            }
+        };
+        for (slot, calls) in self.pending.drain() {
+            let counts = self.counts.entry(slot).or_default();
+            if delivered {
+                counts.written += calls;
+            } else {
+                counts.dropped += calls;
+                *self.untold.entry(slot).or_default() += calls;
+            }
+        }
+    }
+
+    /// Ends the sink and says how it fared.
+    ///
+    /// # Errors
+    /// What made it fail, if it did; a broken pipe is none.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.flush();
+        match self.failed {
+            Some(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            Some(error) => Err(error),
+            None => match self.sink.finish() {
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    /// Whether it takes nothing any more.
+    pub fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
+    /// Its books of a container.
+    pub fn counts(&self, slot: u16) -> Counts {
+        self.counts.get(&slot).copied().unwrap_or_default()
+    }
+
+    /// Closes its books of a container.
+    pub fn forget(&mut self, slot: u16) -> Counts {
+        self.untold.remove(&slot);
+        self.counts.remove(&slot).unwrap_or_default()
+    }
+}

@@ -1,0 +1,299 @@
+//! Where records come from: the kernel's ring, or recorded bytes. All stages behind it are the same for both, so all
+//! of them are testable without root.
+//!
+//! It copies and forwards; it must not know what a record says, beyond the two words of it that order needs.
+
+mod btf;
+pub mod kernel;
+pub mod replay;
+mod ring;
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, SyncSender, channel},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+
+pub use ring::Ring;
+
+/// Bytes of records in one batch: what a fast producer fills in a millisecond.
+const BATCH_BYTES: usize = 256 * 1024;
+/// Batches that wait for the decoder. With the ring behind them nothing is dropped here: a full queue holds the
+/// reader, the ring fills, and the kernel counts what finds no room, with its place.
+pub const QUEUE_BATCHES: usize = 256;
+/// How long a record may wait in the ring while there are few.
+const IDLE: Duration = Duration::from_millis(15);
+
+/// Nice value of the reader, which sleeps most of the time.
+const READER_NICE: i32 = -15;
+
+/// Records, back to back.
+#[derive(Debug, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Batch {
+    /// Appends a record.
+    pub fn push(&mut self, record: &[u8]) {
+        self.bytes.extend_from_slice(record);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes.len() >= BATCH_BYTES
+    }
+
+    /// The records by the time that the kernel took them. The ring's own order is that of reservation: a record can
+    /// come a little after a later one of another CPU. One CPU's records never change places.
+    pub fn by_time(&self) -> Vec<&[u8]> {
+        let mut start = 0;
+        let mut records: Vec<&[u8]> = Vec::with_capacity(self.ends.len());
+        for end in &self.ends {
+            records.push(self.bytes.get(start..*end).unwrap_or_default());
+            start = *end;
+        }
+        if !records.is_sorted_by_key(|record| ktime(record)) {
+            records.sort_by_key(|record| ktime(record));
+        }
+        records
+    }
+}
+
+/// `Header::ktime`; 0 for what is too short to have one.
+fn ktime(record: &[u8]) -> u64 {
+    const AT: usize = std::mem::offset_of!(tracer_common::record::Header, ktime);
+    record
+        .get(AT..AT + 8)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map_or(0, u64::from_le_bytes)
+}
+
+/// What goes through the queue.
+#[derive(Debug)]
+pub enum Item<M> {
+    Records(Batch),
+    /// Something from outside that has its place between the records: all that were in the ring when it was posted
+    /// come before it.
+    Mark(M),
+}
+
+/// The posting end for marks.
+pub struct Marks<M> {
+    marks: Sender<M>,
+    wake: Arc<OwnedFd>,
+}
+
+impl<M> Clone for Marks<M> {
+    fn clone(&self) -> Self {
+        Self {
+            marks: self.marks.clone(),
+            wake: self.wake.clone(),
+        }
+    }
+}
+
+impl<M> Marks<M> {
+    /// Posts a mark; the reader forwards it once it has drained the ring.
+    ///
+    /// # Errors
+    /// When the reader has ended.
+    pub fn post(&self, mark: M) -> Result<()> {
+        self.marks.send(mark).ok().context("the ring reader has ended")?;
+        self.wake();
+        Ok(())
+    }
+
+    /// Has the ring drained now.
+    pub fn wake(&self) {
+        // A counter that is full is set as well.
+        let _full = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
+    }
+}
+
+/// Starts the thread that reads the ring. A record that `intercept` takes (returns true for) goes no further. The
+/// thread ends when the last [`Marks`] is dropped and the ring is drained, or when the receiver of the queue is gone.
+///
+/// # Errors
+/// When the kernel gives no eventfd or thread.
+pub fn read_ring<M: Send + 'static>(
+    ring: Ring,
+    queue: SyncSender<Item<M>>,
+    intercept: impl Fn(&[u8]) -> bool + Send + 'static,
+) -> Result<(Marks<M>, JoinHandle<()>)> {
+    let wake =
+        Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).context("make an eventfd")?);
+    let (marks, posted) = channel();
+    // Edge-triggered: level would return at once while anything is in the ring, and the reader chase the writer.
+    let events = epoll::create(epoll::CreateFlags::CLOEXEC).context("make an epoll")?;
+    let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
+    epoll::add(&events, ring.as_fd(), epoll::EventData::new_u64(0), edge).context("watch the ring")?;
+    epoll::add(&events, &wake, epoll::EventData::new_u64(1), edge).context("watch an eventfd")?;
+    let reader = Reader {
+        ring,
+        queue,
+        posted,
+        wake: wake.clone(),
+        events,
+        intercept,
+    };
+    let thread = std::thread::Builder::new()
+        .name("ring".into())
+        .spawn(move || reader.run())
+        .context("start a thread")?;
+    Ok((Marks { marks, wake }, thread))
+}
+
+struct Reader<M, I> {
+    ring: Ring,
+    queue: SyncSender<Item<M>>,
+    posted: Receiver<M>,
+    wake: Arc<OwnedFd>,
+    events: OwnedFd,
+    intercept: I,
+}
+
+impl<M, I: Fn(&[u8]) -> bool> Reader<M, I> {
+    fn run(mut self) {
+        // What the reader does not get done in time is lost, so it goes before the work that it hands on. Where that is
+        // not allowed, the ring has to be large enough.
+        let _not_allowed = rustix::process::setpriority_process(Some(rustix::thread::gettid()), READER_NICE);
+        loop {
+            self.wait();
+            // Before the ring: what was in it when they were posted comes first.
+            let mut marks = Vec::new();
+            let mut last = false;
+            loop {
+                match self.posted.try_recv() {
+                    Ok(mark) => marks.push(mark),
+                    Err(std::sync::mpsc::TryRecvError::Empty) => break,
+                    Err(std::sync::mpsc::TryRecvError::Disconnected) => {
+                        last = true;
+                        break;
+                    }
+                }
+            }
+            if self.drain().is_none() {
+                return;
+            }
+            for mark in marks {
+                if self.queue.send(Item::Mark(mark)).is_err() {
+                    return;
+                }
+            }
+            if last {
+                return;
+            }
+        }
+    }
+
+    /// Until the ring's mark is crossed, a mark is posted, or a while has passed.
+    fn wait(&self) {
+        let idle = Timespec {
+            tv_sec: 0,
+            tv_nsec: IDLE.as_nanos() as i64,
+        };
+        let mut happened = Vec::with_capacity(2);
+        // A signal is as good as a time-out.
+        let _interrupted = epoll::wait(
+            &self.events,
+            rustix::buffer::spare_capacity(&mut happened),
+            Some(&idle),
+        );
+        let mut counter = [0; 8];
+        let _empty = rustix::io::read(&*self.wake, &mut counter);
+    }
+
+    /// `None` when nobody takes the records any more.
+    fn drain(&mut self) -> Option<()> {
+        let mut batch = Batch::default();
+        let queue = &self.queue;
+        let intercept = &self.intercept;
+        let mut open = true;
+        self.ring.drain(|record| {
+            if intercept(record) {
+                return;
+            }
+            batch.push(record);
+            if batch.is_full() {
+                open &= queue.send(Item::Records(std::mem::take(&mut batch))).is_ok();
+            }
+        });
+        if !batch.is_empty() {
+            open &= queue.send(Item::Records(batch)).is_ok();
+        }
+        open.then_some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tracer_common::record::Header;
+
+    fn record(cpu: u16, seq: u64, ktime: u64) -> Vec<u8> {
+        let header = Header {
+            cpu,
+            seq,
+            ktime,
+            ..Header::default()
+        };
+        let mut bytes = vec![0; size_of::<Header>()];
+        bytes[6..8].copy_from_slice(&header.cpu.to_le_bytes());
+        bytes[16..24].copy_from_slice(&header.seq.to_le_bytes());
+        bytes[24..32].copy_from_slice(&header.ktime.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_batch_is_handed_on_by_time_and_keeps_each_cpus_order() {
+        let mut batch = Batch::default();
+        for (cpu, seq, ktime) in [
+            (0, 1, 10),
+            (1, 1, 7),
+            (0, 2, 12),
+            (1, 2, 12),
+            (1, 3, 11),
+            (0, 3, 12),
+        ] {
+            batch.push(&record(cpu, seq, ktime));
+        }
+        let order: Vec<_> = batch
+            .by_time()
+            .iter()
+            .map(|record| (record[6], record[16], ktime(record)))
+            .collect();
+        assert_eq!(
+            order,
+            [
+                (1, 1, 7),
+                (0, 1, 10),
+                (1, 3, 11),
+                (0, 2, 12),
+                (1, 2, 12),
+                (0, 3, 12)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_record_too_short_for_a_time_sorts_first() {
+        let mut batch = Batch::default();
+        batch.push(&record(0, 1, 5));
+        batch.push(b"short");
+        assert_eq!(batch.by_time()[0], b"short");
+    }
+}

@@ -1,0 +1,558 @@
+//! The kernel side as userspace sees it: loads, verifies and attaches the programs, writes their tables, reads their
+//! books and their ring. The only file that knows aya.
+//!
+//! It must not know containers by name, events, sinks or the command line: a slot is a number here.
+
+use std::{collections::HashMap as Rows, io, os::fd::AsFd};
+
+use anyhow::{Context, Result, anyhow};
+use aya::{
+    Ebpf, EbpfLoader, Pod,
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap},
+    programs::{Program, ProgramError, tp_btf::BtfTracePointLink},
+};
+use aya_log::EbpfLogger;
+use log::{Log, Metadata, Record};
+use tracer_common::{
+    MAX_CONTAINERS,
+    filter::{Aggregate, AggregateKey, BUCKETS, Books, COUNTERS, Container, MAX_PLANS, Plan, state},
+};
+
+use super::{btf::Btf, ring::Ring};
+use crate::log::note;
+
+/// The object that `cargo xtask ebpf` builds from tracer-ebpf.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../tracer-ebpf/prebuilt/tracer-ebpf.o"
+));
+
+/// Program, tracepoint. In the order in which they are attached; detached in reverse, so that no exit is seen
+/// without its enter.
+const PROGRAMS: [(&str, &str); 5] = [
+    ("sched_process_exit", "sched_process_exit"),
+    ("sched_process_exec", "sched_process_exec"),
+    ("sched_process_fork", "sched_process_fork"),
+    ("sys_enter", "sys_enter"),
+    ("sys_exit", "sys_exit"),
+];
+
+/// The pair that `cargo xtask bench` measures the others against.
+const EMPTY: [(&str, &str); 2] = [("empty_enter", "sys_enter"), ("empty_exit", "sys_exit")];
+
+/// Gives a type of the contract to the maps.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Abi<T>(T);
+
+// SAFETY: the contract's types are `repr(C)` with explicit padding and integers only; the maps' values are theirs.
+unsafe impl<T: Copy + 'static> Pod for Abi<T> {}
+
+/// How to load.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Bytes of the ring: made a power of two, at least a page.
+    pub ring_bytes: u32,
+    /// Rows of the aggregate map, over all containers.
+    pub aggregate_rows: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            ring_bytes: 32 << 20,
+            aggregate_rows: 16_384,
+        }
+    }
+}
+
+/// The loaded programs.
+pub struct Kernel {
+    ebpf: Ebpf,
+    links: Vec<BtfTracePointLink>,
+    containers: Array<MapData, Abi<Container>>,
+    mount_namespaces: HashMap<MapData, u32, u32>,
+    pid_namespaces: HashMap<MapData, u32, u32>,
+    excluded: HashMap<MapData, u32, u8>,
+    proofs: HashMap<MapData, u32, u32>,
+    books: PerCpuArray<MapData, Abi<Books>>,
+    aggregates: PerCpuHashMap<MapData, Abi<AggregateKey>, Abi<Aggregate>>,
+    counts: PerCpuArray<MapData, u64>,
+    epoch: Array<MapData, u64>,
+    now: u64,
+    log: EbpfLogger<Diagnostics>,
+}
+
+/// Where the programs' own diagnostics go: few, and never about the traced.
+struct Diagnostics;
+
+impl Log for Diagnostics {
+    fn enabled(&self, _metadata: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        note(&format!("kernel side: {}", record.args()));
+    }
+
+    fn flush(&self) {}
+}
+
+impl Kernel {
+    /// Loads and verifies all programs; attaches none. The ring is given apart: one thread reads it.
+    ///
+    /// # Errors
+    /// Names what the kernel lacks, or the verifier's last words.
+    pub fn load(options: &Options, plans: impl IntoIterator<Item = (u32, Plan)>) -> Result<(Self, Ring)> {
+        let globals = globals()?;
+        let mut loader = EbpfLoader::new();
+        // aya 0.14 has no type for task storage; it creates the map all the same.
+        loader.allow_unsupported_maps();
+        let ring_bytes = options.ring_bytes.clamp(4096, 1 << 30).next_power_of_two();
+        loader.map_max_entries("EVENTS", ring_bytes);
+        loader.map_max_entries("AGGREGATES", options.aggregate_rows.max(64));
+        for (name, value) in &globals {
+            loader.override_global(name, value, true);
+        }
+        let mut ebpf = loader
+            .load(OBJECT)
+            .context("load the eBPF object (root, or CAP_BPF and CAP_PERFMON, is needed)")?;
+        let btf = aya::Btf::from_sys_fs().context("read /sys/kernel/btf/vmlinux")?;
+        for (name, tracepoint) in PROGRAMS.iter().chain(&EMPTY) {
+            program(&mut ebpf, name)?
+                .load(tracepoint, &btf)
+                .map_err(verdict)
+                .with_context(|| format!("load program {name}"))?;
+        }
+        let mut plan_map: Array<_, Abi<Plan>> = take(&mut ebpf, "PLANS")?;
+        for (index, plan) in plans {
+            if index < MAX_PLANS {
+                plan_map
+                    .set(index, Abi(plan), 0)
+                    .context("write the plan table")?;
+            }
+        }
+        // A program keeps the maps that it uses; the handle may go.
+        drop(plan_map);
+        let events: MapData = match ebpf.take_map("EVENTS") {
+            Some(Map::RingBuf(map)) => map,
+            _ => {
+                return Err(anyhow!(
+                    "the eBPF object has no ring EVENTS: it was built from other sources"
+                ));
+            }
+        };
+        let ring = Ring::new(
+            events
+                .fd()
+                .as_fd()
+                .try_clone_to_owned()
+                .context("copy the ring's descriptor")?,
+            ring_bytes,
+        )?;
+        let log = EbpfLogger::init_with_logger(&mut ebpf, Diagnostics).context("open the programs' log")?;
+        let kernel = Self {
+            log,
+            containers: take(&mut ebpf, "CONTAINERS")?,
+            mount_namespaces: take(&mut ebpf, "MOUNT_NAMESPACES")?,
+            pid_namespaces: take(&mut ebpf, "PID_NAMESPACES")?,
+            excluded: take(&mut ebpf, "EXCLUDED")?,
+            proofs: take(&mut ebpf, "PROOFS")?,
+            books: take(&mut ebpf, "BOOKS")?,
+            aggregates: take(&mut ebpf, "AGGREGATES")?,
+            counts: take(&mut ebpf, "COUNTS")?,
+            epoch: take(&mut ebpf, ".bss")?,
+            links: Vec::new(),
+            now: 0,
+            ebpf,
+        };
+        Ok((kernel, ring))
+    }
+
+    /// Attaches the programs, if they are not.
+    ///
+    /// # Errors
+    /// Names the tracepoint; what was attached before it is detached again.
+    pub fn attach(&mut self) -> Result<()> {
+        self.attach_these(&PROGRAMS)
+    }
+
+    /// Attaches the empty pair instead, to measure what no program can avoid.
+    ///
+    /// # Errors
+    /// As [`Self::attach`].
+    pub fn attach_empty(&mut self) -> Result<()> {
+        self.attach_these(&EMPTY)
+    }
+
+    fn attach_these(&mut self, programs: &[(&str, &str)]) -> Result<()> {
+        if self.attached() {
+            return Ok(());
+        }
+        for (name, tracepoint) in programs {
+            let attached = program(&mut self.ebpf, name).and_then(|program| {
+                let link = program.attach()?;
+                Ok(program.take_link(link)?)
+            });
+            match attached {
+                Ok(link) => self.links.push(link),
+                Err(error) => {
+                    self.detach();
+                    return Err(error.context(format!("attach to tracepoint {tracepoint}")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Detaches all programs: from here on the host pays nothing.
+    pub fn detach(&mut self) {
+        while let Some(link) = self.links.pop() {
+            drop(link);
+        }
+    }
+
+    /// Whether the programs are attached.
+    pub fn attached(&self) -> bool {
+        !self.links.is_empty()
+    }
+
+    /// Begins a new epoch: each task's membership is decided anew at its next call.
+    fn begin_epoch(&mut self) -> Result<()> {
+        self.now += 1;
+        // 0 means "decide again" in a task's storage.
+        if self.now & 0xffff_ffff == 0 {
+            self.now += 1;
+        }
+        self.epoch.set(0, self.now, 0).context("begin a new epoch")
+    }
+
+    /// Writes a container's entry and reads it back, sets its namespace rules, and has all tasks decided anew.
+    /// `pid_rule` is the PID namespace that may decide alone.
+    ///
+    /// # Errors
+    /// When a map refuses, or what is read back differs.
+    pub fn arm(&mut self, slot: u32, container: Container, mount_rule: bool, pid_rule: bool) -> Result<()> {
+        self.zero_books(slot)?;
+        self.containers
+            .set(slot, Abi(container), 0)
+            .context("write the container table")?;
+        if mount_rule {
+            self.mount_namespaces
+                .insert(container.mnt_ns, slot, 0)
+                .context("write the mount namespace filter")?;
+        }
+        if pid_rule {
+            self.set_pid_rule(container.pid_ns, Some(slot))?;
+        }
+        self.begin_epoch()?;
+        let back = self
+            .containers
+            .get(&slot, 0)
+            .context("read the container table back")?
+            .0;
+        let mount = if mount_rule {
+            self.mount_namespaces.get(&container.mnt_ns, 0).ok()
+        } else {
+            Some(slot)
+        };
+        if back != container || mount != Some(slot) {
+            return Err(anyhow!(
+                "the filter entry of slot {slot} does not read back as it was written"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Lets a PID namespace decide for a slot, or for none.
+    ///
+    /// # Errors
+    /// When the map refuses.
+    pub fn set_pid_rule(&mut self, pid_ns: u32, slot: Option<u32>) -> Result<()> {
+        match slot {
+            Some(slot) => {
+                self.pid_namespaces
+                    .insert(pid_ns, slot, 0)
+                    .context("write the PID namespace filter")?;
+            }
+            None => absent_is_fine(self.pid_namespaces.remove(&pid_ns))
+                .context("clear the PID namespace filter")?,
+        }
+        self.begin_epoch()
+    }
+
+    /// Takes a container's entry away. Its books and rows stay until the slot is armed again or [`Self::forget`].
+    ///
+    /// # Errors
+    /// When a map refuses.
+    pub fn disarm(&mut self, slot: u32, mnt_ns: u32, pid_ns: u32) -> Result<()> {
+        let mut container = self
+            .containers
+            .get(&slot, 0)
+            .context("read the container table")?;
+        container.0.state &= !state::LIVE;
+        self.containers
+            .set(slot, container, 0)
+            .context("write the container table")?;
+        if self.mount_namespaces.get(&mnt_ns, 0).ok() == Some(slot) {
+            absent_is_fine(self.mount_namespaces.remove(&mnt_ns))
+                .context("clear the mount namespace filter")?;
+        }
+        if self.pid_namespaces.get(&pid_ns, 0).ok() == Some(slot) {
+            absent_is_fine(self.pid_namespaces.remove(&pid_ns)).context("clear the PID namespace filter")?;
+        }
+        self.begin_epoch()
+    }
+
+    /// Whether the container's init has ended, as the kernel side saw it.
+    ///
+    /// # Errors
+    /// When the map refuses.
+    pub fn has_ended(&self, slot: u32) -> Result<bool> {
+        Ok(self
+            .containers
+            .get(&slot, 0)
+            .context("read the container table")?
+            .0
+            .state
+            & state::ENDED
+            != 0)
+    }
+
+    /// Never admits that process again.
+    ///
+    /// # Errors
+    /// When the map refuses.
+    pub fn exclude(&mut self, tgid: u32) -> Result<()> {
+        self.excluded
+            .insert(tgid, 1, 0)
+            .context("write the exclusion table")?;
+        self.begin_epoch()
+    }
+
+    /// Records that thread's next calls under `slot`, for a proof round; `None` ends it.
+    ///
+    /// # Errors
+    /// When the map refuses.
+    pub fn set_proof(&mut self, tid: u32, slot: Option<u32>) -> Result<()> {
+        match slot {
+            Some(slot) => self
+                .proofs
+                .insert(tid, slot, 0)
+                .context("admit the proving thread")?,
+            None => absent_is_fine(self.proofs.remove(&tid)).context("dismiss the proving thread")?,
+        }
+        self.begin_epoch()
+    }
+
+    /// A container's books, one a CPU.
+    ///
+    /// # Errors
+    /// When the map refuses.
+    pub fn books(&self, slot: u32) -> Result<Vec<Books>> {
+        let books = self.books.get(&slot, 0).context("read the books")?;
+        Ok(books.iter().map(|books| books.0).collect())
+    }
+
+    fn zero_books(&mut self, slot: u32) -> Result<()> {
+        let cpus = self.books.get(&slot, 0).context("read the books")?.len();
+        let zero = aya::maps::PerCpuValues::try_from(vec![Abi(Books::default()); cpus])
+            .map_err(|error: io::Error| anyhow!(error))?;
+        self.books.set(slot, zero, 0).context("clear the books")
+    }
+
+    /// A container's aggregate rows, summed over CPUs.
+    ///
+    /// # Errors
+    /// When the map refuses.
+    pub fn aggregates(&self, slot: u32, generation: u32) -> Result<Rows<AggregateKey, Aggregate>> {
+        let mut rows = Rows::new();
+        for row in self.aggregates.iter() {
+            let (key, per_cpu) = match row {
+                Ok(row) => row,
+                // A row that another removal took while we walked.
+                Err(MapError::KeyNotFound) => continue,
+                Err(error) => return Err(error).context("read the aggregates"),
+            };
+            if key.0.slot as u32 != slot || u32::from(key.0.generation) != generation & 0xffff {
+                continue;
+            }
+            let sum = rows.entry(key.0).or_insert(Aggregate {
+                count: 0,
+                total_ns: 0,
+                buckets: [0; BUCKETS],
+            });
+            for cpu in per_cpu.iter() {
+                sum.count += cpu.0.count;
+                sum.total_ns += cpu.0.total_ns;
+                for (sum, bucket) in sum.buckets.iter_mut().zip(cpu.0.buckets) {
+                    *sum = sum.saturating_add(bucket);
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Removes a slot's aggregate rows, whatever their generation.
+    ///
+    /// # Errors
+    /// When the map refuses.
+    pub fn forget(&mut self, slot: u32) -> Result<()> {
+        let keys: Vec<_> = self
+            .aggregates
+            .keys()
+            .filter_map(Result::ok)
+            .filter(|key| key.0.slot as u32 == slot)
+            .collect();
+        for key in keys {
+            absent_is_fine(self.aggregates.remove(&key)).context("remove an aggregate row")?;
+        }
+        Ok(())
+    }
+
+    /// Prints what the programs have to say of themselves.
+    pub fn print_log(&mut self) {
+        self.log.flush();
+    }
+
+    /// The global counters, in the order of [`filter::Counter`].
+    ///
+    /// # Errors
+    /// When the map refuses.
+    pub fn counters(&self) -> Result<[u64; COUNTERS as usize]> {
+        let mut sums = [0; COUNTERS as usize];
+        for (index, sum) in (0..COUNTERS).zip(&mut sums) {
+            *sum = self
+                .counts
+                .get(&index, 0)
+                .context("read the counters")?
+                .iter()
+                .sum();
+        }
+        Ok(sums)
+    }
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut aya::programs::BtfTracePoint> {
+    match ebpf.program_mut(name) {
+        Some(Program::BtfTracePoint(program)) => Ok(program),
+        _ => Err(anyhow!(
+            "the eBPF object has no tracepoint program {name}: it was built from other sources"
+        )),
+    }
+}
+
+fn take<M: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> Result<M> {
+    let map = ebpf
+        .take_map(name)
+        .with_context(|| format!("the eBPF object has no map {name}"))?;
+    M::try_from(map).with_context(|| format!("map {name} is not what this program expects"))
+}
+
+fn absent_is_fine(removed: Result<(), MapError>) -> Result<(), MapError> {
+    match removed {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// The verifier's log is long; its end says why.
+fn verdict(error: ProgramError) -> anyhow::Error {
+    match error {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => {
+            let log = verifier_log.to_string();
+            let tail: Vec<_> = log.lines().rev().take(40).collect();
+            let tail: Vec<_> = tail.into_iter().rev().collect();
+            anyhow!("the kernel refused it: {io_error}\n{}", tail.join("\n"))
+        }
+        other => other.into(),
+    }
+}
+
+/// Values of the programs' constants on this kernel.
+fn globals() -> Result<Vec<(&'static str, u32)>> {
+    let file = std::fs::read("/sys/kernel/btf/vmlinux")
+        .context("read /sys/kernel/btf/vmlinux (the kernel needs CONFIG_DEBUG_INFO_BTF=y)")?;
+    let btf = Btf::parse(&file).context("/sys/kernel/btf/vmlinux")?;
+    let member = |name, structure, path| Ok::<_, anyhow::Error>((name, btf.offset(structure, path)?));
+    let mut globals = vec![
+        member("OFF_TASK_NSPROXY", "task_struct", "nsproxy")?,
+        member("OFF_TASK_THREAD_PID", "task_struct", "thread_pid")?,
+        member("OFF_TASK_GROUP_LEADER", "task_struct", "group_leader")?,
+        member("OFF_TASK_TID", "task_struct", "pid")?,
+        member("OFF_TASK_TGID", "task_struct", "tgid")?,
+        member("OFF_TASK_START_TIME", "task_struct", "start_time")?,
+        member("OFF_TASK_EXIT_CODE", "task_struct", "exit_code")?,
+        member("OFF_TASK_PENDING", "task_struct", "pending.signal")?,
+        member("OFF_TASK_SIGNAL", "task_struct", "signal")?,
+        member("OFF_SIGNAL_EXIT_CODE", "signal_struct", "group_exit_code")?,
+        member("OFF_SIGNAL_LIVE", "signal_struct", "live.counter")?,
+        member("OFF_TASK_COMM", "task_struct", "comm")?,
+        member("OFF_TASK_SECCOMP_MODE", "task_struct", "seccomp.mode")?,
+        member("OFF_NSPROXY_MNT", "nsproxy", "mnt_ns")?,
+        member("OFF_MNT_INUM", "mnt_namespace", "ns.inum")?,
+        member("OFF_PID_LEVEL", "pid", "level")?,
+        member("OFF_PID_NUMBERS", "pid", "numbers")?,
+        member("OFF_UPID_NS", "upid", "ns")?,
+        ("SIZE_UPID", btf.size("upid")?),
+        member("OFF_PIDNS_INUM", "pid_namespace", "ns.inum")?,
+        member("OFF_BPRM_FILENAME", "linux_binprm", "filename")?,
+    ];
+    globals.extend(registers(&btf)?);
+    Ok(globals)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn registers(btf: &Btf<'_>) -> Result<Vec<(&'static str, u32)>> {
+    let reg = |name, path| Ok::<_, anyhow::Error>((name, btf.offset("pt_regs", path)?));
+    // Numbers: arch/x86/entry/syscalls/syscall_{64,32}.tbl, through libc; i386's setns has no constant there.
+    let nr = |number: i64| u32::try_from(number).context("a system call number");
+    Ok(vec![
+        reg("OFF_REGS_NR", "orig_ax")?,
+        reg("OFF_ARG0", "di")?,
+        reg("OFF_ARG1", "si")?,
+        reg("OFF_ARG2", "dx")?,
+        reg("OFF_ARG3", "r10")?,
+        reg("OFF_ARG4", "r8")?,
+        reg("OFF_ARG5", "r9")?,
+        reg("OFF_COMPAT_ARG0", "bx")?,
+        reg("OFF_COMPAT_ARG1", "cx")?,
+        reg("OFF_COMPAT_ARG2", "dx")?,
+        reg("OFF_COMPAT_ARG3", "si")?,
+        reg("OFF_COMPAT_ARG4", "di")?,
+        reg("OFF_COMPAT_ARG5", "bp")?,
+        (
+            "OFF_TASK_STATUS",
+            btf.offset("task_struct", "thread_info.status")?,
+        ),
+        // TS_COMPAT, arch/x86/include/asm/thread_info.h
+        ("STATUS_COMPAT", 2),
+        ("NR_EXECVEAT", nr(libc::SYS_execveat)?),
+        ("NR_SETNS", nr(libc::SYS_setns)?),
+        ("NR_COMPAT_SETNS", syscalls::x86::Sysno::setns as u32),
+    ])
+}
+
+/// Slot under which proof rounds are recorded: the last one, never given to a container.
+pub const PROOF_SLOT: u32 = MAX_CONTAINERS - 1;
+
+impl Kernel {
+    /// Opens the proof slot. Its records belong to no container's books.
+    ///
+    /// # Errors
+    /// When a map refuses.
+    pub fn open_proof_slot(&mut self) -> Result<()> {
+        let entry = Container {
+            generation: 1,
+            state: state::LIVE,
+            ..Container::default()
+        };
+        self.containers
+            .set(PROOF_SLOT, Abi(entry), 0)
+            .context("open the proof slot")
+    }
+}
