@@ -1,1 +1,60 @@
-fn main() {}
+//! `cargo xtask VERB`: what a contributor runs. One file a verb; this one only names them.
+
+mod bench;
+mod ci;
+mod demo;
+mod ebpf;
+mod generate;
+mod lint;
+mod prepare;
+mod sh;
+mod test;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Build, check, test and show the tracer")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+// A new verb is a file beside this one, a line here and a line in `main`.
+#[derive(Subcommand)]
+enum Verb {
+    /// Build the kernel programs from source into tracer-ebpf/prebuilt/
+    Ebpf(ebpf::Args),
+    /// Formatting, clippy, who may import what, links, leftovers
+    Lint,
+    /// Install what is missing, build, run all tests
+    Test(test::Args),
+    /// What CI runs, in its order: lint, ebpf --check, test
+    Ci,
+    /// Trace a real container and print its system calls
+    Demo,
+    /// Refresh the argument tables from the running kernel's own metadata
+    Generate,
+    /// Measure what tracing costs; ARGS go to the bench program
+    Bench(bench::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().verb {
+        Verb::Ebpf(args) => ebpf::run(&args),
+        Verb::Lint => lint::run(),
+        Verb::Test(args) => test::run(&args),
+        Verb::Ci => ci::run(),
+        Verb::Demo => demo::run(),
+        Verb::Generate => generate::run(&sh::root()),
+        Verb::Bench(args) => bench::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // One line, the whole chain: a backtrace of this program helps nobody.
+        Err(why) => {
+            eprintln!("xtask: {why:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

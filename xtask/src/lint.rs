@@ -1,0 +1,204 @@
+//! `cargo xtask lint`: formatting, clippy, and the rules of this workspace. All failures are collected, then shown.
+//!
+//! The tables below are the rules; what reads them is in `lint/`.
+
+mod links;
+mod source;
+
+use crate::sh;
+use anyhow::{Result, bail};
+use std::path::Path;
+
+/// What may stand only in the places named, because a rule that is only written dies. Comments and strings do not
+/// count. A place is a file, or a folder when it ends in `/`.
+struct Home {
+    what: What,
+    places: &'static [&'static str],
+    why: &'static str,
+}
+
+enum What {
+    /// A path of this crate: `use aya…`, `aya::…`.
+    Crate(&'static str),
+    /// A word: a keyword, or a macro with its `!`.
+    Word(&'static str),
+}
+
+const HOMES: &[Home] = &[
+    Home {
+        what: What::Crate("aya"),
+        places: &["tracer/src/source/kernel.rs"],
+        why: "all after the ring is testable without a kernel",
+    },
+    Home {
+        what: What::Crate("procfs"),
+        places: &["tracer/src/identity.rs"],
+        why: "what depends on the running system is read in one stage",
+    },
+    Home {
+        what: What::Crate("oci_spec"),
+        places: &["hooks/"],
+        why: "the hook owns what runtimes say",
+    },
+    Home {
+        what: What::Crate("tokio"),
+        places: &[
+            "tracer/src/main.rs",
+            "tracer/src/daemon.rs",
+            "tracer/src/daemon/",
+            "tracer/src/control.rs",
+            "tracer/src/control/",
+            "tracer/src/registration.rs",
+        ],
+        why: "the pipeline is plain threads and bounded queues",
+    },
+    Home {
+        what: What::Word("unsafe"),
+        places: &[
+            "tracer-ebpf/src/",
+            "tracer/src/source/kernel.rs",
+            "tracer/src/source/ring.rs",
+            "tracer/src/identity.rs",
+            "tracer/src/run.rs",
+            "tracer/src/daemon.rs",
+            "tracer/src/registration.rs",
+            "tracer/examples/bench.rs",
+            "hooks/src/client.rs",
+            "hooks/tests/",
+            "tests/src/bin/",
+        ],
+        why: "each place is one that a reviewer reads for it",
+    },
+    Home {
+        what: What::Word("println!"),
+        places: PRINTERS,
+        why: "what users read goes through the sinks or the command line",
+    },
+    Home {
+        what: What::Word("eprintln!"),
+        places: PRINTERS,
+        why: "what users read goes through the sinks or the command line",
+    },
+];
+
+const PRINTERS: &[&str] = &[
+    "tracer/src/main.rs",
+    "tracer/src/cli.rs",
+    "tracer/src/cli/",
+    "tracer/src/commands.rs",
+    "tracer/src/commands/",
+    "tracer/examples/",
+    "hooks/src/main.rs",
+    "xtask/",
+    "tests/",
+];
+
+/// A longer file says why in its head, in a line that begins with [`LONG_BECAUSE`].
+const LONG: usize = 700;
+const LONG_BECAUSE: &str = "//! Long because";
+
+/// Text that belongs to somebody's machine and to no file here. In two halves, or this file would have it.
+const LEFTOVERS: &[(&str, &str)] = &[
+    ("/wo", "rk/"),
+    ("/tmp", "/w/"),
+    ("index", ".crates.io"),
+    ("static", ".crates.io"),
+];
+
+pub(crate) fn run() -> Result<()> {
+    let mut failures = Vec::new();
+    let mut keep = |result: Result<()>| failures.extend(result.err().map(|why| format!("{why:#}")));
+    keep(sh::run(&mut sh::cargo(["fmt", "--all", "--check"])));
+    keep(sh::run(&mut sh::cargo([
+        "clippy",
+        "--quiet",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ])));
+    for file in files()? {
+        // A file that is gone from the tree, or holds no text, has no rules to keep.
+        let Ok(text) = std::fs::read_to_string(sh::root().join(&file)) else {
+            continue;
+        };
+        leftovers(&file, &text, &mut failures);
+        if file.ends_with(".rs") {
+            rust(&file, &text, &mut failures);
+        }
+        if file.ends_with(".md") {
+            links::check(&sh::root(), &file, &text, &mut failures);
+        }
+    }
+    if failures.is_empty() {
+        return Ok(());
+    }
+    for failure in &failures {
+        eprintln!("lint: {failure}");
+    }
+    bail!("{} lint failures", failures.len())
+}
+
+/// Tracked files, and new ones that git does not ignore.
+fn files() -> Result<Vec<String>> {
+    let list = sh::output(&mut sh::command(
+        "git",
+        ["ls-files", "--cached", "--others", "--exclude-standard"],
+    ))?;
+    Ok(list.lines().map(str::to_owned).collect())
+}
+
+fn rust(file: &str, text: &str, failures: &mut Vec<String>) {
+    let code = source::code(text);
+    for Home { what, places, why } in HOMES {
+        if places
+            .iter()
+            .any(|place| file == *place || place.ends_with('/') && file.starts_with(place))
+        {
+            continue;
+        }
+        for (number, line) in code.lines().enumerate() {
+            let (name, found) = match what {
+                What::Crate(name) => (name, source::names_crate(line, name)),
+                What::Word(name) => (name, source::has_word(line, name)),
+            };
+            if found {
+                failures.push(format!(
+                    "{file}:{}: {name} stands only in {places:?}: {why}",
+                    number + 1
+                ));
+            }
+        }
+    }
+    if !text.lines().any(|line| line.starts_with("//!")) {
+        failures.push(format!("{file}: has no `//!` head that says what it owns"));
+    }
+    let lines = text.lines().count();
+    if lines > LONG && !text.lines().any(|line| line.starts_with(LONG_BECAUSE)) {
+        failures.push(format!(
+            "{file}: {lines} lines without a reason (`{LONG_BECAUSE} …` in its head)"
+        ));
+    }
+    if Path::new(file).file_name().is_some_and(|name| name == "mod.rs") {
+        failures.push(format!(
+            "{file}: a module with children is `foo.rs` beside `foo/`"
+        ));
+    }
+}
+
+fn leftovers(file: &str, text: &str, failures: &mut Vec<String>) {
+    for (head, tail) in LEFTOVERS {
+        let leftover = format!("{head}{tail}");
+        for (number, _) in text
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| line.contains(&leftover))
+        {
+            failures.push(format!(
+                "{file}:{}: has {leftover}, of somebody's machine",
+                number + 1
+            ));
+        }
+    }
+}
