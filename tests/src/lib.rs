@@ -1,1 +1,36 @@
-//! Harness.
+//! The harness of the end-to-end tests: a private daemon, bundles, real runtimes, and the books they must keep.
+//!
+//! It knows our programs only from outside: their arguments, exit codes and JSON. `cargo xtask test` installs what
+//! it needs, builds the programs and runs the tests, one at a time and as root.
+//!
+//! Nothing here sleeps to let something happen: what takes time is polled for with a bound ([`wait::until`]).
+
+pub mod books;
+pub mod bundle;
+pub mod daemon;
+pub mod event;
+pub mod hook;
+pub mod leaks;
+pub mod podman;
+pub mod programs;
+pub mod runtime;
+pub mod strace;
+pub mod wait;
+
+pub use books::Verdict;
+pub use bundle::{Bundle, HookStage, Rootfs};
+pub use daemon::{Daemon, Tail};
+pub use event::{Counts, Event};
+pub use runtime::{Container, Runtime};
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A container id that no other container on this machine has.
+pub fn unique_id(what: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!(
+        "tt-{what}-{}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    )
+}

@@ -1,0 +1,40 @@
+//! `calls N [NAME]`: makes N system calls that do nothing (getppid, or the one named), then prints `done N`. With N =
+//! `forever` it prints `ready` and never ends.
+
+use std::{env, process::ExitCode};
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let number = match args.get(1).map_or("getppid", String::as_str) {
+        "getppid" => libc::SYS_getppid,
+        // One that neither a runtime nor libc makes by itself.
+        "sched_get_priority_max" => libc::SYS_sched_get_priority_max,
+        other => {
+            eprintln!("calls: {other} is not one of ours");
+            return ExitCode::from(2);
+        }
+    };
+    let call = || {
+        // SAFETY: the calls above read at most one integer and touch no memory.
+        unsafe { libc::syscall(number, 0) }
+    };
+    match args.first().map(String::as_str) {
+        Some("forever") => {
+            println!("ready");
+            loop {
+                call();
+            }
+        }
+        Some(n) => {
+            let Ok(n) = n.parse::<u64>() else {
+                return ExitCode::from(2);
+            };
+            for _ in 0..n {
+                call();
+            }
+            println!("done {n}");
+            ExitCode::SUCCESS
+        }
+        None => ExitCode::from(2),
+    }
+}

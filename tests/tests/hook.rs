@@ -1,0 +1,256 @@
+//! The hook can never break a container, and nobody at its socket can harm the daemon.
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use std::{
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    process::Output,
+    time::Duration,
+};
+use tracer_tests::{Bundle, Daemon, HookStage, Rootfs, Runtime, hook, programs, unique_id, wait};
+
+/// What the hook may take when no daemon is there.
+const ABSENT: Duration = Duration::from_millis(50);
+/// What it may take at most: its deadline of 1 s and a process.
+const STOPPED: Duration = Duration::from_millis(1200);
+
+/// One line that says what happened, on stderr alone.
+fn one_line(out: &Output) -> Result<String> {
+    let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
+    ensure!(
+        out.stdout.is_empty(),
+        "something on stdout: {}",
+        programs::both(out)
+    );
+    ensure!(
+        stderr.trim_end().lines().count() == 1,
+        "not one line: {}",
+        programs::both(out)
+    );
+    Ok(stderr)
+}
+
+/// The daemon answers, and still takes a container and proves that it sees it.
+fn unharmed(daemon: &Daemon) -> Result<()> {
+    assert_eq!(daemon.status()?["ready"], true);
+    let bundle = Bundle::traced("after", Rootfs::Busybox, &["/bin/true"], daemon)?;
+    let mut container = Runtime::Runc.start(bundle)?;
+    container.success()?;
+    daemon.verdict_at_end(container.id())?.whole()
+}
+
+#[test]
+fn without_a_daemon_it_returns_at_once() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let init = hook::Init::start()?;
+    let state = hook::state(&unique_id("absent"), init.pid).to_string();
+    // The first run reads the program from disk.
+    hook::run(dir.path(), &["createRuntime"], state.as_bytes())?;
+    let (out, took) = hook::run(dir.path(), &["createRuntime"], state.as_bytes())?;
+    ensure!(out.status.success(), "fail-open: {}", programs::both(&out));
+    ensure!(took < ABSENT, "it took {took:?}, more than {ABSENT:?}");
+    one_line(&out)?;
+    let (out, took) = hook::run(dir.path(), &["--fail-closed", "createRuntime"], state.as_bytes())?;
+    ensure!(!out.status.success(), "--fail-closed: {}", programs::both(&out));
+    ensure!(took < ABSENT, "it took {took:?}, more than {ABSENT:?}");
+    Ok(())
+}
+
+#[test]
+fn without_a_daemon_the_container_runs() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let bundle = Bundle::new("absent", Rootfs::Busybox, &["/bin/echo", "it runs"])?;
+    let mut container = Runtime::Runc.start(
+        bundle
+            .hook(HookStage::CreateRuntime, dir.path())?
+            .annotate("true"),
+    )?;
+    container.success()?;
+    assert_eq!(container.stdout(), "it runs\n");
+    Ok(())
+}
+
+#[test]
+fn a_container_that_was_missed_is_told_later() -> Result<()> {
+    let mut daemon = Daemon::start()?;
+    daemon.stop()?;
+    let args = ["/workloads/calls", "forever"];
+    let mut container = Runtime::Runc.start(Bundle::traced("missed", Rootfs::Host, &args, &daemon)?)?;
+    container.printed("ready")?;
+    daemon.restart()?;
+    let id = container.id().to_owned();
+    let row = wait::until("the missed container", wait::LONG, || daemon.row(&id))?;
+    assert_eq!(row["complete"], false, "{row}");
+    container.kill("KILL")?;
+    container.wait()?;
+    Ok(())
+}
+
+#[test]
+fn a_stopped_daemon_costs_no_more_than_the_deadline() -> Result<()> {
+    let daemon = Daemon::start()?;
+    let init = hook::Init::start()?;
+    let state = hook::state(&unique_id("stopped"), init.pid).to_string();
+    daemon.signal(Signal::STOP)?;
+    let (out, took) = hook::run(daemon.dir(), &["createRuntime"], state.as_bytes())?;
+    ensure!(out.status.success(), "fail-open: {}", programs::both(&out));
+    ensure!(took < STOPPED, "it took {took:?}, more than {STOPPED:?}");
+    one_line(&out)?;
+    let (out, took) = hook::run(
+        daemon.dir(),
+        &["--timeout", "100ms", "createRuntime"],
+        state.as_bytes(),
+    )?;
+    ensure!(
+        out.status.success() && took < Duration::from_millis(300),
+        "{took:?}: {}",
+        programs::both(&out)
+    );
+
+    let bundle = Bundle::traced("stopped", Rootfs::Busybox, &["/bin/echo", "it runs"], &daemon)?;
+    let mut container = Runtime::Runc.start(bundle)?;
+    container.success()?;
+    assert_eq!(container.stdout(), "it runs\n");
+    daemon.signal(Signal::CONT)?;
+    unharmed(&daemon)
+}
+
+#[test]
+fn an_unusable_state_is_a_clear_error_and_no_obstacle() -> Result<()> {
+    let daemon = Daemon::start()?;
+    let gone = {
+        let init = hook::Init::start()?;
+        init.pid
+    };
+    let good = hook::state(&unique_id("state"), gone).to_string();
+    let mut large = hook::state(&unique_id("large"), gone);
+    large["annotations"]["x"] = "x".repeat(10 << 20).into();
+    let large = large.to_string();
+    let mut no_pid = hook::state(&unique_id("no-pid"), 0);
+    no_pid.as_object_mut().context("object")?.remove("pid");
+    let no_pid = no_pid.to_string();
+    let cases: [(&str, &[u8]); 8] = [
+        ("a pid that is gone", good.as_bytes()),
+        ("10 MB", large.as_bytes()),
+        ("no pid", no_pid.as_bytes()),
+        ("nothing", b""),
+        ("half a state", &good.as_bytes()[..good.len() / 2]),
+        ("an array", b"[]"),
+        ("no text", &[0xff, 0xfe, 0x00, 0x01]),
+        ("deep nesting", &[b'['; 100_000]),
+    ];
+    for (what, stdin) in cases {
+        let (out, took) = hook::run(daemon.dir(), &["createRuntime"], stdin)?;
+        ensure!(
+            out.status.success(),
+            "{what}: fail-open: {}",
+            programs::both(&out)
+        );
+        ensure!(took < STOPPED, "{what}: took {took:?}");
+        let line = one_line(&out).with_context(|| what.to_owned())?;
+        ensure!(!line.trim().is_empty(), "{what}: says nothing");
+        let (out, _) = hook::run(daemon.dir(), &["--fail-closed", "createRuntime"], stdin)?;
+        ensure!(
+            !out.status.success(),
+            "{what}: --fail-closed: {}",
+            programs::both(&out)
+        );
+    }
+    unharmed(&daemon)
+}
+
+#[test]
+fn without_the_annotation_it_does_nothing() -> Result<()> {
+    let daemon = Daemon::start()?;
+    let init = hook::Init::start()?;
+    for value in [None, Some("false"), Some("True"), Some("")] {
+        let id = unique_id("plain");
+        let mut state = hook::state(&id, init.pid);
+        match value {
+            Some(value) => state["annotations"]["container-tracer.io/trace"] = value.into(),
+            None => drop(state.as_object_mut().context("object")?.remove("annotations")),
+        }
+        let (out, _) = hook::run(daemon.dir(), &["createRuntime"], state.to_string().as_bytes())?;
+        ensure!(
+            out.status.success() && out.stderr.is_empty(),
+            "{value:?}: {}",
+            programs::both(&out)
+        );
+        ensure!(daemon.row(&id)?.is_none(), "{value:?}: it is traced");
+    }
+    Ok(())
+}
+
+#[test]
+fn garbage_at_the_socket_harms_nobody() -> Result<()> {
+    let daemon = Daemon::start()?;
+    let long = vec![b'x'; 10 << 20];
+    let cases: [&[u8]; 7] = [
+        b"garbage\n",
+        b"{\"v\":1",
+        b"{}\n{}\n{}\n",
+        b"{\"v\":4294967295,\"op\":\"register\"}\n",
+        &[0; 4096],
+        &[0xff; 70_000],
+        &long,
+    ];
+    for (number, case) in cases.iter().enumerate() {
+        let mut stream = UnixStream::connect(daemon.hook_socket())?;
+        stream.set_read_timeout(Some(wait::LONG))?;
+        stream.set_write_timeout(Some(wait::LONG))?;
+        // The daemon may hang up before it has taken it all, and owes no answer: but it must end the conversation.
+        drop(stream.write_all(case));
+        drop(stream.shutdown(std::net::Shutdown::Write));
+        let mut answer = Vec::new();
+        match stream.read_to_end(&mut answer) {
+            Ok(_) => {}
+            Err(why) if why.kind() == std::io::ErrorKind::ConnectionReset => {}
+            Err(why) => {
+                return Err(why).with_context(|| format!("case {number}: the daemon did not hang up"));
+            }
+        }
+    }
+    assert_eq!(daemon.ps()?, Vec::<serde_json::Value>::new());
+    unharmed(&daemon)
+}
+
+#[test]
+fn ten_thousand_connections_do_not_stop_it() -> Result<()> {
+    let daemon = Daemon::start()?;
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    )?;
+    let mut open = Vec::new();
+    let mut refused = 0;
+    for _ in 0..10_000 {
+        // The backlog may be full: a non-blocking socket is refused then, where a blocking one would wait here.
+        match connect_at_once(&daemon)? {
+            Some(socket) => open.push(socket),
+            None => refused += 1,
+        }
+    }
+    eprintln!("{} open, {refused} refused", open.len());
+    assert_eq!(daemon.status()?["ready"], true, "it answers while they are open");
+    drop(open);
+    // As soon as they are gone, a hook finds its way again.
+    wait::until("the daemon to take a container", wait::LONG, || {
+        Ok(unharmed(&daemon).ok())
+    })
+}
+
+fn connect_at_once(daemon: &Daemon) -> Result<Option<std::os::fd::OwnedFd>> {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    match connect(&socket, &SocketAddrUnix::new(daemon.hook_socket())?) {
+        Ok(()) => Ok(Some(socket)),
+        Err(rustix::io::Errno::AGAIN) => Ok(None),
+        Err(why) => Err(why).context("connect to hook.sock"),
+    }
+}
