@@ -76,6 +76,8 @@ pub mod task {
     pub const VIA_EXEC: u32 = 1 << 3;
     /// The call in flight came by the 32-bit entry.
     pub const COMPAT: u32 = 1 << 4;
+    /// The call in flight is an execve whose strings are kept.
+    pub const EXEC: u32 = 1 << 5;
 }
 
 /// How an argument is copied. Travels as `u8` in [`Op::kind`] and in `Section::kind`.
@@ -154,6 +156,70 @@ pub const COMPAT_PLANS: u32 = 1024;
 /// Entries of the plan table. A number beyond a half of it is recorded raw, with six arguments.
 pub const MAX_PLANS: u32 = 2 * COMPAT_PLANS;
 
+/// Words of [`Filter::calls`].
+pub const CALL_WORDS: usize = MAX_PLANS as usize / 64;
+/// Words of [`Filter::outcomes`].
+pub const OUTCOME_WORDS: usize = 16;
+
+/// Bits of [`Filter::outcomes`]: the errno itself for a call that failed (the kernel has none from 531 on), and these.
+pub mod outcome {
+    /// It returned a value.
+    pub const VALUE: u16 = 0;
+    /// The last bit that is an errno's.
+    pub const LAST_ERRNO: u16 = 1021;
+    /// seccomp refused it and sent a signal instead of an errno.
+    pub const REFUSED: u16 = 1022;
+    /// It did not return.
+    pub const UNFINISHED: u16 = 1023;
+}
+
+/// Which calls of a slot go into the ring: the union of what its sinks ask for. The daemon alone writes it, at any time:
+/// a call sees each word old or new, so that a filter that only grows, or only shrinks, never leaves out what both take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Filter {
+    /// 0: all calls do, and nothing below is looked at.
+    pub active: u32,
+    /// [`Filter::index`] of prctl(2), native and 32-bit: one that renames a task passes always, since the daemon
+    /// learns a task's name from it. 0 is none.
+    pub rename: [u16; 2],
+    /// Least duration in nanoseconds.
+    pub min_ns: u64,
+    /// A bit for each outcome that passes, by [`outcome`].
+    pub outcomes: [u64; OUTCOME_WORDS],
+    /// A bit for each call that passes, by [`Filter::index`].
+    pub calls: [u64; CALL_WORDS],
+}
+
+impl Filter {
+    /// Takes everything.
+    pub const ALL: Self = Self {
+        active: 0,
+        rename: [0; 2],
+        min_ns: 0,
+        outcomes: [u64::MAX; OUTCOME_WORDS],
+        calls: [u64::MAX; CALL_WORDS],
+    };
+
+    /// The bit of a call in [`Filter::calls`]: where its plan stands. All numbers beyond the table share its last one,
+    /// which no kernel uses; x32 numbers come with or without their mark.
+    #[inline(always)]
+    pub const fn index(nr: u16, compat: bool) -> u32 {
+        let nr = (nr & !NR_X32) as u32;
+        let nr = if nr >= COMPAT_PLANS { COMPAT_PLANS - 1 } else { nr };
+        if compat { nr + COMPAT_PLANS } else { nr }
+    }
+
+    /// Whether a call with that [`Filter::index`], [`outcome`] and duration passes.
+    #[inline(always)]
+    pub const fn passes(&self, index: u32, outcome: u16, duration_ns: u64) -> bool {
+        // Masked rather than compared: the verifier follows that.
+        let call = self.calls[(index as usize >> 6) & (CALL_WORDS - 1)] >> (index & 63);
+        let ended = self.outcomes[(outcome as usize >> 6) & (OUTCOME_WORDS - 1)] >> (outcome & 63);
+        call & ended & 1 != 0 && duration_ns >= self.min_ns
+    }
+}
+
 /// Books of one container on one CPU. Never reset while the slot is in use.
 ///
 /// `admitted - finished` are in flight, and
@@ -193,7 +259,7 @@ pub struct Books {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct AggregateKey {
-    /// Slot of the container.
+    /// Slot of the container, with [`AggregateKey::APP`].
     pub slot: u16,
     /// System call number, with [`AggregateKey::COMPAT`] for the 32-bit table.
     pub nr: u16,
@@ -204,6 +270,8 @@ pub struct AggregateKey {
 }
 
 impl AggregateKey {
+    /// Marks, in `slot`, a call that ended after init's first successful execve.
+    pub const APP: u16 = 1 << 15;
     /// Marks a number of the 32-bit table.
     pub const COMPAT: u16 = 1 << 15;
     /// Marks an x32 number (its bit 30).
@@ -267,6 +335,8 @@ const _: () = {
     assert!(size_of::<Task>() == 88);
     assert!(size_of::<Op>() == 8);
     assert!(size_of::<Plan>() == 40);
+    assert!(size_of::<Filter>() == 400);
+    assert!(outcome::UNFINISHED as usize == OUTCOME_WORDS * 64 - 1);
     assert!(size_of::<Books>() == 104);
     assert!(size_of::<AggregateKey>() == 8);
     assert!(size_of::<Aggregate>() == 144);

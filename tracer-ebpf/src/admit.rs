@@ -191,7 +191,7 @@ fn next(level: u32) -> u32 {
 /// The level of `namespace` in the task's PID namespaces; its active one where the task is not below it (a task that
 /// joined the mount namespace alone).
 #[inline(always)]
-fn level_of(task: TaskPtr, namespace: u32) -> u32 {
+pub(crate) fn level_of(task: TaskPtr, namespace: u32) -> u32 {
     let pid = task.pid();
     let active = pid.level();
     let mut level = 0;

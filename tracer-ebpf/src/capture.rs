@@ -18,6 +18,7 @@ use crate::{
     emit::{self, Call},
     kernel::{self, NR_EXECVEAT, Regs, TaskPtr},
     maps::{BOOKS, EXECS, PLANS, STASH, Scratch, TASKS, count},
+    sieve,
 };
 
 /// Most strings of an argv that are looked at.
@@ -101,6 +102,7 @@ pub(crate) fn enter(task: TaskPtr, state: *mut Task, regs: Regs, nr: u64) {
     }
     state.flags = state.flags & task::VIA_EXEC | task::PENDING;
     if begin(task, state, regs, nr) {
+        state.flags |= task::EXEC;
         exec_enter(task, state);
     }
     // Last, so that the duration is the call's and not ours.
@@ -112,7 +114,9 @@ pub(crate) fn enter(task: TaskPtr, state: *mut Task, regs: Regs, nr: u64) {
 fn unpaired(state: &mut Task, books: &mut Books) {
     books.unpaired += 1;
     books.finished += 1;
-    emit::aggregate(state, flag::UNFINISHED, 0, 0, books);
+    let app = admit::container(state).is_some_and(|container| container.state & state::APP != 0);
+    let flags = flag::UNFINISHED | if app { flag::APP } else { 0 };
+    emit::aggregate(state, flags, 0, 0, books);
 }
 
 /// A member leaves a call, or was kept out of one.
@@ -204,7 +208,8 @@ pub(crate) fn fork(parent: TaskPtr, state: *mut Task, child: TaskPtr) {
     made.epoch = state.epoch;
     made.slot = state.slot;
     made.generation = state.generation;
-    made.level = state.level;
+    // A task that joined the PID namespace is not in it; its children are.
+    made.level = admit::level_of(child, container.pid_ns);
     made.flags = state.flags & task::VIA_EXEC | task::FRESH;
     admit::number(child, made);
     let thread = if child.tgid() == parent.tgid() {
@@ -378,13 +383,17 @@ fn finish(
 ) {
     let Some(books) = books(state.slot) else { return };
     books.finished += 1;
+    if container.state & state::APP != 0 {
+        flags |= flag::APP;
+    }
     emit::aggregate(state, flags, ret, duration_ns, books);
     if container.state & state::COUNTS != 0 {
         books.counted += 1;
-        return;
+        return drop_strings(task, state);
     }
-    if container.state & state::APP != 0 {
-        flags |= flag::APP;
+    if !sieve::passes(state, flags, ret, duration_ns) {
+        books.filtered += 1;
+        return drop_strings(task, state);
     }
     if state.flags & task::VIA_EXEC != 0 {
         flags |= flag::VIA_EXEC;
@@ -404,6 +413,14 @@ fn finish(
         emit::plain(&call, books);
     } else {
         with_sections(&call, books);
+    }
+}
+
+/// Frees what was kept of an execve of which no record is made.
+#[inline(always)]
+fn drop_strings(task: TaskPtr, state: &Task) {
+    if state.flags & task::EXEC != 0 {
+        EXECS.delete(task);
     }
 }
 
@@ -474,7 +491,11 @@ fn one_section(scratch: &mut Scratch, at: u32, call: &Call<'_>, op: &Op) -> u32 
         }
         if op.scale > 1 && op.kind != copy::FIXED {
             // More than this is cut anyway, and cannot overflow; u64 multiplication with a check is a call on BPF.
-            asked = if asked > 0xffff_ffff { asked } else { asked * u64::from(op.scale) };
+            asked = if asked > 0xffff_ffff {
+                asked
+            } else {
+                asked * u64::from(op.scale)
+            };
         }
         let take = if asked > u64::from(max) { max } else { asked as u32 };
         let cut = if asked > u64::from(max) && op.kind != copy::FIXED {

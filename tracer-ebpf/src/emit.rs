@@ -354,7 +354,12 @@ pub(crate) fn aggregate(state: &Task, flags: u16, ret: i64, duration_ns: u64, bo
         0
     };
     let key = AggregateKey {
-        slot: state.slot as u16,
+        slot: state.slot as u16
+            | if flags & flag::APP != 0 {
+                AggregateKey::APP
+            } else {
+                0
+            },
         nr,
         errno,
         generation: state.generation as u16,

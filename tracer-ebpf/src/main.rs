@@ -16,6 +16,8 @@ mod emit;
 mod kernel;
 #[cfg(target_arch = "bpf")]
 mod maps;
+#[cfg(target_arch = "bpf")]
+mod sieve;
 
 #[cfg(target_arch = "bpf")]
 mod programs {

@@ -10,7 +10,9 @@ use aya_ebpf::{
 };
 use tracer_common::{
     MAX_CONTAINERS,
-    filter::{Aggregate, AggregateKey, Books, COUNTERS, Container, Counter, MAX_COPY, MAX_PLANS, Plan, Task},
+    filter::{
+        Aggregate, AggregateKey, Books, COUNTERS, Container, Counter, Filter, MAX_COPY, MAX_PLANS, Plan, Task,
+    },
     record::MAX_RECORD,
 };
 
@@ -38,6 +40,9 @@ pub(crate) static PROOFS: HashMap<u32, u32> = HashMap::with_max_entries(MAX_CONT
 /// What to take of each call: native numbers, then those of the 32-bit table.
 #[map]
 pub(crate) static PLANS: Array<Plan> = Array::with_max_entries(MAX_PLANS, 0);
+/// Which calls go into the ring, by slot.
+#[map]
+pub(crate) static FILTERS: Array<Filter> = Array::with_max_entries(MAX_CONTAINERS, 0);
 
 /// Books by slot.
 #[map]

@@ -25,13 +25,14 @@ use tracer::{
         kernel::{Kernel, Options},
     },
 };
-use tracer_common::filter::{Container, state};
+use tracer_common::filter::{CALL_WORDS, Container, Filter, state};
 
 /// Calls a figure rests on, per round.
 const CALLS: u32 = 200_000;
 /// Goals of issue and design: of the empty pair's cost.
 const UNTRACED_GOAL: f64 = 1.25;
 const TRACED_GOAL: f64 = 4.0;
+const FILTERED_GOAL: f64 = 1.5;
 
 fn main() -> ExitCode {
     let rounds = std::env::args()
@@ -168,6 +169,12 @@ fn bench(rounds: usize, check: bool) -> Result<bool> {
         init_tgid: identity.init_tgid,
         ..Container::default()
     };
+    let nothing = Filter {
+        active: 1,
+        calls: [0; CALL_WORDS],
+        ..Filter::ALL
+    };
+    let mut filtered = Figure::default();
     let (mut none, mut empty, mut untraced, mut traced, mut counts) = (
         Figure::default(),
         Figure::default(),
@@ -199,6 +206,13 @@ fn bench(rounds: usize, check: bool) -> Result<bool> {
         inside.measure(1000)?;
         counts.0.push(inside.measure(CALLS)?);
         kernel.disarm(1, identity.mnt_ns, identity.pid_ns)?;
+
+        kernel.set_filter(1, &nothing)?;
+        kernel.arm(1, container(state::LIVE), true, false)?;
+        inside.measure(1000)?;
+        filtered.0.push(inside.measure(CALLS)?);
+        kernel.disarm(1, identity.mnt_ns, identity.pid_ns)?;
+        kernel.set_filter(1, &Filter::ALL)?;
         kernel.detach();
     }
     drop(marks);
@@ -238,6 +252,7 @@ fn bench(rounds: usize, check: bool) -> Result<bool> {
     );
     line("traced: events, durations, counts", &traced, Some(TRACED_GOAL));
     line("traced: counts and durations only", &counts, None);
+    line("traced, filtered out", &filtered, Some(FILTERED_GOAL));
     println!("traced events: {emitted} emitted, {before} found the ring full, {received} records received");
     rates(&records)?;
     Ok(within || !check)

@@ -1,10 +1,14 @@
 //! The command line: what the user typed. It ends here: `commands` gets resolved settings.
 
+mod look;
+
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::sinks::Phases;
+use crate::{filter, sinks::Phases};
+
+pub use look::{Color, Look, Summary};
 
 /// Trace the system calls of containers from the first instruction of their application.
 #[derive(Debug, Parser)]
@@ -26,7 +30,7 @@ pub enum Command {
     /// List the containers that are traced, that ended, and that were missed.
     Ps(Output),
     /// Count a container's calls, like strace -c, from the kernel's own aggregates.
-    Stats(OfContainer),
+    Stats(Stats),
     /// Prove what a container's trace holds: complete or not, and its books.
     Verify(OfContainer),
     /// Tell how the daemon is.
@@ -61,6 +65,23 @@ pub struct OfContainer {
     pub output: Output,
 }
 
+/// `tracer stats`.
+#[derive(Debug, Args)]
+pub struct Stats {
+    /// Name, id, or the beginning of one.
+    pub container: String,
+    #[command(flatten)]
+    pub output: Output,
+    #[command(flatten)]
+    pub summary: Summary,
+    /// Whose calls: the application's, the container runtime's before it, or all.
+    #[arg(long, default_value = "app", value_name = "app|runtime|all")]
+    pub phase: Phases,
+    /// Print it again and again, each second or so many, until the container has gone.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = look::seconds)]
+    pub watch: Option<Duration>,
+}
+
 /// What events look like.
 #[derive(Debug, Args)]
 pub struct Events {
@@ -72,6 +93,8 @@ pub struct Events {
     /// Whose calls: the application's, the container runtime's before it, or all.
     #[arg(long, default_value = "app", value_name = "app|runtime|all")]
     pub phase: Phases,
+    #[command(flatten)]
+    pub filter: Filter,
     /// Time of day before each line; twice with microseconds, three times since 1970.
     #[arg(short = 't', action = clap::ArgAction::Count)]
     pub time: u8,
@@ -81,6 +104,56 @@ pub struct Events {
     /// Show process and container events between the calls.
     #[arg(long)]
     pub lifecycle: bool,
+    #[command(flatten)]
+    pub look: Look,
+}
+
+/// Which calls: all that is given must hold. docs/filters.md has the whole of it.
+#[derive(Debug, Args)]
+pub struct Filter {
+    /// Only these calls: `[trace=][!]NAME,%CLASS,/REGEX`, or `status=failed`; the last of each holds.
+    #[arg(short = 'e', long = "expr", value_name = "EXPR")]
+    pub expressions: Vec<String>,
+    /// Only calls that succeeded.
+    #[arg(short = 'z', long, overrides_with = "failed")]
+    pub successful_only: bool,
+    /// Only calls that failed.
+    #[arg(
+        short = 'Z',
+        long = "failed-only",
+        id = "failed",
+        overrides_with = "successful_only"
+    )]
+    pub failed_only: bool,
+    /// Only calls that failed with one of these.
+    #[arg(long, value_delimiter = ',', value_name = "ENOENT,…")]
+    pub errno: Vec<String>,
+    /// Only calls of tasks of that name.
+    #[arg(long, value_name = "NAME")]
+    pub comm: Vec<String>,
+    /// Only calls that took at least so long (`10ms`, `500us`).
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub min_duration: Option<Duration>,
+    /// Only calls with PATH as an argument.
+    #[arg(short = 'P', long = "trace-path", value_name = "PATH")]
+    pub path: Vec<String>,
+}
+
+impl Filter {
+    /// What was asked for.
+    pub fn words(&self) -> filter::Words {
+        filter::Words {
+            expressions: self.expressions.clone(),
+            successful: self.successful_only,
+            failed: self.failed_only,
+            errnos: self.errno.clone(),
+            comms: self.comm.clone(),
+            min_ns: self
+                .min_duration
+                .map_or(0, |least| u64::try_from(least.as_nanos()).unwrap_or(u64::MAX)),
+            paths: self.path.clone(),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -92,6 +165,14 @@ pub struct Run {
     pub rootfs: Option<PathBuf>,
     #[command(flatten)]
     pub tuning: Tuning,
+    /// Show no calls, only their counts at the end, as strace -c does.
+    #[arg(short = 'c', long, conflicts_with = "summary_too")]
+    pub summary_only: bool,
+    /// Show the calls, and their counts at the end, as strace -C does.
+    #[arg(short = 'C', long = "summary")]
+    pub summary_too: bool,
+    #[command(flatten)]
+    pub summary: Summary,
     /// Write the counts of `tracer stats -o json` to FILE when the command has ended.
     #[arg(long, value_name = "FILE")]
     pub stats: Option<PathBuf>,
@@ -171,6 +252,7 @@ fn duration(text: &str) -> Result<Duration, String> {
         .unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let unit = match unit {
+        "us" => 0.000_001,
         "ms" => 0.001,
         "" | "s" => 1.0,
         "m" => 60.0,

@@ -1,12 +1,12 @@
 //! The command line's end of `control.sock`.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
     os::unix::net::UnixStream,
     path::Path,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::de::DeserializeOwned;
 
 use crate::control::{Answer, Ended, Request, Tail};
@@ -16,11 +16,15 @@ const MAX_FRAME: u32 = 128 << 20;
 
 fn connect(runtime_dir: &Path, request: &Request) -> Result<BufReader<UnixStream>> {
     let path = runtime_dir.join("control.sock");
-    let mut stream = UnixStream::connect(&path).with_context(|| {
-        format!(
+    let mut stream = UnixStream::connect(&path).map_err(|error| match error.kind() {
+        ErrorKind::PermissionDenied => anyhow!(
+            "{}: only root and the members of group tracer may",
+            path.display()
+        ),
+        _ => anyhow!(error).context(format!(
             "no daemon answers on {}; start `tracer daemon`, or give --runtime-dir",
             path.display()
-        )
+        )),
     })?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');

@@ -2,26 +2,30 @@
 
 mod check;
 mod print;
+mod stats;
 
 use std::{
     fs::File,
-    io::{self, BufWriter, Write},
+    io::{self, BufWriter, IsTerminal, Write},
     path::Path,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 
 use crate::{
     cli::{self, Cli, Command, Events, Format, Tuning},
     client,
     control::{Ended, Request},
-    daemon, decode, node,
-    report::{Line, Stats, Status, Verdict},
+    daemon, decode,
+    filter::Filter,
+    node,
+    report::{Line, Status, Verdict, summary},
     run,
     sinks::{
-        self, Output, Selection, Stream, json,
+        self, Output, Selection, Shared, Sink, Stream, json,
         text::{TextOptions, Timestamps},
+        tree::Tree,
     },
     source::kernel,
 };
@@ -58,20 +62,7 @@ pub fn run(cli: Cli) -> Result<u8> {
             }
             Ok(0)
         }
-        Command::Stats(arguments) => {
-            let stats: Stats = client::ask(
-                &directory,
-                &Request::Stats {
-                    container: arguments.container,
-                },
-            )?;
-            let mut to = io::stdout().lock();
-            match arguments.output.output {
-                Format::Json => json_line(&mut to, &stats)?,
-                Format::Text => print::stats(&mut to, &stats)?,
-            }
-            Ok(0)
-        }
+        Command::Stats(arguments) => stats::run(&directory, arguments),
         Command::Verify(arguments) => {
             let verdict: Verdict = client::ask(
                 &directory,
@@ -125,14 +116,25 @@ fn node_settings(tuning: &Tuning, keep_history: bool) -> node::Settings {
     }
 }
 
-fn format(events: &Events) -> sinks::Format {
+fn format(events: &Events, stream: &impl IsTerminal) -> sinks::Format {
     match events.output.output {
+        _ if events.look.tree => sinks::Format::Tree(Tree::default()),
         Format::Json => sinks::Format::Json,
-        Format::Text => sinks::Format::Text(text_options(events)),
+        Format::Text => sinks::Format::Text(text_options(events, stream)),
     }
 }
 
-fn text_options(events: &Events) -> TextOptions {
+/// How lines look that go to the file of `-w`, or to that stream.
+fn text_options(events: &Events, stream: &impl IsTerminal) -> TextOptions {
+    let look = &events.look;
+    let color = match events.write.as_deref() {
+        None => look.color.on(stream),
+        Some(path) if path == Path::new("-") => look.color.on(&io::stdout()),
+        Some(_) => false,
+    };
+    let columns = look
+        .columns
+        .map(|columns| if columns == 0 { print::width() } else { columns });
     let timestamps = match (events.relative, events.time) {
         (true, _) => Timestamps::Relative { previous_ns: 0 },
         (false, 0) => Timestamps::None,
@@ -142,6 +144,9 @@ fn text_options(events: &Events) -> TextOptions {
     };
     TextOptions {
         timestamps,
+        show_duration: !look.no_duration,
+        color,
+        columns,
         show_processes: events.lifecycle,
         show_containers: events.lifecycle,
         ..TextOptions::default()
@@ -161,28 +166,62 @@ fn writer(events: &Events, default: impl Write + Send + 'static) -> Result<Box<d
     })
 }
 
+/// Reads the filter here too, so that a wrong word is told before anything runs.
+fn filter(events: &Events) -> Result<Filter> {
+    Filter::new(&events.filter.words(), decode::Options::native().arch).map_err(anyhow::Error::msg)
+}
+
+/// A tree is text, not events.
+fn check_tree(events: &Events) -> Result<()> {
+    ensure!(
+        !events.look.tree || events.output.output == Format::Text,
+        "--tree has no JSON: leave out one of --tree and -o json"
+    );
+    Ok(())
+}
+
 fn run_command(arguments: cli::Run) -> Result<u8> {
+    if let Some(option) = arguments
+        .command
+        .first()
+        .filter(|word| word.as_encoded_bytes().starts_with(b"-"))
+    {
+        bail!(
+            "run has no option {}; `tracer run --help` lists them",
+            option.display()
+        );
+    }
+    check_tree(&arguments.events)?;
+    let filter = filter(&arguments.events)?;
     let settings = run::Settings {
         command: arguments.command,
         rootfs: arguments.rootfs,
+        phases: arguments.events.phase,
         node: node_settings(&arguments.tuning, false),
     };
     // Opened before anything runs: a bad path fails in the first moment.
-    let to = writer(&arguments.events, io::stderr())?;
+    let to = Shared::new(writer(&arguments.events, io::stderr())?);
+    let mut summary_to = to.clone();
     let stats = arguments.stats.as_deref().map(create).transpose()?;
     let books = arguments.verify.as_deref().map(create).transpose()?;
     let events = &arguments.events;
     let outcome = run::run(&settings, |id| {
         let selection = Selection {
             phases: events.phase,
+            filter,
             ..Selection::default()
+        };
+        let sink: Box<dyn Sink> = if arguments.summary_only && !events.look.tree {
+            Box::new(Stream(io::sink()))
+        } else {
+            Box::new(Stream(to))
         };
         Ok(Output::new(
             id,
             "events",
             selection,
-            format(events),
-            Box::new(Stream(to)),
+            format(events, &io::stderr()),
+            sink,
         ))
     })?;
     if let Some(mut file) = stats {
@@ -191,7 +230,28 @@ fn run_command(arguments: cli::Run) -> Result<u8> {
     if let Some(mut file) = books {
         json_line(&mut file, &outcome.verdict).context("write the books")?;
     }
-    if let Some(reason) = &outcome.verdict.reason {
+    if arguments.summary_only || arguments.summary_too {
+        let columns = arguments.summary.columns.unwrap_or_else(summary::Columns::strace);
+        let written = if events.output.output == Format::Json {
+            json_line(&mut summary_to, &outcome.stats)
+        } else {
+            Ok(summary::write(
+                &mut summary_to,
+                &outcome.stats,
+                &columns,
+                arguments.summary.sort,
+            )?)
+        };
+        let written = written.and_then(|()| Ok(summary_to.flush()?));
+        if let Err(error) = written
+            && !node::is_broken_pipe(&error)
+        {
+            return Err(error.context("write the counts"));
+        }
+    }
+    // The counts lose nothing with the events.
+    let shown = !arguments.summary_only || events.look.tree || !outcome.verdict.counts_are_whole();
+    if let Some(reason) = outcome.verdict.reason.as_ref().filter(|_| shown) {
         // The command may have closed our standard error.
         let _closed = writeln!(io::stderr(), "tracer: the trace is not complete: {reason}");
         return Ok(if outcome.code == 0 {
@@ -209,14 +269,21 @@ fn create(path: &Path) -> Result<File> {
 
 fn tail(directory: &Path, arguments: cli::Tail) -> Result<u8> {
     let events = &arguments.events;
+    check_tree(events)?;
+    filter(events)?;
     let mut to = writer(events, io::stdout())?;
+    let mut text = text_options(events, &io::stdout());
+    text.show_container = arguments.containers.len() != 1;
     let request = crate::control::Tail {
         containers: arguments.containers,
         phases: events.phase,
         json: events.output.output == Format::Json,
-        text: text_options(events),
-        since_start: arguments.since_start,
-        until_gone: arguments.until_gone,
+        tree: events.look.tree,
+        text,
+        // A tree has its beginning and its end.
+        since_start: arguments.since_start || events.look.tree,
+        until_gone: arguments.until_gone || events.look.tree,
+        filter: events.filter.words(),
     };
     let ended = client::tail(directory, request, &mut to, |word| {
         let _closed = writeln!(io::stderr(), "tracer: waiting for container {word}");

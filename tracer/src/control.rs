@@ -11,17 +11,22 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{UnixListener, UnixStream},
+    net::{
+        UnixListener, UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
     task::spawn_blocking,
     time::timeout,
 };
 
 use crate::{
     daemon::Shared,
+    decode,
+    filter::{self, Filter},
     log::note,
     node::Node,
     report::State,
-    sinks::{Format, Output, Phases, Selection, text::TextOptions},
+    sinks::{Format, Output, Phases, Selection, text::TextOptions, tree::Tree},
 };
 
 use subscriber::Subscriber;
@@ -39,8 +44,14 @@ const STALL: Duration = Duration::from_secs(60);
 pub enum Request {
     Status,
     Ps,
-    Verify { container: String },
-    Stats { container: String },
+    Verify {
+        container: String,
+    },
+    Stats {
+        container: String,
+        #[serde(default)]
+        phases: Phases,
+    },
     Tail(Tail),
 }
 
@@ -51,11 +62,17 @@ pub struct Tail {
     pub containers: Vec<String>,
     pub phases: Phases,
     pub json: bool,
+    /// The processes at the end, instead of events.
+    #[serde(default)]
+    pub tree: bool,
     pub text: TextOptions,
     /// First what is still held.
     pub since_start: bool,
     /// End when they are gone.
     pub until_gone: bool,
+    /// Which calls.
+    #[serde(default)]
+    pub filter: filter::Words,
 }
 
 /// How a subscription ended.
@@ -146,15 +163,15 @@ async fn connection(stream: UnixStream, shared: Arc<Shared>) -> Result<()> {
             });
             answer(&mut write, verdict.await).await
         }
-        Request::Stats { container } => {
+        Request::Stats { container, phases } => {
             let stats = blocking(&shared, move |node| {
                 let id = one(node, &container, sees)?;
-                node.stats(&id)?
+                node.stats(&id, phases)?
                     .with_context(|| format!("container {id} has just gone"))
             });
             answer(&mut write, stats.await).await
         }
-        Request::Tail(tail) => subscribe(write, tail, sees, shared).await,
+        Request::Tail(tail) => subscribe(write, reader.into_inner().into_inner(), tail, sees, shared).await,
     }
 }
 
@@ -205,7 +222,8 @@ fn one(node: &Node, word: &str, sees: Option<u32>) -> Result<String> {
 }
 
 async fn subscribe(
-    mut write: tokio::net::unix::OwnedWriteHalf,
+    mut write: OwnedWriteHalf,
+    mut read: OwnedReadHalf,
     tail: Tail,
     sees: Option<u32>,
     shared: Arc<Shared>,
@@ -216,6 +234,10 @@ async fn subscribe(
         .filter(|word| shared.node.find(word, sees).is_empty())
         .cloned()
         .collect();
+    let filter = match Filter::new(&tail.filter, decode::Options::native().arch) {
+        Ok(filter) => filter,
+        Err(error) => return say(&mut write, &Answer::<()>::Error(error)).await,
+    };
     let mut changes = shared.changes.subscribe();
     let (subscriber, mut chunks) = Subscriber::new();
     let id = shared.node.output_id();
@@ -223,46 +245,43 @@ async fn subscribe(
         phases: tail.phases,
         containers: tail.containers.clone(),
         visible_to: sees,
+        filter,
     };
-    let format = if tail.json {
-        Format::Json
-    } else {
-        Format::Text(tail.text)
+    let format = match (tail.json, tail.tree) {
+        (_, true) => Format::Tree(Tree::default()),
+        (true, _) => Format::Json,
+        _ => Format::Text(tail.text),
     };
     let output = Output::new(id, format!("tail-{id}"), selection, format, Box::new(subscriber));
     shared.node.open(output, tail.since_start)?;
-    say(&mut write, &Answer::Ok(unknown)).await?;
+    if let Err(error) = say(&mut write, &Answer::Ok(unknown)).await {
+        // What it asked for must not outlive it: it decides what the kernel side lets pass.
+        spawn_blocking(move || shared.node.close(id)).await??;
+        return Err(error);
+    }
 
     let mut seen = Vec::new();
-    let mut closing = tail.until_gone && all_gone(&shared, &tail, sees, &mut seen);
-    let result = loop {
-        if closing {
-            // Closing flushes: what is in the queue is then all there is, and the channel ends behind it.
-            let shared = shared.clone();
-            spawn_blocking(move || shared.node.close(id)).await??;
-            while let Some(chunk) = chunks.recv().await {
-                frame(&mut write, &chunk.lines).await?;
+    let followed: Result<bool> = async {
+        while !(tail.until_gone && all_gone(&shared, &tail, sees, &mut seen)) {
+            tokio::select! {
+                chunk = chunks.recv() => match chunk {
+                    Some(chunk) => frame(&mut write, &chunk.lines).await?,
+                    None => return Ok(false),
+                },
+                _ = changes.changed(), if tail.until_gone => {}
+                () = closed(&mut read) => return Ok(false),
             }
-            break Ok(());
         }
-        tokio::select! {
-            chunk = chunks.recv() => match chunk {
-                Some(chunk) => if let Err(error) = frame(&mut write, &chunk.lines).await { break Err(error) },
-                None => break Ok(()),
-            },
-            _ = changes.changed(), if tail.until_gone => {
-                closing = all_gone(&shared, &tail, sees, &mut seen);
-            }
-            () = closed(&write) => break Ok(()),
-        }
-    };
-    if result.is_err() {
-        let shared = shared.clone();
-        return spawn_blocking(move || shared.node.close(id)).await?;
+        Ok(true)
     }
-    if !closing {
-        let shared = shared.clone();
-        return spawn_blocking(move || shared.node.close(id)).await?;
+    .await;
+    // Closing flushes: what is in the queue is then all there is, and the channel ends behind it.
+    blocking(&shared, move |node| node.close(id)).await?;
+    if !followed? {
+        return Ok(());
+    }
+    while let Some(chunk) = chunks.recv().await {
+        frame(&mut write, &chunk.lines).await?;
     }
     let (mut dropped, mut lost) = (0, 0);
     for container in seen {
@@ -280,13 +299,13 @@ async fn subscribe(
     say(&mut write, &Answer::Ok(Ended { dropped, lost })).await
 }
 
-/// Resolves when the client has gone.
-async fn closed(write: &tokio::net::unix::OwnedWriteHalf) {
-    // A half-open client sends nothing more; error and hang-up both end it.
-    let _either = write.as_ref().ready(tokio::io::Interest::ERROR).await;
+/// Resolves when the client has gone: it says nothing more, so what can be read is its end.
+async fn closed(read: &mut OwnedReadHalf) {
+    let mut rest = [0; 64];
+    while read.read(&mut rest).await.is_ok_and(|len| len > 0) {}
 }
 
-async fn frame(write: &mut tokio::net::unix::OwnedWriteHalf, lines: &[u8]) -> Result<()> {
+async fn frame(write: &mut OwnedWriteHalf, lines: &[u8]) -> Result<()> {
     if lines.is_empty() {
         return Ok(());
     }

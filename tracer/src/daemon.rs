@@ -89,8 +89,8 @@ async fn serve(settings: &Settings, shared: &Arc<Shared>) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("watch SIGINT")?;
     let directory = &settings.runtime_dir;
     // The kernel's limit of waiting connections, net.core.somaxconn, bounds this.
-    let hook = listener(directory, "hook.sock", 0o666, None)?;
-    let control = listener(directory, "control.sock", 0o660, group_id("tracer"))?;
+    let (hook, own_hook) = listener(directory, "hook.sock", 0o666, None)?;
+    let (control, own_control) = listener(directory, "control.sock", 0o660, group_id("tracer"))?;
     registration::attach_missed(shared).await;
     let hooks = tokio::spawn(registration::serve(hook, shared.clone()));
     let clients = tokio::spawn(control::serve(control, shared.clone()));
@@ -106,9 +106,9 @@ async fn serve(settings: &Settings, shared: &Arc<Shared>) -> Result<()> {
     hooks.abort();
     clients.abort();
     registration::end_all(shared).await;
-    for socket in ["hook.sock", "control.sock"] {
-        // systemd's own sockets are not files that we made; a missing one is as good.
-        let _absent = fs::remove_file(directory.join(socket));
+    for path in [own_hook, own_control].into_iter().flatten() {
+        // Somebody else's removal is as good.
+        let _absent = fs::remove_file(path);
     }
     Ok(())
 }
@@ -132,10 +132,16 @@ fn only_one(directory: &Path) -> Result<fs::File> {
 }
 
 /// A socket of systemd's by that name, or one of our own: bound under another name, given its mode, then moved into
-/// place, so that it is never open to more than it should be.
-fn listener(directory: &Path, name: &str, mode: u32, group: Option<u32>) -> Result<UnixListener> {
+/// place, so that it is never open to more than it should be. With the path of one of our own, to be removed.
+fn listener(
+    directory: &Path,
+    name: &str,
+    mode: u32,
+    group: Option<u32>,
+) -> Result<(UnixListener, Option<PathBuf>)> {
     if let Some(given) = given_by_systemd(name) {
-        return UnixListener::from_std(given).with_context(|| format!("use systemd's {name}"));
+        let given = UnixListener::from_std(given).with_context(|| format!("use systemd's {name}"))?;
+        return Ok((given, None));
     }
     let path = directory.join(name);
     let new = directory.join(format!(".{name}.new"));
@@ -151,7 +157,8 @@ fn listener(directory: &Path, name: &str, mode: u32, group: Option<u32>) -> Resu
     fs::set_permissions(&new, fs::Permissions::from_mode(mode))
         .with_context(|| format!("set the mode of {}", path.display()))?;
     fs::rename(&new, &path).with_context(|| format!("move {} into place", path.display()))?;
-    UnixListener::from_std(socket).with_context(|| format!("listen on {}", path.display()))
+    let socket = UnixListener::from_std(socket).with_context(|| format!("listen on {}", path.display()))?;
+    Ok((socket, Some(path)))
 }
 
 fn given_by_systemd(name: &str) -> Option<StdListener> {

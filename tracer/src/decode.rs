@@ -140,6 +140,37 @@ pub fn name(arch: Arch, nr: u32) -> Option<&'static str> {
     table::entry(arch, u16::try_from(nr & !X32_MARK).ok()?).map(|entry| entry.name)
 }
 
+/// What kinds of argument a call takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Takes {
+    /// A string that is shown like a path.
+    pub path: bool,
+    /// A file descriptor, the directory of a path among them.
+    pub descriptor: bool,
+}
+
+/// What kinds of argument the call of that number takes.
+pub fn takes(arch: Arch, nr: u32) -> Option<Takes> {
+    table::entry(arch, u16::try_from(nr & !X32_MARK).ok()?).map(table::takes)
+}
+
+/// The table of the 32-bit entry on a machine of that architecture.
+pub fn compat_of(native: Arch) -> Arch {
+    table::compat_of(native)
+}
+
+/// A string as arguments show it.
+pub fn quoted(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    Out {
+        text: &mut text,
+        truncated: false,
+        fault: false,
+    }
+    .quoted(bytes);
+    text
+}
+
 /// Table and name of a number as the kernel side's aggregates hold it.
 pub fn named(native: Arch, key: u16) -> (Arch, Cow<'static, str>) {
     let number = key & !(AggregateKey::COMPAT | AggregateKey::X32);
@@ -548,6 +579,7 @@ fn print_memory(
     }
     // No bytes were asked for: an empty buffer, whether or not there is a section that says so.
     let nothing = match memory.kind {
+        copy::LEN_ARG if param.len_narrow => call.int(usize::from(param.len)) == 0,
         copy::LEN_ARG => call.arg(usize::from(param.len)) == 0,
         copy::LEN_RET => call.ret == 0,
         _ => false,

@@ -330,6 +330,8 @@ pub enum LossReason {
     Queue,
     /// This sink or subscriber was too slow.
     Sink,
+    /// Not lost when they happened, but no longer held for a replay.
+    NotHeld,
 }
 
 impl LossReason {
@@ -342,6 +344,7 @@ impl LossReason {
             Self::Undecodable => "undecodable",
             Self::Queue => "queue_drop",
             Self::Sink => "sink_drop",
+            Self::NotHeld => "not_held",
         }
     }
 }

@@ -19,6 +19,8 @@ pub mod decode;
 pub mod enrich;
 mod errno;
 pub mod event;
+pub mod filter;
+pub mod histogram;
 pub mod identity;
 mod log;
 pub mod missed;

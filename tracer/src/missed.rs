@@ -2,6 +2,7 @@
 //! that the daemon keeps of those it traces (what a SIGKILL leaves behind).
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -54,7 +55,7 @@ impl Missed {
     }
 
     /// Notes a container that is being traced, so that the next daemon knows if this one dies.
-    pub fn note_traced(&self, id: &str, init: &Init, pid: u32) {
+    pub fn note_traced(&self, id: &str, annotations: &BTreeMap<String, String>, init: &Init, pid: u32) {
         let Some(numbers) = init.numbers(pid.into()) else {
             return;
         };
@@ -64,7 +65,7 @@ impl Missed {
             bundle: String::new(),
             reason: "the daemon ended without a word while it traced this container".to_owned(),
             time: missed::timestamp(SystemTime::now()),
-            annotations: Default::default(),
+            annotations: annotations.clone(),
             pid: pid.into(),
             pid_start: Some(numbers.pid_start),
             pid_ns: Some(numbers.pid_ns),

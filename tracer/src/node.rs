@@ -2,13 +2,14 @@
 //! not know sockets or the command line.
 
 mod books;
+mod readers;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     fmt, io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::AtomicU64,
         mpsc::{Receiver, channel, sync_channel},
     },
     thread::JoinHandle,
@@ -17,7 +18,10 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use rustix::rand::{GetRandomFlags, getrandom};
-use tracer_common::{ABI_VERSION, filter::Counter};
+use tracer_common::{
+    ABI_VERSION,
+    filter::{self as kernel_filter, Counter},
+};
 
 use crate::{
     decode,
@@ -26,7 +30,7 @@ use crate::{
     pipeline::{self, Births, End, Mark, Pipeline, Proofs},
     registry::{Entry, FilterChange, Identity, Refusal, Registered, Registry},
     report::{Line, State, Stats, Status, Verdict},
-    sinks::{Counts, Output},
+    sinks::{Counts, Phases, Selection},
     source::{
         self, Marks, QUEUE_BATCHES,
         kernel::{Kernel, Options, PROOF_SLOT},
@@ -98,12 +102,14 @@ struct Live {
     runtime: Option<String>,
     armed_wall_ns: u64,
     round_trip_ns: Option<u64>,
+    /// What the kernel side lets pass.
+    filter: kernel_filter::Filter,
 }
 
 /// A container that ended.
 struct Past {
     verdict: Verdict,
-    stats: Stats,
+    counted: books::Counted,
     owner: u32,
     pid: u32,
     runtime: Option<String>,
@@ -114,6 +120,8 @@ struct Inner {
     registry: Registry,
     live: HashMap<u32, Live>,
     past: VecDeque<Past>,
+    /// What each open sink takes, by its id.
+    selections: Vec<(u64, Selection)>,
 }
 
 /// The node.
@@ -171,6 +179,7 @@ impl Node {
             registry: Registry::new(mnt_ns, pid_ns, PROOF_SLOT as usize - 1),
             live: HashMap::new(),
             past: VecDeque::new(),
+            selections: Vec::new(),
         };
         let node = Self {
             inner: Mutex::new(inner),
@@ -229,11 +238,13 @@ impl Node {
         let mark = Mark::Registered {
             slot: entry.slot as u16,
         };
+        let filter = inner.wanted_of(&entry.info);
         // All programs are attached before anybody is a member: no enter is seen without its exit.
         let done = self
             .marks
             .post(mark)
             .and_then(|()| inner.kernel.attach())
+            .and_then(|()| inner.kernel.set_filter(entry.slot, &filter))
             .and_then(|()| inner.apply(changes));
         if let Err(error) = done {
             if let Some((_, changes)) = inner.registry.remove(entry.slot) {
@@ -250,6 +261,7 @@ impl Node {
                 runtime,
                 armed_wall_ns,
                 round_trip_ns: None,
+                filter,
             },
         );
         Ok(Admitted {
@@ -371,7 +383,8 @@ impl Node {
         let rows = inner.kernel.aggregates(entry.slot, entry.generation)?;
         inner.kernel.forget(entry.slot)?;
         let books = books::sum(&per_cpu, &rows, &live.progress);
-        let mut verdict = books::verdict(&entry, &live, State::Gone, books.clone());
+        let process_lost = books::process_lost(&per_cpu);
+        let mut verdict = books::verdict(&entry, &live, State::Gone, books.clone(), process_lost);
         let (sinks, answered) = channel();
         let end = End {
             last_seq: per_cpu.iter().map(|books| books.seq).collect(),
@@ -390,11 +403,10 @@ impl Node {
         verdict.sinks = books::sink_books(answered.recv().context("the pipeline has ended")?);
         // What the last look at the holes revealed.
         verdict.gaps = live.progress.seen().holes.into_iter().map(Into::into).collect();
-        let overflow = per_cpu.iter().map(|books| books.overflow).sum();
-        let stats = books::stats(&entry, &rows, overflow);
+        let counted = books::Counted::new(&per_cpu, rows);
         inner.past.push_back(Past {
             verdict: verdict.clone(),
-            stats,
+            counted,
             owner: entry.info.owner,
             pid: entry.identity.init_tgid,
             runtime: live.runtime,
@@ -421,36 +433,6 @@ impl Node {
             reached: sender,
         })?;
         reached.recv().context("the pipeline has ended")
-    }
-
-    /// An id for a new [`Output`].
-    pub fn output_id(&self) -> u64 {
-        self.outputs.fetch_add(1, Relaxed)
-    }
-
-    /// Opens a sink.
-    ///
-    /// # Errors
-    /// When the pipeline has ended.
-    pub fn open(&self, output: Output, history: bool) -> Result<()> {
-        self.marks.post(Mark::Open {
-            output: Box::new(output),
-            history,
-        })
-    }
-
-    /// Closes a sink.
-    ///
-    /// # Errors
-    /// What made the sink fail, or that the pipeline has ended.
-    pub fn close(&self, id: u64) -> Result<()> {
-        let (sender, result) = channel();
-        self.marks.post(Mark::Close { id, result: sender })?;
-        match result.recv() {
-            Ok(result) => result.context("write the events"),
-            // No such sink: it failed before and is gone.
-            Err(_closed) => Ok(()),
-        }
     }
 
     /// The containers whose name is, or whose id begins with, that word, for that uid (`None` sees all): (id, live).
@@ -495,8 +477,7 @@ impl Node {
         if let Some(entry) = slot.and_then(|slot| inner.registry.get(slot))
             && let Some(live) = inner.live.get(&entry.slot)
         {
-            let books = inner.books(entry, live)?;
-            let mut verdict = books::verdict(entry, live, State::Live, books);
+            let mut verdict = inner.verdict(entry, live)?;
             verdict.sinks = books::sink_books(sinks);
             return Ok(Some(verdict));
         }
@@ -508,28 +489,30 @@ impl Node {
             .map(|past| past.verdict.clone()))
     }
 
-    /// `tracer stats`; the newest of that id.
+    /// `tracer stats` of these phases' calls; the newest of that id.
     ///
     /// # Errors
-    /// When the kernel side refuses.
-    pub fn stats(&self, id: &str) -> Result<Option<Stats>> {
+    /// When the kernel side refuses or the pipeline has ended.
+    pub fn stats(&self, id: &str, phases: Phases) -> Result<Option<Stats>> {
+        let slot = self.slot(id);
+        // What came before the application is counted by its events.
+        self.reached(slot)?;
         let inner = self.lock();
-        if let Some(entry) = inner.registry.iter().find(|entry| entry.info.id == id) {
+        if let Some(entry) = slot.and_then(|slot| inner.registry.get(slot)) {
             let rows = inner.kernel.aggregates(entry.slot, entry.generation)?;
-            let overflow = inner
-                .kernel
-                .books(entry.slot)?
-                .iter()
-                .map(|books| books.overflow)
-                .sum();
-            return Ok(Some(books::stats(entry, &rows, overflow)));
+            let per_cpu = inner.kernel.books(entry.slot)?;
+            let counted = books::Counted::new(&per_cpu, rows);
+            return Ok(Some(counted.stats((&*entry.info).into(), State::Live, phases)));
         }
         Ok(inner
             .past
             .iter()
             .rev()
-            .find(|past| past.stats.container.id == id)
-            .map(|past| past.stats.clone()))
+            .find(|past| past.verdict.container.id == id)
+            .map(|past| {
+                let names = past.verdict.container.clone();
+                past.counted.stats(names, State::Gone, phases)
+            }))
     }
 
     fn slot(&self, id: &str) -> Option<u32> {
@@ -572,10 +555,8 @@ impl Node {
             let Some(live) = inner.live.get(&entry.slot) else {
                 continue;
             };
-            let books = inner.books(entry, live)?;
-            let verdict = books::verdict(entry, live, State::Live, books);
             lines.push(books::line(
-                &verdict,
+                &inner.verdict(entry, live)?,
                 entry.identity.init_tgid,
                 live.runtime.clone(),
             ));
@@ -648,6 +629,17 @@ impl Inner {
     fn books(&self, entry: &Entry, live: &Live) -> Result<Books> {
         let rows = self.kernel.aggregates(entry.slot, entry.generation)?;
         Ok(books::sum(&self.kernel.books(entry.slot)?, &rows, &live.progress))
+    }
+
+    fn verdict(&self, entry: &Entry, live: &Live) -> Result<Verdict> {
+        let process_lost = books::process_lost(&self.kernel.books(entry.slot)?);
+        Ok(books::verdict(
+            entry,
+            live,
+            State::Live,
+            self.books(entry, live)?,
+            process_lost,
+        ))
     }
 }
 

@@ -190,6 +190,8 @@ impl Head {
 struct History {
     chunks: VecDeque<Vec<u8>>,
     bytes: usize,
+    /// Records that were held and are no more.
+    dropped: u64,
 }
 
 impl History {
@@ -210,6 +212,7 @@ impl History {
 
     fn drop_oldest(&mut self) {
         if let Some(chunk) = self.chunks.pop_front() {
+            self.dropped += records(&chunk).count() as u64;
             self.bytes = self.bytes.saturating_sub(chunk.len());
         } else {
             self.bytes = 0;
@@ -217,18 +220,21 @@ impl History {
     }
 
     fn records(&self) -> impl Iterator<Item = (Comm, &[u8])> {
-        self.chunks.iter().flat_map(|chunk| {
-            let mut rest = chunk.as_slice();
-            std::iter::from_fn(move || {
-                let (len, after) = rest.split_at_checked(4)?;
-                let len = u32::from_le_bytes(len.try_into().ok()?) as usize;
-                let (comm, after) = after.split_at_checked(16)?;
-                let (record, after) = after.split_at_checked(len)?;
-                rest = after;
-                Some((Comm(comm.try_into().ok()?), record))
-            })
-        })
+        self.chunks.iter().flat_map(|chunk| records(chunk))
     }
+}
+
+/// The records of a piece of history, with their tasks' names.
+fn records(chunk: &[u8]) -> impl Iterator<Item = (Comm, &[u8])> {
+    let mut rest = chunk;
+    std::iter::from_fn(move || {
+        let (len, after) = rest.split_at_checked(4)?;
+        let len = u32::from_le_bytes(len.try_into().ok()?) as usize;
+        let (comm, after) = after.split_at_checked(16)?;
+        let (record, after) = after.split_at_checked(len)?;
+        rest = after;
+        Some((Comm(comm.try_into().ok()?), record))
+    })
 }
 
 /// A container whose records are still held.
@@ -465,6 +471,21 @@ impl Pipeline {
         for (slot, held) in past.chain(self.held.iter().map(|(slot, held)| (*slot, held))) {
             if !output.selection.takes_container(&held.info) {
                 continue;
+            }
+            if held.history.dropped > 0 {
+                let loss = Loss {
+                    reason: LossReason::NotHeld,
+                    count: held.history.dropped,
+                    hole: None,
+                };
+                let now = crate::enrich::monotonic_ns();
+                let event = Event {
+                    time_ns: clock.wall(now),
+                    ktime: now,
+                    container: held.info.clone(),
+                    body: crate::event::Body::Loss(loss),
+                };
+                output.take(slot, &event);
             }
             for (comm, record) in held.history.records() {
                 let Ok(mut decoded) = decode::decode(record, &self.options) else {

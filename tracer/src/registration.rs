@@ -262,7 +262,9 @@ async fn register(
         };
         return receiver.send(&Reply::Ready { receipt }).await;
     }
-    shared.missed.note_traced(&id, &init, identity.init_tgid);
+    shared
+        .missed
+        .note_traced(&id, &annotations, &init, identity.init_tgid);
     watch_init(init.pidfd, admitted, id.clone(), shared.clone());
     shared.changed();
     match prove(&mut receiver, hook, admitted, shared).await {
@@ -295,6 +297,9 @@ fn authorise(init: &Init, uid: u32, shared: &Shared) -> Result<u32> {
     }
     if owner != Some(uid) {
         bail!("uid {uid} does not own the user namespace of the container's PID namespace");
+    }
+    if identity::owner_of(init.mnt_ns.as_fd()).is_some_and(|owner| owner != uid) {
+        bail!("uid {uid} does not own the user namespace of the container's mount namespace");
     }
     let own = shared
         .node
@@ -410,7 +415,7 @@ pub async fn attach_missed(shared: &Arc<Shared>) {
                 ));
                 shared
                     .missed
-                    .note_traced(&marker.id, &running.init, identity.init_tgid);
+                    .note_traced(&marker.id, &marker.annotations, &running.init, identity.init_tgid);
                 watch_init(running.init.pidfd, admitted, marker.id, shared.clone());
             }
             Err(error) => {

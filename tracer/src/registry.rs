@@ -191,7 +191,12 @@ impl Registry {
         }
         let container = filter::Container {
             generation,
-            state: state::LIVE,
+            // What runs already is the application.
+            state: if late {
+                state::LIVE | state::APP
+            } else {
+                state::LIVE
+            },
             mnt_ns: identity.mnt_ns,
             pid_ns: identity.pid_ns,
             init_tgid: identity.init_tgid,

@@ -1,6 +1,8 @@
 //! What the daemon tells of a container: its books (`verify`), its counts (`stats`), its line in `ps`. Plain data, the
 //! same in the daemon, on the control socket and in the client that prints it.
 
+pub mod summary;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -107,7 +109,18 @@ pub struct Verdict {
     /// Events that existed and reached no sink's door.
     pub lost: u64,
     pub gaps: Vec<Gap>,
+    /// Process events (fork, exec, exit, join) for which the ring had no room.
+    #[serde(default)]
+    pub process_lost: u64,
     pub sinks: Vec<SinkBooks>,
+}
+
+impl Verdict {
+    /// Whether the counts have every call, whatever the ring lost.
+    pub fn counts_are_whole(&self) -> bool {
+        let lost = &self.books.dropped;
+        self.balanced && self.round_trip_ns.is_some() && lost.no_storage == 0 && lost.unpaired == 0
+    }
 }
 
 /// A row of `tracer stats`.
@@ -115,6 +128,8 @@ pub struct Verdict {
 pub struct Row {
     pub syscall: String,
     pub arch: String,
+    /// Its number in that table.
+    pub nr: u32,
     /// Calls that returned, as `strace -c` counts them.
     pub calls: u64,
     /// Of these, those that failed.
@@ -123,6 +138,14 @@ pub struct Row {
     pub unfinished: u64,
     /// Time spent in the calls that returned.
     pub total_ns: u64,
+    /// What each of these took at least, from the log2 histogram as the following; 0 where nothing returned.
+    pub min_ns: u64,
+    /// What half of them took at most.
+    pub p50_ns: u64,
+    pub p95_ns: u64,
+    pub p99_ns: u64,
+    /// What each of them took at most.
+    pub max_ns: u64,
     pub errnos: BTreeMap<String, u64>,
 }
 
@@ -130,6 +153,7 @@ pub struct Row {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
     pub container: Names,
+    pub state: State,
     pub calls: Vec<Row>,
     /// Calls that found no row of their own.
     pub overflow: u64,

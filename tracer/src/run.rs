@@ -35,7 +35,7 @@ use crate::{
     event, identity,
     node::{self, Node},
     report::{Stats, Verdict},
-    sinks::Output,
+    sinks::{Output, Phases},
 };
 
 /// What to run.
@@ -43,6 +43,8 @@ use crate::{
 pub struct Settings {
     pub command: Vec<OsString>,
     pub rootfs: Option<PathBuf>,
+    /// Whose calls [`Outcome::stats`] counts.
+    pub phases: Phases,
     pub node: node::Settings,
 }
 
@@ -121,7 +123,9 @@ pub fn run(settings: &Settings, output: impl FnOnce(u64) -> Result<Output>) -> R
     let verdict = node
         .end(admitted)?
         .context("the command's container has ended before its command")?;
-    let stats = node.stats(&id)?.context("the command's counts are gone")?;
+    let stats = node
+        .stats(&id, settings.phases)?
+        .context("the command's counts are gone")?;
     let closed = node.close(sink);
     drop(node);
     threads.join();

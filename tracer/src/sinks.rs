@@ -4,22 +4,29 @@
 
 pub mod json;
 pub mod text;
+pub mod tree;
 
 use std::{
     collections::HashMap,
     fmt,
     io::{self, Write},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Body, Event, Loss, LossReason, Phase};
+use crate::{
+    event::{Body, Event, Loss, LossReason, Phase},
+    filter::Filter,
+};
 
 /// How events are written.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Format {
     Text(text::TextOptions),
     Json,
+    /// Nothing until the end, then the processes.
+    Tree(tree::Tree),
 }
 
 /// Which events of a container a sink takes.
@@ -53,6 +60,8 @@ pub struct Selection {
     pub containers: Vec<String>,
     /// A uid that sees only its own containers; `None` sees all.
     pub visible_to: Option<u32>,
+    /// Which calls; all else passes.
+    pub filter: Filter,
 }
 
 impl Selection {
@@ -64,6 +73,7 @@ impl Selection {
 
     fn takes(&self, event: &Event) -> bool {
         let phase = match &event.body {
+            Body::Syscall(call) if !self.filter.takes(call) => return false,
             Body::Syscall(call) => call.task.phase,
             Body::Process(process) => process.task.phase,
             Body::Container(_) | Body::Loss(_) => return self.takes_container(&event.container),
@@ -106,6 +116,35 @@ impl<W: Write + Send> Sink for Stream<W> {
 
     fn finish(&mut self) -> io::Result<()> {
         self.0.flush()
+    }
+}
+
+/// A writer of several: the events', and what follows them.
+pub struct Shared<W: Write>(Arc<Mutex<W>>);
+
+impl<W: Write> Shared<W> {
+    pub fn new(writer: W) -> Self {
+        Self(Arc::new(Mutex::new(writer)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, W> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<W: Write> Clone for Shared<W> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<W: Write> Write for Shared<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.lock().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.lock().flush()
     }
 }
 
@@ -211,10 +250,11 @@ impl Output {
                 if let text::Timestamps::Relative { previous_ns } = &mut options.timestamps
                     && self.lines.len() > before
                 {
-                    *previous_ns = event.time_ns;
+                    *previous_ns = text::began_ns(event);
                 }
             }
             Format::Json => json::write_event(&mut self.lines, event),
+            Format::Tree(tree) => tree.take(event),
         }
     }
 
@@ -252,6 +292,9 @@ impl Output {
     /// # Errors
     /// What made it fail, if it did; a broken pipe is none.
     pub fn finish(mut self) -> io::Result<()> {
+        if let Format::Tree(tree) = &self.format {
+            tree.write(&mut self.lines);
+        }
         self.flush();
         match self.failed {
             Some(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

@@ -2,7 +2,9 @@
 
 use std::io::{self, Write};
 
-use crate::report::{Line, State, Stats, Status, Verdict};
+use rustix::termios::tcgetwinsize;
+
+use crate::report::{Line, State, Status, Verdict};
 
 /// An id as people need it: enough to name it, short enough for a column.
 fn short(id: &str) -> &str {
@@ -93,76 +95,16 @@ pub(super) fn ps(to: &mut impl Write, lines: &[Line]) -> io::Result<()> {
     table(to, &rows, &[false, false, false, false, true, false, true, true])
 }
 
-/// The table of strace -c, with the errors by name and the calls that did not return beside it.
-pub(super) fn stats(to: &mut impl Write, stats: &Stats) -> io::Result<()> {
-    let all_ns: u64 = stats.calls.iter().map(|row| row.total_ns).sum();
-    let head = [
-        "% time",
-        "seconds",
-        "usecs/call",
-        "calls",
-        "errors",
-        "unfinished",
-        "syscall",
-        "errors by name",
-    ];
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
-    let blank_zero = |number: u64| {
-        if number == 0 {
-            String::new()
-        } else {
-            number.to_string()
-        }
-    };
-    for row in &stats.calls {
-        let share = if all_ns == 0 {
-            0.0
-        } else {
-            row.total_ns as f64 * 100.0 / all_ns as f64
-        };
-        let errnos: Vec<_> = row
-            .errnos
-            .iter()
-            .map(|(name, count)| format!("{name} {count}"))
-            .collect();
-        let name = if row.arch == "x86_64" {
-            row.syscall.clone()
-        } else {
-            format!("{} ({})", row.syscall, row.arch)
-        };
-        rows.push(vec![
-            format!("{share:.2}"),
-            format!("{:.6}", row.total_ns as f64 / 1e9),
-            row.total_ns
-                .checked_div(row.calls)
-                .map_or_else(String::new, |ns| (ns / 1000).to_string()),
-            row.calls.to_string(),
-            blank_zero(row.errors),
-            blank_zero(row.unfinished),
-            name,
-            errnos.join(", "),
-        ]);
-    }
-    let sum = |of: fn(&crate::report::Row) -> u64| stats.calls.iter().map(of).sum::<u64>();
-    rows.push(vec![
-        "100.00".into(),
-        format!("{:.6}", all_ns as f64 / 1e9),
-        String::new(),
-        sum(|row| row.calls).to_string(),
-        blank_zero(sum(|row| row.errors)),
-        blank_zero(sum(|row| row.unfinished)),
-        "total".into(),
-        String::new(),
-    ]);
-    table(to, &rows, &[true, true, true, true, true, true])?;
-    if stats.overflow > 0 {
-        writeln!(
-            to,
-            "{} more calls found no row of their own: the aggregate map is full",
-            stats.overflow
-        )?;
-    }
-    Ok(())
+/// Columns of the terminal, wherever it is; 80 where there is none.
+pub(super) fn width() -> u16 {
+    let width = |of: &dyn std::os::fd::AsFd| tcgetwinsize(of).ok().map(|size| size.ws_col);
+    let (out, err, input) = (io::stdout(), io::stderr(), io::stdin());
+    let streams: [&dyn std::os::fd::AsFd; 3] = [&out, &err, &input];
+    streams
+        .into_iter()
+        .find_map(width)
+        .filter(|columns| *columns > 0)
+        .unwrap_or(80)
 }
 
 pub(super) fn verify(to: &mut impl Write, verdict: &Verdict) -> io::Result<()> {
@@ -200,6 +142,13 @@ pub(super) fn verify(to: &mut impl Write, verdict: &Verdict) -> io::Result<()> {
         "kernel         {} admitted = {} emitted + {dropped} dropped + {} filtered + {} counted + {} in flight",
         books.admitted, books.emitted, books.filtered, books.counted, books.in_flight
     )?;
+    if books.filtered > 0 {
+        writeln!(
+            to,
+            "filtered       {} calls that no reader asked for: no events, but in the counts",
+            books.filtered
+        )?;
+    }
     if dropped > 0 {
         writeln!(
             to,
@@ -232,6 +181,13 @@ pub(super) fn verify(to: &mut impl Write, verdict: &Verdict) -> io::Result<()> {
             "do not balance"
         }
     )?;
+    if verdict.process_lost > 0 {
+        writeln!(
+            to,
+            "processes      {} fork, exec, exit or join events lost",
+            verdict.process_lost
+        )?;
+    }
     for gap in &verdict.gaps {
         writeln!(
             to,

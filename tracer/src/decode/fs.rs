@@ -83,9 +83,13 @@ pub(super) fn offset(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) -> O
     Some(())
 }
 
-/// `[{iov_base=0x…, iov_len=2}]`: what it points to is not copied.
-pub(super) fn iovec(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
-    array(out, memory, call.arg(2), 16, |out, one| {
+/// `[{iov_base=0x…, iov_len=2}]`: what it points to is not copied. The argument `COUNT` says how many there are.
+pub(super) fn iovec<const COUNT: usize>(
+    out: &mut Out<'_>,
+    call: &Call<'_>,
+    memory: Captured<'_>,
+) -> Option<()> {
+    array(out, memory, call.arg(COUNT), 16, |out, one| {
         out.str("{iov_base=");
         out.pointer(one.u64(0)?);
         out.ufield(", iov_len=", one.u64(8)?);
@@ -95,7 +99,7 @@ pub(super) fn iovec(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) ->
 }
 
 /// As many of `count` elements as were copied, and `...` when there are more.
-fn array(
+pub(super) fn array(
     out: &mut Out<'_>,
     memory: Captured<'_>,
     count: u64,
@@ -376,6 +380,7 @@ pub(super) fn ioctl_number(out: &mut Out<'_>, call: &Call<'_>, value: u64) {
         libc::TCSBRK,
         libc::TCXONC,
         libc::TCFLSH,
+        libc::FICLONE,
     ];
     if number.contains(&call.int(1)) {
         values::int(out, call, value);

@@ -305,6 +305,26 @@ pub(super) fn id(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Op
     super::fs::int(out, call, memory)
 }
 
+/// The groups that setgroups(2) gets.
+pub(super) fn groups(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    list_of_groups(out, memory, call.int(0))
+}
+
+/// The groups that getgroups(2) gave; asked for none, it only counts them.
+pub(super) fn groups_out(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    if call.int(0) == 0 {
+        return None;
+    }
+    list_of_groups(out, memory, call.ret.unsigned_abs())
+}
+
+fn list_of_groups(out: &mut Out<'_>, memory: Captured<'_>, count: u64) -> Option<()> {
+    super::fs::array(out, memory, count, 4, |out, one| {
+        out.unsigned(u64::from(one.u32(0)?));
+        Some(())
+    })
+}
+
 /// How many arguments prctl(2) looks at, with the option.
 fn prctl_args(option: i32) -> usize {
     match option {

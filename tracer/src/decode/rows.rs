@@ -84,12 +84,14 @@ const INT_OUT: Show = Show::output(4, fs::int);
 const ID_OUT: Show = Show::output(4, process::id);
 const OFFSET: Show = Show::input(8, fs::offset);
 const FD_SET: Show = Show::output(128, fs::fd_set).wide();
-const POLLFDS: Show = Show::input(64, fs::pollfds);
+const POLLFDS: Show = Show::array("nfds", 8, 32, fs::pollfds);
 const ADDRESS: Show = Show::sized("addrlen", 128, net::address);
 const RLIMIT: Show = Show::input(16, process::rlimit).wide();
 const RLIMIT_OUT: Show = Show::output(16, process::rlimit).wide();
 const ARGV: Show = Show::strings(process::argv);
-const EPOLL_EVENTS: Show = Show::output(48, fs::epoll_events);
+/// Their size is that of x86-64, which packs them; elsewhere fewer are copied.
+const EPOLL_EVENTS: Show = Show::returned(12, 33, fs::epoll_events);
+const GROUPS: Show = Show::array("gidsetsize", 4, 33, process::groups);
 
 /// An environment: strings are secrets, so that it is not copied; it prints where a kernel side counted it.
 const fn envp(print: fn(&mut Out<'_>, &Call<'_>, super::show::Captured<'_>) -> Option<()>) -> Show {
@@ -97,6 +99,7 @@ const fn envp(print: fn(&mut Out<'_>, &Call<'_>, super::show::Captured<'_>) -> O
         kind: copy::NONE,
         max: Max::Bytes(0),
         len: "",
+        scale: 0,
         output: false,
         wide: false,
         print,

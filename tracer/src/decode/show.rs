@@ -32,6 +32,8 @@ pub(super) struct Memory {
     pub(super) max: Max,
     /// Name of the argument with the length, for [`copy::LEN_ARG`].
     pub(super) len: &'static str,
+    /// Bytes of an element, where the length counts elements; 0 stands for 1.
+    pub(super) scale: u8,
     /// Written by the call: copied only when it succeeded.
     pub(super) output: bool,
     /// Its layout is that of 64-bit callers; others' is not read.
@@ -61,6 +63,7 @@ impl Show {
             kind,
             max,
             len: "",
+            scale: 0,
             output,
             wide,
             print,
@@ -88,6 +91,7 @@ impl Show {
             kind: copy::LEN_ARG,
             max: Max::String,
             len,
+            scale: 0,
             output: false,
             wide: false,
             print: buffer,
@@ -101,7 +105,36 @@ impl Show {
             kind: copy::LEN_ARG,
             max: Max::Bytes(max),
             len,
+            scale: 0,
             output: false,
+            wide: false,
+            print,
+            number: None,
+        })
+    }
+
+    /// At most `max` elements of `size` bytes, as many as the argument `len` says.
+    pub(super) const fn array(len: &'static str, size: u8, max: u16, print: Print) -> Self {
+        Self::Memory(Memory {
+            kind: copy::LEN_ARG,
+            max: Max::Bytes(max * size as u16),
+            len,
+            scale: size,
+            output: false,
+            wide: false,
+            print,
+            number: None,
+        })
+    }
+
+    /// At most `max` elements of `size` bytes, as many as the call returned.
+    pub(super) const fn returned(size: u8, max: u16, print: Print) -> Self {
+        Self::Memory(Memory {
+            kind: copy::LEN_RET,
+            max: Max::Bytes(max * size as u16),
+            len: "",
+            scale: size,
+            output: true,
             wide: false,
             print,
             number: None,

@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::LazyLock};
 use tracer_common::filter::{COMPAT_PLANS, MAX_OPS, Op, Plan, copy, plan, when};
 
 use super::{
-    Limits,
+    Limits, Takes,
     rows::{self, Note, Ret, Row},
     show::{Max, Memory, Show},
 };
@@ -125,6 +125,8 @@ pub(super) struct Param {
     pub(super) narrow: bool,
     /// Index of the argument with the length of its memory.
     pub(super) len: u8,
+    /// That argument has 32 bits.
+    pub(super) len_narrow: bool,
 }
 
 type Table = Vec<Option<Entry>>;
@@ -214,9 +216,10 @@ fn plan(entry: &Entry, wide: bool, limits: Limits) -> Plan {
             kind: memory.kind,
             arg,
             len_arg: param.len,
-            flags: if memory.output { when::SUCCESS } else { 0 },
+            flags: if memory.output { when::SUCCESS } else { 0 }
+                | if param.len_narrow { when::LEN_INT } else { 0 },
             max: limits.max(memory.max),
-            scale: 0,
+            scale: memory.scale,
             _pad: 0,
         })
     });
@@ -233,6 +236,17 @@ fn memory_of(show: &Show) -> Option<&Memory> {
         Show::Memory(memory) => Some(memory),
         Show::When(_, show) => memory_of(show),
         Show::Value(_) | Show::Flags(_) | Show::Enum(_) | Show::EnumOrNumber(_) => None,
+    }
+}
+
+/// By what is copied for it and by its parameters' names: no C type tells a descriptor from a number.
+pub(super) fn takes(entry: &Entry) -> Takes {
+    let is_path = |memory: &Memory| memory.kind == copy::STR && matches!(memory.max, Max::Path);
+    let is_descriptor = |name: &str| name.ends_with("fd") || name.starts_with("fd") || name == "fildes";
+    let params = || entry.params.iter();
+    Takes {
+        path: params().any(|param| memory_of(&param.show).is_some_and(is_path)),
+        descriptor: params().any(|param| is_descriptor(param.name)),
     }
 }
 
@@ -326,6 +340,7 @@ fn compile(name: &'static str, list: Option<&'static str>, rows: &[&'static Row]
             show: rows::RAW,
             narrow: !wide,
             len: 0,
+            len_narrow: false,
         });
         return Entry {
             name,
@@ -349,14 +364,16 @@ fn compile(name: &'static str, list: Option<&'static str>, rows: &[&'static Row]
             .flat_map(|row| row.params)
             .find(|(param, _)| param == name);
         let show = special.map_or_else(|| rows::default_for(ctype, name), |(_, show)| *show);
-        let len = memory_of(&show)
-            .and_then(|memory| index_of(memory.len))
-            .unwrap_or(0);
+        let len = memory_of(&show).and_then(|memory| index_of(memory.len));
+        let len_narrow = len
+            .and_then(|len| declared.get(len))
+            .is_some_and(|(ctype, _)| !wide || is_narrow(ctype));
         Param {
             name,
             show,
             narrow: !wide || is_narrow(ctype),
-            len: u8::try_from(len).unwrap_or(0),
+            len: len.and_then(|len| u8::try_from(len).ok()).unwrap_or(0),
+            len_narrow,
         }
     });
     let order: Vec<usize> = rows

@@ -19,6 +19,11 @@ fn pair_at(out: &mut Out<'_>, unit: &str, memory: Captured<'_>, at: usize) -> Op
 
 /// ` /* 1970-01-01T00:00:01.000000002+0000 */`: strace adds it to a file's times. Ours are UTC.
 pub(super) fn comment(out: &mut Out<'_>, seconds: i64, nanos: i64) {
+    comment_in(out, seconds, nanos, 100_000_000);
+}
+
+/// The same with parts of a second whose first digit counts `unit`.
+fn comment_in(out: &mut Out<'_>, seconds: i64, parts: i64, mut unit: u64) {
     let t = numbers::utc(seconds);
     out.field(" /* ", t.year);
     for (separator, value) in [
@@ -34,17 +39,37 @@ pub(super) fn comment(out: &mut Out<'_>, seconds: i64, nanos: i64) {
         }
         out.unsigned(value);
     }
-    if nanos > 0 {
+    if parts > 0 {
         out.str(".");
-        let nanos = nanos.unsigned_abs();
-        let mut unit = 100_000_000;
-        while unit > nanos && unit > 1 {
+        let parts = parts.unsigned_abs();
+        while unit > parts && unit > 1 {
             out.str("0");
             unit /= 10;
         }
-        out.unsigned(nanos);
+        out.unsigned(parts);
     }
     out.str("+0000 */");
+}
+
+/// The two times of utimes(2).
+pub(super) fn file_timevals(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    out.list([0, 16], |out, at| {
+        let (seconds, micros) = (memory.i64(at)?, memory.i64(at + 8)?);
+        pair(out, "tv_usec", seconds, micros);
+        comment_in(out, seconds, micros, 100_000);
+        Some(())
+    })
+}
+
+/// `struct utimbuf`.
+pub(super) fn utimbuf(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    for (label, at) in [("{actime=", 0), (", modtime=", 8)] {
+        let seconds = memory.i64(at)?;
+        out.field(label, seconds);
+        comment(out, seconds, 0);
+    }
+    out.str("}");
+    Some(())
 }
 
 /// `struct timespec`.

@@ -12,9 +12,10 @@ use crate::{
     decode,
     enrich::Progress,
     event::{Books, Dropped},
+    histogram::Histogram,
     registry::Entry,
     report::{Line, Names, Row, SinkBooks, State, Stats, Verdict},
-    sinks::Counts,
+    sinks::{Counts, Phases},
 };
 
 pub(super) fn sum(
@@ -42,7 +43,12 @@ pub(super) fn sum(
     }
 }
 
-pub(super) fn verdict(entry: &Entry, live: &Live, state: State, books: Books) -> Verdict {
+/// Process events for which the ring had no room.
+pub(super) fn process_lost(per_cpu: &[tracer_common::filter::Books]) -> u64 {
+    per_cpu.iter().map(|books| books.process_ring_full).sum()
+}
+
+pub(super) fn verdict(entry: &Entry, live: &Live, state: State, books: Books, process_lost: u64) -> Verdict {
     let seen = live.progress.seen();
     let some = |value: &AtomicU64| Some(value.load(Relaxed)).filter(|value| *value != 0);
     let lost = books.lost();
@@ -70,6 +76,7 @@ pub(super) fn verdict(entry: &Entry, live: &Live, state: State, books: Books) ->
         lost,
         books,
         gaps: seen.holes.into_iter().map(Into::into).collect(),
+        process_lost,
         sinks: Vec::new(),
     }
 }
@@ -104,41 +111,81 @@ pub(super) fn sink_books(counts: Vec<(String, Counts)>) -> Vec<SinkBooks> {
     counts.into_iter().map(book).collect()
 }
 
-pub(super) fn stats(entry: &Entry, rows: &HashMap<AggregateKey, Aggregate>, overflow: u64) -> Stats {
-    let native = decode::Options::native().arch;
-    let mut table: BTreeMap<(u16, String), Row> = BTreeMap::new();
-    for (key, row) in rows {
-        let (arch, name) = decode::named(native, key.nr);
-        let line = table
-            .entry((key.nr & AggregateKey::COMPAT, name.to_string()))
-            .or_insert_with(|| Row {
-                syscall: name.to_string(),
-                arch: arch.name().to_owned(),
-                ..Row::default()
-            });
-        if key.errno == AggregateKey::UNFINISHED {
-            line.unfinished += row.count;
-            continue;
-        }
-        line.calls += row.count;
-        line.total_ns += row.total_ns;
-        if key.errno != 0 {
-            line.errors += row.count;
-            *line
-                .errnos
-                .entry(decode::errno_name(key.errno).into_owned())
-                .or_default() += row.count;
+/// What was counted of a container: the kernel's rows, which are never lost.
+#[derive(Clone, Debug)]
+pub(super) struct Counted {
+    rows: HashMap<AggregateKey, Aggregate>,
+    overflow: u64,
+}
+
+impl Counted {
+    pub(super) fn new(
+        per_cpu: &[tracer_common::filter::Books],
+        rows: HashMap<AggregateKey, Aggregate>,
+    ) -> Self {
+        Self {
+            rows,
+            overflow: per_cpu.iter().map(|books| books.overflow).sum(),
         }
     }
-    let mut calls: Vec<_> = table.into_values().collect();
-    calls.sort_by(|a, b| {
-        b.total_ns
-            .cmp(&a.total_ns)
-            .then_with(|| a.syscall.cmp(&b.syscall))
-    });
-    Stats {
-        container: Names::from(&*entry.info),
-        calls,
-        overflow,
+
+    /// The rows of these phases.
+    fn of(&self, phases: Phases) -> impl Iterator<Item = (&AggregateKey, &Aggregate)> {
+        self.rows.iter().filter(move |(key, _)| match phases {
+            Phases::All => true,
+            Phases::App => key.slot & AggregateKey::APP != 0,
+            Phases::Runtime => key.slot & AggregateKey::APP == 0,
+        })
+    }
+
+    pub(super) fn stats(&self, container: Names, state: State, phases: Phases) -> Stats {
+        let native = decode::Options::native().arch;
+        let mut table: BTreeMap<(u16, String), (Row, Histogram)> = BTreeMap::new();
+        for (&AggregateKey { nr, errno, .. }, counted) in self.of(phases) {
+            let (arch, name) = decode::named(native, nr);
+            let (row, histogram) = table
+                .entry((nr & AggregateKey::COMPAT, name.to_string()))
+                .or_insert_with(|| {
+                    let row = Row {
+                        syscall: name.to_string(),
+                        arch: arch.name().to_owned(),
+                        nr: u32::from(nr & !(AggregateKey::COMPAT | AggregateKey::X32)),
+                        ..Row::default()
+                    };
+                    (row, Histogram::default())
+                });
+            if errno == AggregateKey::UNFINISHED {
+                row.unfinished += counted.count;
+                continue;
+            }
+            row.calls += counted.count;
+            row.total_ns += counted.total_ns;
+            histogram.add(counted);
+            if errno != 0 {
+                row.errors += counted.count;
+                let errno = decode::errno_name(errno).into_owned();
+                *row.errnos.entry(errno).or_default() += counted.count;
+            }
+        }
+        let bounded = |(row, histogram): (Row, Histogram)| Row {
+            min_ns: histogram.at_least().unwrap_or(0),
+            p50_ns: histogram.at_most(50).unwrap_or(0),
+            p95_ns: histogram.at_most(95).unwrap_or(0),
+            p99_ns: histogram.at_most(99).unwrap_or(0),
+            max_ns: histogram.at_most(100).unwrap_or(0),
+            ..row
+        };
+        let mut calls: Vec<_> = table.into_values().map(bounded).collect();
+        calls.sort_by(|a, b| {
+            b.total_ns
+                .cmp(&a.total_ns)
+                .then_with(|| a.syscall.cmp(&b.syscall))
+        });
+        Stats {
+            container,
+            state,
+            calls,
+            overflow: self.overflow,
+        }
     }
 }

@@ -3,6 +3,8 @@
 //! It writes bytes and does no I/O; what to show is a value ([`TextOptions`]), never the command line. Whatever a
 //! container chose (names, strings) is written as printable ASCII, so that it never drives a terminal.
 
+mod paint;
+
 use crate::{
     errno,
     event::{
@@ -27,6 +29,10 @@ pub struct TextOptions {
     pub show_processes: bool,
     /// Lines for a container's life.
     pub show_containers: bool,
+    /// Names, errors and strings in colour, as a terminal understands it.
+    pub color: bool,
+    /// Most columns of a line; what is longer is cut.
+    pub columns: Option<u16>,
 }
 
 impl Default for TextOptions {
@@ -39,11 +45,13 @@ impl Default for TextOptions {
             show_container: false,
             show_processes: false,
             show_containers: false,
+            color: false,
+            columns: None,
         }
     }
 }
 
-/// When an event happened, before its line. Times of day are UTC.
+/// When a call began, and another event happened, before its line. Times of day are UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Timestamps {
     #[default]
@@ -54,12 +62,29 @@ pub enum Timestamps {
     Micros,
     /// `1795370591.123456` (`-ttt`)
     Epoch,
-    /// Since the event before, whose `time_ns` the caller keeps (`-r`); 0 = there was none.
+    /// Since the line before, whose [`began_ns`] the caller keeps (`-r`); 0 = there was none.
     Relative { previous_ns: u64 },
 }
 
 /// Writes the line of an event, or nothing where strace has none and the options ask for none.
 pub fn write_event(out: &mut Vec<u8>, event: &Event, options: &TextOptions) {
+    let start = out.len();
+    write_line(out, event, options);
+    if let Some(columns) = options.columns {
+        paint::cut(out, start, usize::from(columns));
+    }
+}
+
+/// When the line's event began, in nanoseconds since 1970: a call is reported when it returns, but as strace does, a
+/// line says when it was made.
+pub fn began_ns(event: &Event) -> u64 {
+    match &event.body {
+        Body::Syscall(call) => event.time_ns.saturating_sub(call.duration_ns.unwrap_or(0)),
+        _ => event.time_ns,
+    }
+}
+
+fn write_line(out: &mut Vec<u8>, event: &Event, options: &TextOptions) {
     match &event.body {
         Body::Syscall(call) => {
             prefix(out, event, Some(&call.task), options);
@@ -99,7 +124,7 @@ fn prefix(out: &mut Vec<u8>, event: &Event, task: Option<&Task>, options: &TextO
         }
         out.extend_from_slice(b"] ");
     }
-    timestamp(out, event.time_ns, options.timestamps);
+    timestamp(out, began_ns(event), options.timestamps);
 }
 
 fn timestamp(out: &mut Vec<u8>, time_ns: u64, timestamps: Timestamps) {
@@ -143,14 +168,23 @@ fn fraction(out: &mut Vec<u8>, micros: u64) {
 }
 
 fn syscall(out: &mut Vec<u8>, call: &Syscall, options: &TextOptions) {
-    out.extend_from_slice(call.name.as_bytes());
+    painted(out, paint::NAME, options, |out| {
+        out.extend_from_slice(call.name.as_bytes())
+    });
     out.push(b'(');
     let text = call.args.text.as_str();
+    let arguments = |out: &mut Vec<u8>, text: &str| {
+        if options.color {
+            paint::strings(out, text);
+        } else {
+            out.extend_from_slice(text.as_bytes());
+        }
+    };
     if call.outcome == Outcome::Unfinished && !never_returns(&call.name) {
         match call.args.before_output {
-            Some(known) => out.extend_from_slice(text.get(..known).unwrap_or(text).as_bytes()),
+            Some(known) => arguments(out, text.get(..known).unwrap_or(text)),
             None => {
-                out.extend_from_slice(text.as_bytes());
+                arguments(out, text);
                 if !text.is_empty() {
                     out.push(b' ');
                 }
@@ -158,10 +192,14 @@ fn syscall(out: &mut Vec<u8>, call: &Syscall, options: &TextOptions) {
         }
         out.extend_from_slice(b"<unfinished ...>");
     } else {
-        out.extend_from_slice(text.as_bytes());
+        arguments(out, text);
     }
     out.extend_from_slice(b") = ");
-    outcome(out, call);
+    if matches!(call.outcome, Outcome::Error(_)) {
+        painted(out, paint::ERROR, options, |out| outcome(out, call));
+    } else {
+        outcome(out, call);
+    }
     match call.denied_by {
         None => {}
         Some(DeniedBy::Seccomp) => out.extend_from_slice(b" (denied by seccomp)"),
@@ -184,6 +222,17 @@ fn syscall(out: &mut Vec<u8>, call: &Syscall, options: &TextOptions) {
         out.push(b']');
     }
     out.push(b'\n');
+}
+
+/// What `write` writes, in colour if there is any.
+fn painted(out: &mut Vec<u8>, color: &[u8], options: &TextOptions, write: impl FnOnce(&mut Vec<u8>)) {
+    if options.color {
+        out.extend_from_slice(color);
+    }
+    write(out);
+    if options.color {
+        out.extend_from_slice(paint::PLAIN);
+    }
 }
 
 fn never_returns(name: &str) -> bool {
@@ -256,7 +305,7 @@ fn process(out: &mut Vec<u8>, process: &Process) {
     out.push(b'\n');
 }
 
-fn exit(out: &mut Vec<u8>, exit: Exit) {
+pub(super) fn exit(out: &mut Vec<u8>, exit: Exit) {
     match exit {
         Exit::Code(code) => {
             out.extend_from_slice(b"exited with ");
@@ -359,7 +408,7 @@ fn radix(out: &mut Vec<u8>, value: u64, bits: u32, prefix: &[u8]) {
 }
 
 /// Bytes that a container chose: printable ASCII as it is, the rest as three octal digits.
-fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     for &byte in bytes {
         match byte {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),

@@ -15,7 +15,7 @@ use aya_log::EbpfLogger;
 use log::{Log, Metadata, Record};
 use tracer_common::{
     MAX_CONTAINERS,
-    filter::{Aggregate, AggregateKey, BUCKETS, Books, COUNTERS, Container, MAX_PLANS, Plan, state},
+    filter::{Aggregate, AggregateKey, BUCKETS, Books, COUNTERS, Container, Filter, MAX_PLANS, Plan, state},
 };
 
 use super::{btf::Btf, ring::Ring};
@@ -71,6 +71,7 @@ pub struct Kernel {
     ebpf: Ebpf,
     links: Vec<BtfTracePointLink>,
     containers: Array<MapData, Abi<Container>>,
+    filters: Array<MapData, Abi<Filter>>,
     mount_namespaces: HashMap<MapData, u32, u32>,
     pid_namespaces: HashMap<MapData, u32, u32>,
     excluded: HashMap<MapData, u32, u8>,
@@ -154,6 +155,7 @@ impl Kernel {
         let kernel = Self {
             log,
             containers: take(&mut ebpf, "CONTAINERS")?,
+            filters: take(&mut ebpf, "FILTERS")?,
             mount_namespaces: take(&mut ebpf, "MOUNT_NAMESPACES")?,
             pid_namespaces: take(&mut ebpf, "PID_NAMESPACES")?,
             excluded: take(&mut ebpf, "EXCLUDED")?,
@@ -262,6 +264,17 @@ impl Kernel {
             ));
         }
         Ok(())
+    }
+
+    /// Sets which of a slot's calls go into the ring, from here on. Written once before the slot is armed, and whenever
+    /// that changes.
+    ///
+    /// # Errors
+    /// When the map refuses.
+    pub fn set_filter(&mut self, slot: u32, filter: &Filter) -> Result<()> {
+        self.filters
+            .set(slot, Abi(*filter), 0)
+            .context("write the filter of calls")
     }
 
     /// Lets a PID namespace decide for a slot, or for none.
@@ -374,7 +387,9 @@ impl Kernel {
                 Err(MapError::KeyNotFound) => continue,
                 Err(error) => return Err(error).context("read the aggregates"),
             };
-            if key.0.slot as u32 != slot || u32::from(key.0.generation) != generation & 0xffff {
+            if u32::from(key.0.slot & !AggregateKey::APP) != slot
+                || u32::from(key.0.generation) != generation & 0xffff
+            {
                 continue;
             }
             let sum = rows.entry(key.0).or_insert(Aggregate {
@@ -402,7 +417,7 @@ impl Kernel {
             .aggregates
             .keys()
             .filter_map(Result::ok)
-            .filter(|key| key.0.slot as u32 == slot)
+            .filter(|key| u32::from(key.0.slot & !AggregateKey::APP) == slot)
             .collect();
         for key in keys {
             absent_is_fine(self.aggregates.remove(&key)).context("remove an aggregate row")?;

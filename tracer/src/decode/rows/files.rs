@@ -60,7 +60,21 @@ pub(super) static ROWS: &[Row] = &[
         ],
     ),
     row("umask", &[("mask", MODE)]).ret(Ret::Octal),
-    row("utime utimes", &[("filename", PATH)]),
+    row(
+        "utime",
+        &[
+            ("filename", PATH),
+            ("times", Show::input(16, time::utimbuf).wide()),
+        ],
+    ),
+    row(
+        "utimes futimesat",
+        &[
+            ("filename", PATH),
+            ("utimes", Show::input(32, time::file_timevals).wide()),
+        ],
+    ),
+    row("sync_file_range", &[("flags", Flags(&names::SYNC_RANGE))]),
     row("name_to_handle_at", &[("flag", AT)]),
     row(
         "setxattr lsetxattr fsetxattr",
@@ -121,11 +135,21 @@ pub(super) static ROWS: &[Row] = &[
         "readv writev preadv pwritev preadv2 pwritev2 vmsplice",
         &[
             ("fd", FD),
-            ("vec", Show::input(64, fs::iovec).wide()),
-            ("uiov", Show::input(64, fs::iovec).wide()),
+            ("vec", Show::array("vlen", 16, 32, fs::iovec::<2>).wide()),
+            ("uiov", Show::array("nr_segs", 16, 32, fs::iovec::<2>).wide()),
             ("vlen", UINT),
             ("nr_segs", UINT),
+            ("pos_l", LONG),
+            // The upper half of an offset that x86-64 takes whole: nothing to show.
+            ("pos_h", When(|call| !call.wide, &HEX)),
             ("flags", HEX),
+        ],
+    ),
+    row(
+        "process_vm_readv process_vm_writev",
+        &[
+            ("lvec", Show::array("liovcnt", 16, 32, fs::iovec::<2>).wide()),
+            ("rvec", Show::array("riovcnt", 16, 32, fs::iovec::<4>).wide()),
         ],
     ),
     row("lseek", &[("whence", Enum(&names::SEEK))]),

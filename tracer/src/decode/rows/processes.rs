@@ -124,6 +124,7 @@ pub(super) static ROWS: &[Row] = &[
                     kind: copy::LEN_RET,
                     max: Max::String,
                     len: "",
+                    scale: 0,
                     output: true,
                     wide: false,
                     print: crate::decode::show::hex_buffer,
@@ -200,6 +201,7 @@ pub(super) static ROWS: &[Row] = &[
                 kind: copy::LEN_RET,
                 max: Max::Bytes(128),
                 len: "",
+                scale: 0,
                 output: true,
                 wide: false,
                 print: process::cpus,
@@ -220,6 +222,11 @@ pub(super) static ROWS: &[Row] = &[
         &[("uattr", Show::input(48, process::sched_attr))],
     ),
     row("sched_rr_get_interval", &[("interval", TIMESPEC_OUT)]),
+    row("setgroups", &[("grouplist", GROUPS)]),
+    row(
+        "getgroups",
+        &[("grouplist", Show::returned(4, 33, process::groups_out))],
+    ),
     row(
         "getresuid",
         &[("ruidp", ID_OUT), ("euidp", ID_OUT), ("suidp", ID_OUT)],
@@ -323,9 +330,13 @@ pub(super) static ROWS: &[Row] = &[
             ),
         ],
     ),
+    row("clock_adjtime", &[("which_clock", Enum(&names::CLOCK))]),
     row(
-        "clock_adjtime timer_create",
-        &[("which_clock", Enum(&names::CLOCK))],
+        "timer_create",
+        &[
+            ("which_clock", Enum(&names::CLOCK)),
+            ("created_timer_id", INT_OUT),
+        ],
     ),
     row("gettimeofday", &[("tv", Show::output(16, time::timeval).wide())]),
     row("settimeofday", &[("tv", Show::input(16, time::timeval).wide())]),

@@ -122,11 +122,16 @@ impl Fake {
                 continue;
             }
             let max = usize::from(op.max);
+            let scale = usize::from(op.scale.max(1));
             let wanted = match op.kind {
                 copy::LEN_ARG => usize::try_from(registers[usize::from(op.len_arg)])
                     .unwrap()
+                    .saturating_mul(scale)
                     .min(max),
-                copy::LEN_RET => usize::try_from(self.ret.max(0)).unwrap().min(max),
+                copy::LEN_RET => usize::try_from(self.ret.max(0))
+                    .unwrap()
+                    .saturating_mul(scale)
+                    .min(max),
                 _ => max,
             };
             let mut total = 0;
@@ -147,8 +152,10 @@ impl Fake {
                 bytes = bytes.split(|byte| *byte == 0).next().unwrap().to_vec();
             }
             let asked = match op.kind {
-                copy::LEN_ARG => usize::try_from(registers[usize::from(op.len_arg)]).unwrap(),
-                copy::LEN_RET => usize::try_from(self.ret.max(0)).unwrap(),
+                copy::LEN_ARG => usize::try_from(registers[usize::from(op.len_arg)])
+                    .unwrap()
+                    .saturating_mul(scale),
+                copy::LEN_RET => usize::try_from(self.ret.max(0)).unwrap().saturating_mul(scale),
                 _ => bytes.len(),
             };
             if bytes.len() > wanted || (asked > wanted && matches!(op.kind, copy::LEN_ARG | copy::LEN_RET)) {

@@ -37,12 +37,13 @@ fn what_a_line_shows_is_an_option() {
     assert_eq!(text(bare), call);
     let at = |timestamps| text(TextOptions { timestamps, ..bare });
     assert_eq!(at(Timestamps::Time), format!("18:03:11 {call}"));
-    assert_eq!(at(Timestamps::Micros), format!("18:03:11.123456 {call}"));
-    assert_eq!(at(Timestamps::Epoch), format!("1795370591.123456 {call}"));
+    // When it began, 2 us before it was reported.
+    assert_eq!(at(Timestamps::Micros), format!("18:03:11.123454 {call}"));
+    assert_eq!(at(Timestamps::Epoch), format!("1795370591.123454 {call}"));
     let previous_ns = 1_795_370_589_123_000_000;
     assert_eq!(
         at(Timestamps::Relative { previous_ns }),
-        format!("     2.000456 {call}")
+        format!("     2.000454 {call}")
     );
     assert_eq!(
         at(Timestamps::Relative { previous_ns: 0 }),
@@ -120,4 +121,29 @@ fn lines_that_strace_does_not_have_are_optional() {
         "--- container web gone, exited with 0: 5 events, 0 lost, complete ---"
     );
     assert_eq!(line(exec(), &all), r#"[pid     7] --- program "/bin/\033" ---"#);
+}
+
+#[test]
+fn colour_is_an_option_and_so_is_the_cut() {
+    let color = TextOptions {
+        show_pid: false,
+        show_duration: false,
+        color: true,
+        ..Default::default()
+    };
+    assert_eq!(
+        text(color),
+        "\x1b[36mopenat\x1b[0m(AT_FDCWD, \x1b[32m\"/etc/passwd\"\x1b[0m, O_RDONLY|O_CLOEXEC) = 3"
+    );
+    let cut = TextOptions {
+        columns: Some(10),
+        ..color
+    };
+    assert_eq!(text(cut), "\x1b[36mopenat\x1b[0m(AT_\x1b[0m");
+    let failed = Fake::new("openat", [N(-100), S(b"/nope"), N(0)], -2).call();
+    let failed = line(event::Body::Syscall(failed), &color);
+    assert!(
+        failed.ends_with("= \x1b[31m-1 ENOENT (No such file or directory)\x1b[0m"),
+        "{failed}"
+    );
 }

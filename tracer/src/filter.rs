@@ -1,0 +1,273 @@
+//! Which calls a sink takes: strace's expressions, compiled to what the kernel side decides and what is left for the
+//! daemon. Pure: it knows the table of calls and the event model, no sink, no socket and no map.
+
+mod calls;
+mod classes;
+
+use serde::{Deserialize, Serialize};
+use tracer_common::filter::{self as kernel, NR_X32, OUTCOME_WORDS, outcome};
+
+use crate::{
+    decode, errno,
+    event::{Arch, Outcome, Syscall},
+};
+
+/// What a user asked for, in words: what travels to the daemon, which alone reads them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Words {
+    /// `-e`: `[trace=]SET` or `status=SET`; of each, the last one holds, as in strace.
+    pub expressions: Vec<String>,
+    /// `-z`: only calls that succeeded.
+    pub successful: bool,
+    /// `-Z`: only calls that failed.
+    pub failed: bool,
+    /// `--errno`: names or numbers.
+    pub errnos: Vec<String>,
+    /// `--comm`: names of tasks.
+    pub comms: Vec<String>,
+    /// `--min-duration`, in nanoseconds.
+    pub min_ns: u64,
+    /// `-P`: path arguments.
+    pub paths: Vec<String>,
+}
+
+/// Which calls pass. Everything that was asked for must hold; the default takes all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    kernel: kernel::Filter,
+    /// Names of tasks, as long as the kernel keeps them.
+    comms: Vec<Vec<u8>>,
+    /// Paths as they are shown.
+    paths: Vec<String>,
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self {
+            kernel: kernel::Filter::ALL,
+            comms: Vec::new(),
+            paths: Vec::new(),
+        }
+    }
+}
+
+/// Longest name of a task: TASK_COMM_LEN without its NUL.
+const COMM: usize = 15;
+
+impl Filter {
+    /// Reads what a user asked for, for calls of a machine of that architecture.
+    ///
+    /// # Errors
+    /// Names the word that means nothing, and what would.
+    pub fn new(words: &Words, native: Arch) -> Result<Self, String> {
+        let (mut trace, mut status) = (None, None);
+        for expression in &words.expressions {
+            match expression.split_once('=') {
+                None => trace = Some(expression.as_str()),
+                Some(("trace" | "t", set)) => trace = Some(set),
+                Some(("status", set)) => status = Some(set),
+                Some((other, _)) => {
+                    return Err(format!(
+                        "{other:?} is no filter: trace=SET, status=SET, or SET alone"
+                    ));
+                }
+            }
+        }
+        let mut filter = kernel::Filter {
+            min_ns: words.min_ns,
+            ..kernel::Filter::ALL
+        };
+        if let Some(set) = trace {
+            filter.calls = calls::set(set, native)?;
+        }
+        if let Some(set) = status {
+            filter.outcomes = statuses(set)?;
+        }
+        if words.successful {
+            keep(&mut filter.outcomes, &range(outcome::VALUE, outcome::VALUE));
+        }
+        if words.failed {
+            keep(&mut filter.outcomes, &FAILED);
+        }
+        if !words.errnos.is_empty() {
+            keep(&mut filter.outcomes, &errnos(&words.errnos)?);
+        }
+        if !words.paths.is_empty() {
+            keep(&mut filter.calls, &calls::with_path(native));
+        }
+        if filter != kernel::Filter::ALL {
+            filter.active = 1;
+            filter.rename = calls::rename(native);
+        }
+        Ok(Self {
+            kernel: filter,
+            comms: words
+                .comms
+                .iter()
+                .map(|name| name.bytes().take(COMM).collect())
+                .collect(),
+            paths: words
+                .paths
+                .iter()
+                .map(|path| decode::quoted(path.as_bytes()))
+                .collect(),
+        })
+    }
+
+    /// Whether the call passes.
+    pub fn takes(&self, call: &Syscall) -> bool {
+        (self.kernel.active == 0
+            || self
+                .kernel
+                .passes(index(call), outcome(call), call.duration_ns.unwrap_or(0)))
+            && (self.comms.is_empty() || self.comms.iter().any(|comm| comm == call.task.comm.bytes()))
+            && (self.paths.is_empty() || names_one(call, &self.paths))
+    }
+
+    /// What the kernel side lets pass so that each of these gets all that it takes, and as little more as one filter
+    /// can: everything when one takes everything, and when there is none.
+    pub fn union<'a>(filters: impl IntoIterator<Item = &'a Self>) -> kernel::Filter {
+        let all = |filter: &kernel::Filter| filter.active == 0;
+        let union = filters.into_iter().map(|filter| filter.kernel).reduce(|a, b| {
+            if all(&a) || all(&b) {
+                return kernel::Filter::ALL;
+            }
+            let mut union = a;
+            union.min_ns = a.min_ns.min(b.min_ns);
+            union
+                .calls
+                .iter_mut()
+                .zip(b.calls)
+                .for_each(|(to, word)| *to |= word);
+            union
+                .outcomes
+                .iter_mut()
+                .zip(b.outcomes)
+                .for_each(|(to, word)| *to |= word);
+            union
+        });
+        union.unwrap_or(kernel::Filter::ALL)
+    }
+}
+
+/// The call's bit in a [`kernel::Filter`].
+fn index(call: &Syscall) -> u32 {
+    // What has no number of 14 bits shares the last one's bit.
+    let nr = match call.arch {
+        Arch::X32 => call.nr & !X32_MARK,
+        _ => call.nr,
+    };
+    let nr = u16::try_from(nr).unwrap_or(NR_X32 - 1);
+    kernel::Filter::index(nr, matches!(call.arch, Arch::I386 | Arch::Arm))
+}
+
+const X32_MARK: u32 = kernel::X32_BIT as u32;
+
+fn outcome(call: &Syscall) -> u16 {
+    match call.outcome {
+        Outcome::Value(_) => outcome::VALUE,
+        Outcome::Error(errno) => errno.max(1),
+        Outcome::Unfinished => outcome::UNFINISHED,
+        Outcome::Refused => outcome::REFUSED,
+    }
+}
+
+/// Whether a string argument is one of these. Only calls that take a path come here.
+fn names_one(call: &Syscall, paths: &[String]) -> bool {
+    call.args
+        .list
+        .iter()
+        .any(|arg| paths.iter().any(|path| path == call.args.text_of(arg)))
+}
+
+type Outcomes = [u64; OUTCOME_WORDS];
+
+const FAILED: Outcomes = range(1, outcome::LAST_ERRNO);
+
+/// A set of the outcomes from the first to the last.
+const fn range(first: u16, last: u16) -> Outcomes {
+    let mut set = [0; OUTCOME_WORDS];
+    let mut bit = first;
+    while bit <= last {
+        set[bit as usize / 64] |= 1 << (bit % 64);
+        bit += 1;
+    }
+    set
+}
+
+/// Takes out of a set what is not in the other.
+fn keep(set: &mut [u64], only: &[u64]) {
+    set.iter_mut().zip(only).for_each(|(to, word)| *to &= word);
+}
+
+fn add(set: &mut [u64], more: &[u64]) {
+    set.iter_mut().zip(more).for_each(|(to, word)| *to |= word);
+}
+
+fn invert(set: &mut [u64]) {
+    set.iter_mut().for_each(|word| *word = !*word);
+}
+
+/// `[!]failed,unfinished`
+fn statuses(text: &str) -> Result<Outcomes, String> {
+    let (not, words) = inverted(text);
+    let mut set = [0; OUTCOME_WORDS];
+    for word in words {
+        let named = match word {
+            "successful" => range(outcome::VALUE, outcome::VALUE),
+            "failed" => FAILED,
+            "unfinished" => range(outcome::UNFINISHED, outcome::UNFINISHED),
+            "unavailable" => range(outcome::REFUSED, outcome::REFUSED),
+            // Nobody detaches from a task here.
+            "detached" | "none" => [0; OUTCOME_WORDS],
+            "all" => kernel::Filter::ALL.outcomes,
+            other => {
+                return Err(format!(
+                    "no status {other:?}: successful, failed, unfinished, unavailable, detached, all or none"
+                ));
+            }
+        };
+        add(&mut set, &named);
+    }
+    if not {
+        invert(&mut set);
+    }
+    Ok(set)
+}
+
+/// The words of a set, and whether a leading `!` inverts it.
+fn inverted(text: &str) -> (bool, impl Iterator<Item = &str>) {
+    let bare = text.trim_start_matches('!');
+    ((text.len() - bare.len()) % 2 == 1, bare.split(',').map(str::trim))
+}
+
+fn errnos(words: &[String]) -> Result<Outcomes, String> {
+    let mut set = [0; OUTCOME_WORDS];
+    for word in words.iter().flat_map(|words| words.split(',')) {
+        let word = word.trim();
+        let number = errno_number(word)
+            .ok_or_else(|| format!("no errno {word:?}: a name like ENOENT, or a number like 2"))?;
+        add(&mut set, &range(number, number));
+    }
+    Ok(set)
+}
+
+fn errno_number(word: &str) -> Option<u16> {
+    let canonical = match word {
+        "EWOULDBLOCK" => "EAGAIN",
+        "EDEADLOCK" => "EDEADLK",
+        "ENOTSUP" => "EOPNOTSUPP",
+        other => other,
+    };
+    let known = |number: &u16| !errno::name(*number).starts_with("ERRNO_");
+    match canonical.parse() {
+        Ok(number) => Some(number).filter(|number| (1..=outcome::LAST_ERRNO).contains(number)),
+        Err(_name) => (1..=outcome::LAST_ERRNO)
+            .filter(known)
+            .find(|number| errno::name(*number) == canonical),
+    }
+}
+
+#[cfg(test)]
+mod tests;

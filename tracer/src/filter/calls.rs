@@ -1,0 +1,118 @@
+//! Sets of system calls: `[!]openat,%file,/^sched_`. A set has a bit for each number of the native and of the 32-bit
+//! table, as the kernel side looks it up.
+
+use regex_lite::Regex;
+use tracer_common::filter::{self as kernel, CALL_WORDS, COMPAT_PLANS};
+
+use super::{classes, invert, inverted};
+use crate::{decode, event::Arch};
+
+pub(super) type Calls = [u64; CALL_WORDS];
+
+/// A call that the tables of this machine have.
+struct Named {
+    bit: u32,
+    name: &'static str,
+    takes: decode::Takes,
+}
+
+/// All calls that have a name, of both tables; x32's own among the native ones.
+fn named(native: Arch) -> impl Iterator<Item = Named> {
+    let first = if native == Arch::X86_64 { Arch::X32 } else { native };
+    let compat = decode::compat_of(native);
+    [(first, 0), (compat, COMPAT_PLANS)]
+        .into_iter()
+        .flat_map(|(arch, from)| {
+            (0..COMPAT_PLANS).filter_map(move |nr| {
+                Some(Named {
+                    bit: from + nr,
+                    name: decode::name(arch, nr)?,
+                    takes: decode::takes(arch, nr)?,
+                })
+            })
+        })
+}
+
+fn put(set: &mut Calls, bit: u32, into: bool) {
+    if let Some(word) = set.get_mut(bit as usize / 64) {
+        let mask = 1 << (bit % 64);
+        *word = if into { *word | mask } else { *word & !mask };
+    }
+}
+
+fn matching(native: Arch, wanted: impl Fn(&Named) -> bool) -> Calls {
+    let mut set = [0; CALL_WORDS];
+    named(native)
+        .filter(wanted)
+        .for_each(|call| put(&mut set, call.bit, true));
+    set
+}
+
+/// The calls that take a path.
+pub(super) fn with_path(native: Arch) -> Calls {
+    matching(native, |call| call.takes.path)
+}
+
+/// Where prctl(2) stands, native and 32-bit.
+pub(super) fn rename(native: Arch) -> [u16; 2] {
+    let mut bits = named(native)
+        .filter(|call| call.name == "prctl")
+        .filter_map(|call| u16::try_from(call.bit).ok());
+    [bits.next().unwrap_or(0), bits.next().unwrap_or(0)]
+}
+
+/// Reads a set. A `!` before all of it inverts it; one before a later word takes that word's calls out again.
+pub(super) fn set(text: &str, native: Arch) -> Result<Calls, String> {
+    let (not, words) = inverted(text);
+    let mut set = [0; CALL_WORDS];
+    for word in words {
+        let (into, word) = match word.strip_prefix('!') {
+            Some(word) => (false, word),
+            None => (true, word),
+        };
+        let named = one(word, native)?;
+        for (to, word) in set.iter_mut().zip(named) {
+            *to = if into { *to | word } else { *to & !word };
+        }
+    }
+    if not {
+        // Numbers without a name too: whoever leaves some calls out wants all others.
+        invert(&mut set);
+    }
+    Ok(set)
+}
+
+/// The calls that one word means.
+fn one(word: &str, native: Arch) -> Result<Calls, String> {
+    let (ignore, word) = match word.strip_prefix('?') {
+        Some(word) => (true, word),
+        None => (false, word),
+    };
+    match word {
+        "all" => return Ok(kernel::Filter::ALL.calls),
+        "none" => return Ok([0; CALL_WORDS]),
+        _ => {}
+    }
+    if let Some(pattern) = word.strip_prefix('/') {
+        let pattern = Regex::new(pattern).map_err(|error| format!("/{pattern}: {error}"))?;
+        return Ok(matching(native, |call| pattern.is_match(call.name)));
+    }
+    if let Some(class) = classes::find(word) {
+        return Ok(matching(native, |call| class(call.name, call.takes)));
+    }
+    if word.starts_with('%') {
+        return if ignore {
+            Ok([0; CALL_WORDS])
+        } else {
+            Err(format!("no class {word:?}: {}", classes::NAMES.join(", ")))
+        };
+    }
+    let set = matching(native, |call| call.name == word);
+    if set == [0; CALL_WORDS] && !ignore {
+        return Err(format!(
+            "no system call {word:?} on this machine: a name like openat, a class like %file, /REGEX, all or none; \
+             ?NAME ignores one that is not there"
+        ));
+    }
+    Ok(set)
+}

@@ -1,0 +1,278 @@
+//! What people type, and which calls pass.
+
+use std::borrow::Cow;
+
+use super::*;
+use crate::event::{Arg, Args, Comm, Task};
+
+fn words(expressions: &[&str]) -> Words {
+    Words {
+        expressions: expressions.iter().map(|word| (*word).to_owned()).collect(),
+        ..Words::default()
+    }
+}
+
+fn filter(expressions: &[&str]) -> Filter {
+    Filter::new(&words(expressions), Arch::X86_64).unwrap()
+}
+
+fn of(words: &Words) -> Filter {
+    Filter::new(words, Arch::X86_64).unwrap()
+}
+
+fn error(expressions: &[&str]) -> String {
+    Filter::new(&words(expressions), Arch::X86_64).unwrap_err()
+}
+
+fn call_of(arch: Arch, name: &str, outcome: Outcome) -> Syscall {
+    let nr = (0..1024)
+        .find(|nr| decode::name(arch, *nr) == Some(name))
+        .unwrap_or(1000);
+    Syscall {
+        task: Task::default(),
+        seq: 1,
+        arch,
+        nr: if arch == Arch::X32 { nr | X32_MARK } else { nr },
+        name: Cow::Owned(name.to_owned()),
+        args: Args::default(),
+        outcome,
+        duration_ns: Some(1_000),
+        denied_by: None,
+    }
+}
+
+fn call(name: &str) -> Syscall {
+    call_of(Arch::X86_64, name, Outcome::Value(0))
+}
+
+/// The native calls that pass, by name.
+fn names(expression: &str) -> Vec<&'static str> {
+    let filter = filter(&[expression]);
+    (0..1024)
+        .filter_map(|nr| decode::name(Arch::X86_64, nr))
+        .filter(|name| filter.takes(&call(name)))
+        .collect()
+}
+
+#[test]
+fn nothing_asked_for_is_everything() {
+    let filter = of(&Words::default());
+    assert_eq!(filter, Filter::default());
+    assert!(filter.takes(&call("openat")) && filter.takes(&call("no such")));
+    assert_eq!(Filter::union([]), kernel::Filter::ALL);
+    assert_eq!(Filter::union([&filter]).active, 0);
+}
+
+#[test]
+fn sets_are_read_as_strace_reads_them() {
+    assert_eq!(names("openat,close"), ["close", "openat"]);
+    assert_eq!(names("trace=openat"), ["openat"]);
+    assert_eq!(names("t=none"), [""; 0]);
+    assert_eq!(names("?nosuch,getpid"), ["getpid"]);
+    assert_eq!(
+        names("/^sched_get_prio"),
+        ["sched_get_priority_max", "sched_get_priority_min"]
+    );
+    assert_eq!(names("%%statfs"), ["ustat", "statfs", "fstatfs"]);
+    assert_eq!(
+        names("%clock,!time,!/^clock_"),
+        ["gettimeofday", "adjtimex", "settimeofday"]
+    );
+    let all = names("all").len();
+    assert_eq!(names("!openat,close").len(), all - 2);
+    assert_eq!(names("!!openat"), ["openat"]);
+    assert_eq!(names("!all").len(), 0);
+    // The last of each kind holds; another kind narrows it.
+    assert!(!filter(&["openat", "close"]).takes(&call("openat")));
+    let failed = filter(&["openat", "status=failed"]);
+    assert!(!failed.takes(&call("openat")));
+    assert!(failed.takes(&call_of(Arch::X86_64, "openat", Outcome::Error(2))));
+    // Calls without a name are in what is everything but some.
+    assert!(filter(&["!openat"]).takes(&call("no such")) && !filter(&["openat"]).takes(&call("no such")));
+}
+
+#[test]
+fn classes_are_what_strace_says_they_are() {
+    for (class, inside, outside) in [
+        (
+            "%file",
+            "open openat execve stat statx unlinkat rename symlinkat mount umount2 getcwd quotactl fsconfig",
+            "read close memfd_create mq_open fsopen delete_module add_key ioctl fchmod",
+        ),
+        (
+            "%desc",
+            "read close openat creat pipe2 mmap epoll_wait ioctl poll splice newfstatat dup2 mq_open sendfile",
+            "socket connect execve unlink getpid munmap",
+        ),
+        (
+            "%network",
+            "socket connect accept4 sendmsg sendfile",
+            "read close",
+        ),
+        ("%process", "clone3 execve exit_group wait4 kill", "getpid ptrace"),
+        ("%signal", "rt_sigaction kill signalfd4", "wait4"),
+        ("%ipc", "shmat semop msgget", "mq_open"),
+        ("%memory", "mmap brk munmap mseal", "read"),
+        ("%creds", "getuid setresgid capset", "getpid"),
+        ("%pure", "getpid getegid", "getsid"),
+        ("%stat", "stat", "lstat fstat"),
+        ("%%stat", "stat lstat fstat newfstatat statx", "statfs"),
+        ("file", "openat", "read"),
+    ] {
+        let filter = filter(&[class]);
+        for name in inside.split(' ') {
+            assert!(filter.takes(&call(name)), "{name} is in {class}");
+        }
+        for name in outside.split(' ') {
+            assert!(!filter.takes(&call(name)), "{name} is not in {class}");
+        }
+    }
+    for class in classes::NAMES {
+        assert!(
+            names(class).len() < 200 && !names(class).is_empty(),
+            "{class}: {:?}",
+            names(class)
+        );
+    }
+}
+
+#[test]
+fn other_tables_have_their_own_numbers() {
+    let filter = filter(&["execve,stat64"]);
+    for (arch, name, taken) in [
+        (Arch::I386, "execve", true),
+        (Arch::I386, "stat64", true),
+        (Arch::I386, "munmap", false),
+        (Arch::X32, "execve", true),
+        (Arch::X32, "readv", false),
+        (Arch::X32, "getpid", false),
+    ] {
+        let call = call_of(arch, name, Outcome::Value(0));
+        assert_eq!(filter.takes(&call), taken, "{arch:?} {name}");
+    }
+}
+
+#[test]
+fn outcomes() {
+    let with = |outcome| call_of(Arch::X86_64, "openat", outcome);
+    let passing = |words: &Words| {
+        let filter = of(words);
+        [
+            Outcome::Value(3),
+            Outcome::Error(2),
+            Outcome::Error(512),
+            Outcome::Unfinished,
+            Outcome::Refused,
+        ]
+        .map(|outcome| filter.takes(&with(outcome)))
+    };
+    let status = |set: &str| passing(&words(&[&format!("status={set}")]));
+    assert_eq!(status("successful"), [true, false, false, false, false]);
+    assert_eq!(status("failed"), [false, true, true, false, false]);
+    assert_eq!(
+        status("unfinished,unavailable"),
+        [false, false, false, true, true]
+    );
+    assert_eq!(status("!failed"), [true, false, false, true, true]);
+    assert_eq!(status("none"), [false; 5]);
+    assert_eq!(status("all"), [true; 5]);
+    let mut only = Words {
+        failed: true,
+        ..Words::default()
+    };
+    assert_eq!(passing(&only), status("failed"));
+    only.errnos = vec!["ENOENT,EACCES".into(), "13".into()];
+    assert_eq!(passing(&only), [false, true, false, false, false]);
+    only.errnos = vec!["ERESTARTSYS".into()];
+    assert_eq!(passing(&only), [false, false, true, false, false]);
+    only = Words {
+        successful: true,
+        ..Words::default()
+    };
+    assert_eq!(passing(&only), status("successful"));
+}
+
+#[test]
+fn names_durations_and_paths() {
+    let mut one = call("openat");
+    one.task.comm = Comm(*b"kworker/u8:0-ev\0");
+    one.args = Args {
+        text: "AT_FDCWD\"/tmp/a\\nb\"".into(),
+        list: vec![arg(0..8), arg(8..19)],
+        ..Args::default()
+    };
+    let with = |change: &dyn Fn(&mut Words)| {
+        let mut words = Words::default();
+        change(&mut words);
+        of(&words).takes(&one)
+    };
+    assert!(with(
+        &|words| words.comms = vec!["sh".into(), "kworker/u8:0-events".into()]
+    ));
+    assert!(!with(&|words| words.comms = vec!["kworker".into()]));
+    assert!(with(&|words| words.min_ns = 1_000));
+    assert!(!with(&|words| words.min_ns = 1_001));
+    assert!(with(
+        &|words| words.paths = vec!["/etc".into(), "/tmp/a\nb".into()]
+    ));
+    assert!(!with(&|words| words.paths = vec!["/tmp".into()]));
+}
+
+fn arg(text: std::ops::Range<usize>) -> Arg {
+    Arg {
+        name: "filename",
+        raw: 0,
+        text,
+        truncated: false,
+        fault: false,
+    }
+}
+
+#[test]
+fn the_kernel_lets_pass_what_any_of_them_takes() {
+    let (a, b) = (filter(&["openat", "status=failed"]), filter(&["close"]));
+    let union = Filter::union([&a, &b]);
+    let passes = |call: &Syscall| union.passes(index(call), outcome(call), 0);
+    assert!(passes(&call_of(Arch::X86_64, "openat", Outcome::Error(2))) && passes(&call("close")));
+    assert!(!passes(&call("read")));
+    let comm = of(&Words {
+        comms: vec!["sh".into()],
+        ..Words::default()
+    });
+    assert_eq!(
+        Filter::union([&a, &comm]),
+        kernel::Filter::ALL,
+        "names are not the kernel side's"
+    );
+    let path = of(&Words {
+        paths: vec!["/etc".into()],
+        ..Words::default()
+    });
+    let pushed = Filter::union([&path]);
+    assert!(pushed.passes(index(&call("openat")), 0, 0) && !pushed.passes(index(&call("read")), 0, 0));
+    assert_eq!(pushed.rename, [157, 1024 + 172]);
+}
+
+#[test]
+fn errors_name_the_word() {
+    for (expression, says) in [
+        ("nosuch", "no system call \"nosuch\""),
+        ("openat,", "no system call \"\""),
+        ("%nosuch", "no class \"%nosuch\": %file"),
+        ("status=odd", "no status \"odd\": successful"),
+        ("abbrev=all", "\"abbrev\" is no filter: trace=SET"),
+        ("/(", "/(:"),
+    ] {
+        let error = error(&[expression]);
+        assert!(error.starts_with(says), "{expression}: {error}");
+    }
+    let wrong = Words {
+        errnos: vec!["EWHAT".into()],
+        ..Words::default()
+    };
+    let error = Filter::new(&wrong, Arch::X86_64).unwrap_err();
+    assert!(
+        error.starts_with("no errno \"EWHAT\": a name like ENOENT"),
+        "{error}"
+    );
+}

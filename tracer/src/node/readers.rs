@@ -1,0 +1,77 @@
+//! Opens and closes the node's sinks, and has the kernel side let pass what they take together.
+
+use std::sync::{atomic::Ordering::Relaxed, mpsc::channel};
+
+use anyhow::{Context, Result};
+use tracer_common::filter as kernel;
+
+use super::{Inner, Node};
+use crate::{event, filter::Filter, pipeline::Mark, sinks::Output};
+
+impl Node {
+    /// An id for a new [`Output`].
+    pub fn output_id(&self) -> u64 {
+        self.outputs.fetch_add(1, Relaxed)
+    }
+
+    /// Opens a sink. The kernel side lets pass what it takes before it is told that it is open.
+    ///
+    /// # Errors
+    /// When the pipeline has ended or the kernel side refuses.
+    pub fn open(&self, output: Output, history: bool) -> Result<()> {
+        {
+            let mut inner = self.lock();
+            inner.selections.push((output.id, output.selection.clone()));
+            inner.set_filters()?;
+        }
+        self.marks.post(Mark::Open {
+            output: Box::new(output),
+            history,
+        })
+    }
+
+    /// Closes a sink.
+    ///
+    /// # Errors
+    /// What made the sink fail, or that the pipeline has ended.
+    pub fn close(&self, id: u64) -> Result<()> {
+        let (sender, result) = channel();
+        self.marks.post(Mark::Close { id, result: sender })?;
+        let closed = result.recv();
+        let mut inner = self.lock();
+        inner.selections.retain(|(open, _)| *open != id);
+        inner.set_filters()?;
+        match closed {
+            Ok(result) => result.context("write the events"),
+            // No such sink: it failed before and is gone.
+            Err(_closed) => Ok(()),
+        }
+    }
+}
+
+impl Inner {
+    /// What the open sinks want of a container. Nobody who wants less leaves something out for the others, and with no
+    /// sink all is held as history.
+    pub(super) fn wanted_of(&self, info: &event::Container) -> kernel::Filter {
+        let takers = self.selections.iter().map(|(_, selection)| selection);
+        Filter::union(
+            takers
+                .filter(|selection| selection.takes_container(info))
+                .map(|selection| &selection.filter),
+        )
+    }
+
+    /// Tells the kernel side, where that has changed.
+    fn set_filters(&mut self) -> Result<()> {
+        for entry in self.registry.iter() {
+            let wanted = self.wanted_of(&entry.info);
+            if let Some(live) = self.live.get_mut(&entry.slot)
+                && live.filter != wanted
+            {
+                self.kernel.set_filter(entry.slot, &wanted)?;
+                live.filter = wanted;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,413 @@
+//! The table of `strace -c`, from [`Stats`]: its columns, their order, the order of the rows. Text from values; it must
+//! not know where the counts come from nor where the table goes.
+
+use std::{cmp::Reverse, io, str::FromStr};
+
+use super::{Row, Stats};
+
+/// A column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Column {
+    TimePercent,
+    TotalTime,
+    MinTime,
+    MaxTime,
+    AvgTime,
+    Calls,
+    Errors,
+    Name,
+    // What strace has not.
+    Unfinished,
+    P50,
+    P95,
+    P99,
+    Max,
+    Errnos,
+}
+
+use Column::{
+    AvgTime, Calls, Errnos, Errors, Max, MaxTime, MinTime, Name, P50, P95, P99, TimePercent, TotalTime,
+    Unfinished,
+};
+
+/// Each with its head and its names, those of strace first.
+const COLUMNS: [(Column, &str, &[&str]); 14] = [
+    (TimePercent, "% time", &["time-percent", "time"]),
+    (TotalTime, "seconds", &["total-time", "time-total"]),
+    (MinTime, "shortest", &["min-time", "time-min", "shortest"]),
+    (MaxTime, "longest", &["max-time", "time-max", "longest"]),
+    (AvgTime, "usecs/call", &["avg-time", "time-avg"]),
+    (Calls, "calls", &["calls", "count"]),
+    (Errors, "errors", &["errors", "error"]),
+    (Name, "syscall", &["name", "syscall", "syscall-name"]),
+    (Unfinished, "unfinished", &["unfinished"]),
+    (P50, "p50 usecs", &["p50"]),
+    (P95, "p95 usecs", &["p95"]),
+    (P99, "p99 usecs", &["p99"]),
+    (Max, "max usecs", &["max"]),
+    (Errnos, "errors by name", &["errnos"]),
+];
+
+/// Widths that strace starts with; a longer cell widens its column.
+const fn least_width(column: Column) -> usize {
+    match column {
+        TimePercent => 6,
+        TotalTime | AvgTime => 11,
+        MinTime | MaxTime => 8,
+        Calls | Errors | Unfinished | P50 | P95 | P99 | Max => 9,
+        Name => 16,
+        Errnos => 14,
+    }
+}
+
+impl Column {
+    fn head(self) -> &'static str {
+        COLUMNS
+            .iter()
+            .find(|(column, ..)| *column == self)
+            .map_or("", |(_, head, _)| head)
+    }
+
+    const fn is_text(self) -> bool {
+        matches!(self, Name | Errnos)
+    }
+}
+
+/// The columns of a table, left to right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Columns(Vec<Column>);
+
+impl Columns {
+    /// Those of `strace -c`.
+    pub fn strace() -> Self {
+        Self(vec![TimePercent, TotalTime, AvgTime, Calls, Errors, Name])
+    }
+}
+
+/// Those of `strace -c`, then ours.
+impl Default for Columns {
+    fn default() -> Self {
+        let mut columns = Self::strace();
+        columns.0.extend([P50, P95, P99, Max, Unfinished, Errnos]);
+        columns
+    }
+}
+
+impl FromStr for Columns {
+    type Err = String;
+
+    /// As `strace -U`: without `name`, it is added at the end.
+    fn from_str(words: &str) -> Result<Self, String> {
+        let mut columns = Vec::new();
+        for word in words.split(',') {
+            let name = word.replace('_', "-");
+            let found = COLUMNS
+                .iter()
+                .find(|(_, _, names)| names.contains(&name.as_str()));
+            let Some(&(column, ..)) = found else {
+                let known: Vec<_> = COLUMNS
+                    .iter()
+                    .filter_map(|(_, _, names)| names.first().copied())
+                    .collect();
+                return Err(format!("no column {word:?}: {}", known.join(", ")));
+            };
+            if columns.contains(&column) {
+                return Err(format!("column {word:?} is there twice"));
+            }
+            columns.push(column);
+        }
+        if !columns.contains(&Name) {
+            columns.push(Name);
+        }
+        Ok(Self(columns))
+    }
+}
+
+/// The order of the rows: numbers from the greatest down, names from the first on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sort {
+    #[default]
+    Time,
+    MinTime,
+    MaxTime,
+    AvgTime,
+    Calls,
+    Errors,
+    Name,
+    /// By the number of the system call.
+    Nothing,
+}
+
+impl FromStr for Sort {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        Ok(match word.replace('_', "-").as_str() {
+            "time" | "time-percent" | "time-total" | "total-time" => Self::Time,
+            "min-time" | "time-min" | "shortest" => Self::MinTime,
+            "max-time" | "time-max" | "longest" => Self::MaxTime,
+            "avg-time" | "time-avg" => Self::AvgTime,
+            "calls" | "count" => Self::Calls,
+            "errors" | "error" => Self::Errors,
+            "name" | "syscall" | "syscall-name" => Self::Name,
+            "nothing" | "none" => Self::Nothing,
+            _ => {
+                return Err(format!(
+                    "no order {word:?}: time, min-time, max-time, avg-time, calls, errors, name or nothing"
+                ));
+            }
+        })
+    }
+}
+
+impl Sort {
+    fn sort(self, rows: &mut [&Row]) {
+        rows.sort_by(|a, b| (&a.arch, a.nr).cmp(&(&b.arch, b.nr)));
+        match self {
+            Self::Time => rows.sort_by_key(|row| Reverse(row.total_ns)),
+            Self::MinTime => rows.sort_by_key(|row| Reverse(row.min_ns)),
+            Self::MaxTime => rows.sort_by_key(|row| Reverse(row.max_ns)),
+            Self::AvgTime => rows.sort_by_key(|row| Reverse(average(row))),
+            Self::Calls => rows.sort_by_key(|row| Reverse(row.calls)),
+            Self::Errors => rows.sort_by_key(|row| Reverse(row.errors)),
+            Self::Name => rows.sort_by(|a, b| a.syscall.cmp(&b.syscall)),
+            Self::Nothing => {}
+        }
+    }
+}
+
+fn average(row: &Row) -> u64 {
+    row.total_ns.checked_div(row.calls).unwrap_or(0)
+}
+
+fn seconds(ns: u64) -> String {
+    format!("{:.6}", ns as f64 / 1e9)
+}
+
+fn micros(ns: u64) -> String {
+    format!("{:.3}", ns as f64 / 1e3)
+}
+
+fn blank_zero(number: u64) -> String {
+    if number == 0 {
+        String::new()
+    } else {
+        number.to_string()
+    }
+}
+
+/// A cell; `all_ns` is what the whole table took.
+fn cell(row: &Row, column: Column, all_ns: u64) -> String {
+    match column {
+        TimePercent => {
+            let share = row.total_ns as f64 * 100.0 / all_ns.max(1) as f64;
+            format!("{share:.2}")
+        }
+        TotalTime => seconds(row.total_ns),
+        MinTime => seconds(row.min_ns),
+        MaxTime => seconds(row.max_ns),
+        AvgTime => (average(row) / 1000).to_string(),
+        Calls => row.calls.to_string(),
+        Errors => blank_zero(row.errors),
+        Name if matches!(row.arch.as_str(), "x86_64" | "aarch64" | "") => row.syscall.clone(),
+        Name => format!("{} ({})", row.syscall, row.arch),
+        Unfinished => blank_zero(row.unfinished),
+        P50 => micros(row.p50_ns),
+        P95 => micros(row.p95_ns),
+        P99 => micros(row.p99_ns),
+        Max => micros(row.max_ns),
+        Errnos => {
+            let each = row.errnos.iter().map(|(name, count)| format!("{name} {count}"));
+            each.collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+/// A cell of the last line. Of percentiles there is no sum.
+fn total(sum: &Row, column: Column) -> String {
+    match column {
+        TimePercent => "100.00".into(),
+        P50 | P95 | P99 | Errnos => String::new(),
+        _ => cell(sum, column, 0),
+    }
+}
+
+fn sum(rows: &[&Row]) -> Row {
+    let total = |of: fn(&Row) -> u64| rows.iter().map(|row| of(row)).sum();
+    Row {
+        syscall: "total".into(),
+        calls: total(|row| row.calls),
+        errors: total(|row| row.errors),
+        unfinished: total(|row| row.unfinished),
+        total_ns: total(|row| row.total_ns),
+        min_ns: rows
+            .iter()
+            .filter(|row| row.calls > 0)
+            .map(|row| row.min_ns)
+            .min()
+            .unwrap_or(0),
+        max_ns: rows.iter().map(|row| row.max_ns).max().unwrap_or(0),
+        ..Row::default()
+    }
+}
+
+/// Writes the table as `strace -c` does. Calls of which none returned have a row only where `unfinished` is a column:
+/// strace has none for them.
+///
+/// # Errors
+/// The writer's.
+pub fn write(to: &mut impl io::Write, stats: &Stats, columns: &Columns, sort: Sort) -> io::Result<()> {
+    let columns = columns.0.as_slice();
+    let with_unfinished = columns.contains(&Unfinished);
+    let mut rows: Vec<&Row> = stats
+        .calls
+        .iter()
+        .filter(|row| row.calls > 0 || (with_unfinished && row.unfinished > 0))
+        .collect();
+    sort.sort(&mut rows);
+    let sum = sum(&rows);
+    let line = |of: &dyn Fn(Column) -> String| columns.iter().map(|&column| of(column)).collect::<Vec<_>>();
+    let head = line(&|column| column.head().to_owned());
+    let body: Vec<_> = rows
+        .iter()
+        .map(|row| line(&|column| cell(row, column, sum.total_ns)))
+        .collect();
+    let last = line(&|column| total(&sum, column));
+    let widths: Vec<usize> = columns
+        .iter()
+        .enumerate()
+        .map(|(index, &column)| {
+            let cells = [&head, &last]
+                .into_iter()
+                .chain(&body)
+                .filter_map(|line| line.get(index));
+            cells.map(String::len).max().unwrap_or(0).max(least_width(column))
+        })
+        .collect();
+    let dashes: Vec<_> = widths.iter().map(|width| "-".repeat(*width)).collect();
+    let all = [&head, &dashes].into_iter().chain(&body).chain([&dashes, &last]);
+    for cells in all {
+        let mut text = String::new();
+        for ((cell, &width), column) in cells.iter().zip(&widths).zip(columns) {
+            text += &if column.is_text() {
+                format!("{cell:<width$} ")
+            } else {
+                format!("{cell:>width$} ")
+            };
+        }
+        writeln!(to, "{}", text.trim_end())?;
+    }
+    if stats.overflow > 0 {
+        writeln!(
+            to,
+            "{} more calls found no row of their own: the aggregate map is full",
+            stats.overflow
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Names, State};
+
+    fn stats() -> Stats {
+        let row = |syscall: &str, nr, calls, errors, total_ns| Row {
+            syscall: syscall.into(),
+            arch: "x86_64".into(),
+            nr,
+            calls,
+            errors,
+            total_ns,
+            max_ns: total_ns,
+            errnos: (errors > 0)
+                .then(|| ("ENOENT".to_owned(), errors))
+                .into_iter()
+                .collect(),
+            ..Row::default()
+        };
+        let ends = Row {
+            unfinished: 1,
+            ..row("exit_group", 231, 0, 0, 0)
+        };
+        Stats {
+            container: Names::default(),
+            state: State::Gone,
+            calls: vec![
+                row("read", 0, 4, 0, 1_000_000),
+                row("openat", 257, 3, 2, 3_000_000),
+                ends,
+            ],
+            overflow: 0,
+        }
+    }
+
+    fn text(columns: &Columns, sort: Sort) -> String {
+        let mut out = Vec::new();
+        write(&mut out, &stats(), columns, sort).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn it_is_the_table_of_strace() {
+        let table = "\
+% time     seconds  usecs/call     calls    errors syscall
+------ ----------- ----------- --------- --------- ----------------
+ 75.00    0.003000        1000         3         2 openat
+ 25.00    0.001000         250         4           read
+------ ----------- ----------- --------- --------- ----------------
+100.00    0.004000         571         7         2 total
+";
+        assert_eq!(text(&Columns::strace(), Sort::Time), table);
+    }
+
+    #[test]
+    fn ours_stand_behind_it() {
+        let table = text(&Columns::default(), Sort::Nothing);
+        let line = |name: &str| table.lines().find(|line| line.contains(name)).unwrap().to_owned();
+        assert!(line("openat").ends_with("ENOENT 2"), "{table}");
+        assert_eq!(line("exit_group").split_whitespace().last(), Some("1"), "{table}");
+    }
+
+    #[test]
+    fn columns_are_chosen_as_strace_does() {
+        let table = concat!(
+            "    calls syscall\n",
+            "\
+--------- ----------------
+        4 read
+        3 openat
+--------- ----------------
+        7 total
+"
+        );
+        assert_eq!(text(&"calls".parse().unwrap(), Sort::Calls), table);
+        assert_eq!(
+            "time_percent,syscall".parse(),
+            Ok(Columns(vec![TimePercent, Name]))
+        );
+        assert!("calls,calls".parse::<Columns>().is_err() && "nothing".parse::<Columns>().is_err());
+    }
+
+    #[test]
+    fn rows_are_ordered_as_asked() {
+        let first = |sort: &str| {
+            let table = text(&"name".parse().unwrap(), sort.parse().unwrap());
+            table.lines().nth(2).unwrap().to_owned()
+        };
+        for (sort, name) in [
+            ("time", "openat"),
+            ("calls", "read"),
+            ("errors", "openat"),
+            ("name", "openat"),
+        ] {
+            assert_eq!(first(sort), name, "{sort}");
+        }
+        assert_eq!(
+            (first("avg-time"), first("longest"), first("none")),
+            ("openat".into(), "openat".into(), "read".into())
+        );
+        assert!("bad".parse::<Sort>().is_err());
+    }
+}

@@ -1,0 +1,364 @@
+//! Everything behind the ring, fed from a recording: decode, enrich and sinks, without a kernel and without root.
+
+#![allow(clippy::unwrap_used, reason = "a panic of a test is its failure")]
+
+use std::{
+    io::{self, Write},
+    sync::{
+        Arc, Mutex,
+        mpsc::{channel, sync_channel},
+    },
+    thread,
+};
+
+use serde_json::Value;
+use tracer::{
+    decode,
+    event::{Books, Container},
+    pipeline::{self, Births, End, Mark, Pipeline},
+    sinks::{Counts, Format, Output, Phases, Selection, Sink, Stream},
+    source::{
+        Batch, Item,
+        replay::{self, Recorder},
+    },
+};
+use tracer_common::record::{Kind, flag};
+
+const SLOT: u16 = 3;
+const GENERATION: u32 = 9;
+const INIT: u32 = 4711;
+
+/// A record's bytes, as the kernel side writes them.
+fn record(kind: Kind, flags: u16, nr: u16, cpu: u16, seq: u64, ktime: u64, rest: &[u64]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for half in [kind as u16, flags, SLOT, cpu] {
+        bytes.extend(half.to_le_bytes());
+    }
+    bytes.extend(GENERATION.to_le_bytes());
+    let nargs = if kind == Kind::Syscall { rest.len() - 2 } else { 0 };
+    bytes.extend(nr.to_le_bytes());
+    bytes.extend((nargs as u16).to_le_bytes());
+    bytes.extend(seq.to_le_bytes());
+    bytes.extend(ktime.to_le_bytes());
+    for id in [INIT, INIT, 7, 7] {
+        bytes.extend(id.to_le_bytes());
+    }
+    for word in rest {
+        bytes.extend(word.to_le_bytes());
+    }
+    bytes
+}
+
+/// getppid(2) that returned 1 after 100 ns.
+fn getppid(cpu: u16, seq: u64, ktime: u64) -> Vec<u8> {
+    record(
+        Kind::Syscall,
+        flag::APP,
+        libc::SYS_getppid as u16,
+        cpu,
+        seq,
+        ktime,
+        &[100, 1],
+    )
+}
+
+fn exec(name: &[u8; 16], seq: u64, ktime: u64) -> Vec<u8> {
+    let mut bytes = record(Kind::Exec, flag::APP, 0, 0, seq, ktime, &[u64::from(INIT), 0]);
+    bytes.extend(name);
+    bytes.extend([0, 1, 0, 0, 3, 0, 0, 0]);
+    bytes.extend(b"/ls");
+    bytes
+}
+
+/// A writer whose bytes the test reads.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn lines(&self) -> Vec<Value> {
+        let bytes = self.0.lock().unwrap().clone();
+        String::from_utf8(bytes)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+}
+
+/// Takes the first batch, has no room for the second, takes the rest.
+#[derive(Default)]
+struct SlowOnce {
+    calls: u32,
+    to: Shared,
+}
+
+impl Sink for SlowOnce {
+    fn write(&mut self, lines: &mut Vec<u8>) -> io::Result<bool> {
+        self.calls += 1;
+        if self.calls == 3 {
+            lines.clear();
+            return Ok(false);
+        }
+        self.to.write_all(lines)?;
+        lines.clear();
+        Ok(true)
+    }
+}
+
+struct Broken;
+
+impl Sink for Broken {
+    fn write(&mut self, _lines: &mut Vec<u8>) -> io::Result<bool> {
+        Err(io::ErrorKind::StorageFull.into())
+    }
+}
+
+fn output(id: u64, name: &str, sink: Box<dyn Sink>) -> Output {
+    let selection = Selection {
+        phases: Phases::All,
+        ..Selection::default()
+    };
+    Output::new(id, name, selection, Format::Json, sink)
+}
+
+/// What came of feeding batches of records: what each sink was counted to have done, and how it ended.
+fn run(outputs: Vec<Output>, batches: &[Vec<Vec<u8>>], last_seq: &[u64]) -> Vec<(String, Counts)> {
+    let births = Births::default();
+    let info = Arc::new(Container {
+        id: "c".into(),
+        name: "web".into(),
+        ..Container::default()
+    });
+    let (live, progress) = pipeline::live(GENERATION, info, INIT);
+    births.announce(SLOT, live, false);
+    let (queue, items) = sync_channel::<Item<Mark>>(64);
+    let pipeline = Pipeline::new(decode::Options::native(), births, false);
+    let thread = thread::spawn(move || pipeline.run(&items));
+    for output in outputs {
+        queue
+            .send(Item::Mark(Mark::Open {
+                output: Box::new(output),
+                history: false,
+            }))
+            .unwrap();
+    }
+    for records in batches {
+        let mut batch = Batch::default();
+        records.iter().for_each(|record| batch.push(record));
+        let mut file = Vec::new();
+        Recorder::new(&mut file).unwrap().write(&batch).unwrap();
+        replay::feed(file.as_slice(), &queue).unwrap();
+    }
+    let (sinks, counts) = channel();
+    let (decoded, undecodable) = {
+        let (reached, done) = channel();
+        queue
+            .send(Item::Mark(Mark::Sync {
+                slot: Some(SLOT),
+                reached,
+            }))
+            .unwrap();
+        done.recv().unwrap();
+        use std::sync::atomic::Ordering::Relaxed;
+        (progress.decoded.load(Relaxed), progress.undecodable.load(Relaxed))
+    };
+    let books = Books {
+        decoded,
+        undecodable,
+        ..Books::default()
+    };
+    let end = Box::new(End {
+        last_seq: last_seq.to_vec(),
+        books,
+        complete: false,
+        exit: progress.seen().exit,
+    });
+    queue
+        .send(Item::Mark(Mark::Gone {
+            slot: SLOT,
+            ktime: 9_000,
+            end,
+            sinks,
+        }))
+        .unwrap();
+    let counts = counts.recv().unwrap();
+    drop(queue);
+    thread.join().unwrap();
+    counts
+}
+
+fn of<'a>(lines: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    lines.iter().filter(|line| line["type"] == kind).collect()
+}
+
+#[test]
+fn a_recording_becomes_events_in_order_with_names_and_holes() {
+    let to = Shared::default();
+    let records = vec![
+        // Reserved later than taken: the other CPU's record comes first in time.
+        getppid(0, 1, 2_000),
+        getppid(1, 1, 1_000),
+        exec(b"ls\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 1, 2_500),
+        getppid(0, 2, 3_000),
+        // Two are missing on CPU 0, one on CPU 1 at the very end.
+        getppid(0, 5, 4_000),
+    ];
+    let counts = run(
+        vec![output(1, "file", Box::new(Stream(to.clone())))],
+        &[records],
+        &[5, 2],
+    );
+    let lines = to.lines();
+    let calls: Vec<_> = of(&lines, "syscall")
+        .iter()
+        .map(|call| (call["cpu"].clone(), call["seq"].clone()))
+        .collect();
+    assert_eq!(
+        calls,
+        [(1, 1), (0, 1), (0, 2), (0, 5)].map(|(cpu, seq)| (cpu.into(), seq.into())),
+        "{lines:#?}"
+    );
+    let names: Vec<_> = of(&lines, "syscall")
+        .iter()
+        .map(|call| call["comm"].clone())
+        .collect();
+    assert_eq!(names, ["", "", "ls", "ls"], "known from the execve on");
+    let holes: Vec<_> = of(&lines, "loss")
+        .iter()
+        .map(|loss| {
+            (
+                loss["cpu"].clone(),
+                loss["after"].clone(),
+                loss["before"].clone(),
+                loss["count"].clone(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        holes,
+        [(0, 2, 5, 2), (1, 1, 3, 1)].map(|(c, a, b, n)| (c.into(), a.into(), b.into(), n.into()))
+    );
+    let states: Vec<_> = of(&lines, "container")
+        .iter()
+        .map(|life| life["state"].clone())
+        .collect();
+    assert_eq!(states, ["registered", "exec", "gone"]);
+    assert_eq!(
+        counts,
+        [(
+            "file".to_owned(),
+            Counts {
+                written: 4,
+                dropped: 0,
+                skipped: 0
+            }
+        )]
+    );
+}
+
+#[test]
+fn what_cannot_be_decoded_is_counted_and_stops_nothing() {
+    let to = Shared::default();
+    let mut damaged = getppid(0, 2, 2_000);
+    damaged.truncate(damaged.len() - 5);
+    let batch = vec![getppid(0, 1, 1_000), damaged, vec![0; 3], getppid(0, 3, 3_000)];
+    run(
+        vec![output(1, "file", Box::new(Stream(to.clone())))],
+        &[batch],
+        &[3],
+    );
+    let lines = to.lines();
+    assert_eq!(of(&lines, "syscall").len(), 2);
+    let losses: Vec<_> = of(&lines, "loss")
+        .iter()
+        .map(|loss| loss["reason"].clone())
+        .collect();
+    // The damaged record had its number: it is told once, as what it is, and leaves no hole.
+    assert_eq!(losses, ["undecodable"], "{lines:#?}");
+}
+
+#[test]
+fn a_slow_sink_and_a_broken_one_cost_only_themselves() {
+    let (good, slow) = (Shared::default(), SlowOnce::default());
+    let slow_lines = slow.to.clone();
+    let batches: Vec<_> = (0..3u64)
+        .map(|batch| {
+            (1..=5)
+                .map(|n| getppid(0, batch * 5 + n, 1_000 * (batch * 5 + n)))
+                .collect()
+        })
+        .collect();
+    let outputs = vec![
+        output(1, "good", Box::new(Stream(good.clone()))),
+        output(2, "slow", Box::new(slow)),
+        output(3, "broken", Box::new(Broken)),
+    ];
+    let counts = run(outputs, &batches, &[15]);
+    assert_eq!(
+        counts,
+        [
+            (
+                "good".to_owned(),
+                Counts {
+                    written: 15,
+                    dropped: 0,
+                    skipped: 0
+                }
+            ),
+            (
+                "slow".to_owned(),
+                Counts {
+                    written: 10,
+                    dropped: 5,
+                    skipped: 0
+                }
+            ),
+            (
+                "broken".to_owned(),
+                Counts {
+                    written: 0,
+                    dropped: 15,
+                    skipped: 0
+                }
+            ),
+        ],
+        "decoded = written + dropped, for each"
+    );
+    assert_eq!(of(&good.lines(), "syscall").len(), 15);
+    let lines = slow_lines.lines();
+    assert_eq!(of(&lines, "syscall").len(), 10);
+    let told = of(&lines, "loss");
+    assert_eq!(
+        (told.len(), &told[0]["reason"], &told[0]["count"]),
+        (1, &"sink_drop".into(), &5.into())
+    );
+}
+
+#[test]
+fn records_of_another_generation_are_nobodys() {
+    let to = Shared::default();
+    let mut stale = getppid(0, 1, 1_000);
+    stale[8..12].copy_from_slice(&(GENERATION - 1).to_le_bytes());
+    run(
+        vec![output(1, "file", Box::new(Stream(to.clone())))],
+        &[vec![stale, getppid(0, 1, 2_000)]],
+        &[1],
+    );
+    let lines = to.lines();
+    assert_eq!(
+        (of(&lines, "syscall").len(), of(&lines, "loss").len()),
+        (1, 0),
+        "{lines:#?}"
+    );
+}
