@@ -164,9 +164,11 @@ impl Daemon {
         self.verify(id)
     }
 
-    /// `tracer stats`: the rows, by system call.
+    /// `tracer stats` of all phases: the rows, by system call.
     pub fn stats(&self, id: &str) -> Result<Stats> {
-        Stats::parse(&programs::success(self.client("stats").args(["-o", "json", id]))?)
+        Stats::parse(&programs::success(
+            self.client("stats").args(["--phase", "all", "-o", "json", id]),
+        )?)
     }
 
     /// Starts `tracer tail` of a container that may not be there yet: from its first event to its end.
@@ -240,6 +242,15 @@ pub struct Tail {
 }
 
 impl Tail {
+    /// Waits until the daemon has taken it; only for a container that is not there yet.
+    pub fn opened(self) -> Result<Self> {
+        wait::until("the tail to be open", wait::LONG, || {
+            let said = fs::read_to_string(&self.err)?;
+            Ok(said.contains("waiting for container").then_some(()))
+        })?;
+        Ok(self)
+    }
+
     /// Waits for its end and returns the events.
     pub fn events(mut self) -> Result<Vec<Event>> {
         event::parse(&self.finish()?)

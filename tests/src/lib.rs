@@ -7,10 +7,12 @@
 
 pub mod books;
 pub mod bundle;
+pub mod compare;
 pub mod daemon;
 pub mod event;
 pub mod hook;
 pub mod leaks;
+pub mod line;
 pub mod podman;
 pub mod programs;
 pub mod runtime;

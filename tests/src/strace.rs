@@ -2,7 +2,7 @@
 
 use crate::{Counts, programs};
 use anyhow::{Context, Result, ensure};
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 /// strace's own arguments: counts per name, of all children, into that file.
 pub fn args(summary: &str) -> [&str; 8] {
@@ -11,6 +11,11 @@ pub fn args(summary: &str) -> [&str; 8] {
 
 /// Runs `args` under strace, in namespaces like those of `tracer run`: a small init is pid 1, the command its child.
 pub fn counts(args: &[&str], dir: &Path) -> Result<Counts> {
+    parse(&summary(args, dir)?)
+}
+
+/// The table of the same.
+pub fn summary(args: &[&str], dir: &Path) -> Result<String> {
     let summary = dir.join("strace.txt");
     let path = summary.to_str().context("path")?;
     let mut command = programs::command("unshare");
@@ -24,24 +29,40 @@ pub fn counts(args: &[&str], dir: &Path) -> Result<Counts> {
     ]);
     command.args(self::args(path)).arg("--").args(args);
     programs::success(&mut command)?;
-    parse(&fs::read_to_string(summary)?)
+    Ok(fs::read_to_string(summary)?)
 }
 
-/// Reads the table.
+/// Reads the calls of a table.
 pub fn parse(table: &str) -> Result<Counts> {
-    let mut counts = Counts::new();
-    for line in table.lines() {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        // calls, errors where there are any, name
-        let (Some(calls), Some(name)) = (words.first().and_then(|w| w.parse().ok()), words.last()) else {
-            continue;
+    let rows = rows(table)?.into_iter();
+    Ok(rows.map(|(name, (calls, _))| (name, calls)).collect())
+}
+
+/// Reads a table: calls and errors by name. Of its columns, calls, errors and name must be the last.
+pub fn rows(table: &str) -> Result<BTreeMap<String, (u64, u64)>> {
+    let mut lines = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let head = lines
+        .find(|words| words.ends_with(&["calls", "errors", "syscall"]))
+        .with_context(|| format!("no strace table: {table}"))?;
+    // `% time` is one column.
+    let before = head.len() - 3 - usize::from(head.first() == Some(&"%"));
+    let mut rows = BTreeMap::new();
+    for words in lines {
+        let (calls, errors, name) = match words.get(before..) {
+            Some([calls, errors, name]) => (*calls, *errors, *name),
+            Some([calls, name]) => (*calls, "0", *name),
+            _ => continue,
         };
-        if (2..=3).contains(&words.len()) && *name != "total" {
-            counts.insert((*name).to_owned(), calls);
+        if let (Ok(calls), Ok(errors)) = (calls.parse(), errors.parse())
+            && name != "total"
+        {
+            rows.insert(name.to_owned(), (calls, errors));
         }
     }
-    ensure!(!counts.is_empty(), "no strace table: {table}");
-    Ok(counts)
+    ensure!(!rows.is_empty(), "an empty table: {table}");
+    Ok(rows)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use std::fs;
-use tracer_tests::{Bundle, Daemon, Rootfs, Runtime, leaks, programs, wait};
+use tracer_tests::{Bundle, Daemon, Event, Rootfs, Runtime, leaks, programs, wait};
 
 #[test]
 fn killed_under_load_it_leaves_nothing_and_harms_nobody() -> Result<()> {
@@ -37,10 +37,18 @@ fn killed_under_load_it_leaves_nothing_and_harms_nobody() -> Result<()> {
     daemon.restart()?;
     let row = wait::until("what was missed", wait::LONG, || daemon.row(&id))?;
     assert_eq!(row["complete"], false, "{row}");
+    // What runs already is the application: a plain tail shows it.
+    let tail = daemon.tail(&id, &["-o", "json"])?;
 
     fs::write(&end, "")?;
     container.success()?;
     assert_eq!(container.stdout(), "ready\nwell\n", "the container's own output");
+    let after = tail.events()?;
+    ensure!(
+        after.iter().any(Event::is_syscall)
+            && after.iter().filter(|event| event.is_syscall()).all(Event::is_app),
+        "of what was attached late the application's calls are shown"
+    );
 
     // The next container is as if nothing had been.
     let next = Bundle::traced("next", Rootfs::Busybox, &["/bin/true"], &daemon)?;

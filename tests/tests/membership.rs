@@ -193,6 +193,11 @@ fn what_joins_later_is_marked() -> Result<()> {
         ours.iter().all(|event| event.text("via") == "exec"),
         "an exec'ed task not marked as joined"
     );
+    ensure!(
+        ours.iter().all(|event| event.0["pid"] != event.0["host_pid"]),
+        "an exec'ed task has the host's numbers: {}",
+        ours[0].0
+    );
     // pid 1 of the container and the shell's children were there from the start.
     let init = events
         .iter()
