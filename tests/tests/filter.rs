@@ -263,11 +263,8 @@ fn the_filter_goes_with_its_tail() -> Result<()> {
     let id = bundle.id.clone();
     let narrow = daemon.tail(&id, &["-o", "json", "-e", "exit_group"])?.opened()?;
     let mut container = Runtime::Runc.start(bundle)?;
-    let filtered = || {
-        daemon
-            .verify_now(&id)
-            .and_then(|verdict| verdict.book("filtered"))
-    };
+    let book = |name| daemon.verify_now(&id).and_then(|verdict| verdict.book(name));
+    let filtered = || book("filtered");
     tracer_tests::wait::until("calls to be filtered", tracer_tests::wait::LONG, || {
         Ok((filtered().unwrap_or(0) > 1000).then_some(()))
     })?;
@@ -277,8 +274,10 @@ fn the_filter_goes_with_its_tail() -> Result<()> {
         "the kernel side to let all pass",
         tracer_tests::wait::LONG,
         || {
-            let before = filtered()?;
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            let (before, admitted) = (filtered()?, book("admitted")?);
+            tracer_tests::wait::until("a thousand more calls", tracer_tests::wait::LONG, || {
+                Ok((book("admitted")? > admitted + 1000).then_some(()))
+            })?;
             Ok((filtered()? == before).then_some(()))
         },
     )?;
