@@ -100,6 +100,21 @@ pub fn success(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }
 
+/// Runs git as an author who is the same everywhere and at all times.
+pub fn git(args: &[&str]) -> Result<()> {
+    let mut command = command("git");
+    for (name, value) in [
+        ("NAME", "t"),
+        ("EMAIL", "t@localhost"),
+        ("DATE", "2026-01-01T00:00:00Z"),
+    ] {
+        command
+            .env(format!("GIT_AUTHOR_{name}"), value)
+            .env(format!("GIT_COMMITTER_{name}"), value);
+    }
+    success(command.args(args)).map(|_| ())
+}
+
 /// Both outputs, for a message.
 pub fn both(out: &Output) -> String {
     let (stdout, stderr) = (

@@ -50,24 +50,11 @@ fn fill(data: &Path) -> Result<()> {
     fs::write(data.join("tree/words"), "one\ntwo\nthree\ntwo\none\n")?;
     let repo = data.join("repo");
     let repo = repo.to_str().context("path")?;
-    let git = |args: &[&str]| {
-        let mut command = programs::command("git");
-        for (name, value) in [
-            ("NAME", "t"),
-            ("EMAIL", "t@localhost"),
-            ("DATE", "2026-01-01T00:00:00Z"),
-        ] {
-            command
-                .env(format!("GIT_AUTHOR_{name}"), value)
-                .env(format!("GIT_COMMITTER_{name}"), value);
-        }
-        programs::success(command.args(args)).map(|_| ())
-    };
-    git(&["init", "--quiet", "--initial-branch=main", repo])?;
+    programs::git(&["init", "--quiet", "--initial-branch=main", repo])?;
     for n in 0..5 {
         fs::write(Path::new(repo).join("file"), n.to_string())?;
-        git(&["-C", repo, "add", "file"])?;
-        git(&[
+        programs::git(&["-C", repo, "add", "file"])?;
+        programs::git(&[
             "-C",
             repo,
             "commit",

@@ -218,23 +218,10 @@ impl Scratch {
 
 fn repository(at: &Path) -> Result<()> {
     let at = at.to_str().context("path")?;
-    let git = |args: &[&str]| {
-        let mut command = programs::command("git");
-        for (name, value) in [
-            ("NAME", "t"),
-            ("EMAIL", "t@localhost"),
-            ("DATE", "2026-01-01T00:00:00Z"),
-        ] {
-            command
-                .env(format!("GIT_AUTHOR_{name}"), value)
-                .env(format!("GIT_COMMITTER_{name}"), value);
-        }
-        programs::success(command.args(args)).map(|_| ())
-    };
-    git(&["init", "--quiet", "--initial-branch=main", at])?;
+    programs::git(&["init", "--quiet", "--initial-branch=main", at])?;
     fs::write(Path::new(at).join("file"), "x")?;
-    git(&["-C", at, "add", "file"])?;
-    git(&["-C", at, "commit", "--quiet", "--message", "first"])
+    programs::git(&["-C", at, "add", "file"])?;
+    programs::git(&["-C", at, "commit", "--quiet", "--message", "first"])
 }
 
 /// The table's rows: system call, argument, reason.

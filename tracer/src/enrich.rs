@@ -39,8 +39,6 @@ pub struct Progress {
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
     pub holes: Vec<Hole>,
-    /// Calls that the holes stand for, also those beyond the remembered ones.
-    pub missing: u64,
     /// How init ended.
     pub exit: Option<Exit>,
 }
@@ -254,7 +252,6 @@ impl Live {
             before: seq,
         };
         let mut seen = self.progress.lock();
-        seen.missing += seq - after - 1;
         if seen.holes.len() < MAX_HOLES {
             seen.holes.push(hole);
         }

@@ -20,13 +20,13 @@ use anyhow::{Context, Result, anyhow};
 use rustix::rand::{GetRandomFlags, getrandom};
 use tracer_common::{
     ABI_VERSION,
-    filter::{self as kernel_filter, Counter},
+    filter::{self as kernel_filter, Aggregate, AggregateKey, Counter},
 };
 
 use crate::{
     decode,
     enrich::{Clock, Progress, monotonic_ns},
-    event::{self, Books},
+    event,
     pipeline::{self, Births, End, Mark, Pipeline, Proofs},
     registry::{Entry, FilterChange, Identity, Refusal, Registered, Registry},
     report::{Line, State, Stats, Status, Verdict},
@@ -36,6 +36,9 @@ use crate::{
         kernel::{Kernel, Options, PROOF_SLOT},
     },
 };
+
+/// A container's aggregate rows.
+type Rows = HashMap<AggregateKey, Aggregate>;
 
 /// Ended containers whose books are kept.
 pub const PAST: usize = 64;
@@ -477,7 +480,8 @@ impl Node {
         if let Some(entry) = slot.and_then(|slot| inner.registry.get(slot))
             && let Some(live) = inner.live.get(&entry.slot)
         {
-            let mut verdict = inner.verdict(entry, live)?;
+            let rows = inner.kernel.aggregates(entry.slot, entry.generation)?;
+            let mut verdict = inner.verdict(entry, live, &rows)?;
             verdict.sinks = books::sink_books(sinks);
             return Ok(Some(verdict));
         }
@@ -539,6 +543,16 @@ impl Node {
             })
     }
 
+    /// How many containers of that uid are live.
+    pub fn live_of(&self, uid: u32) -> usize {
+        let inner = self.lock();
+        inner
+            .registry
+            .iter()
+            .filter(|entry| entry.info.owner == uid)
+            .count()
+    }
+
     /// `tracer ps`: the live ones, then the ended, newest last.
     ///
     /// # Errors
@@ -556,7 +570,7 @@ impl Node {
                 continue;
             };
             lines.push(books::line(
-                &inner.verdict(entry, live)?,
+                &inner.verdict(entry, live, &Rows::new())?,
                 entry.identity.init_tgid,
                 live.runtime.clone(),
             ));
@@ -577,7 +591,7 @@ impl Node {
             let Some(live) = inner.live.get(&entry.slot) else {
                 continue;
             };
-            let books = inner.books(entry, live)?;
+            let books = inner.verdict(entry, live, &Rows::new())?.books;
             admitted += books.admitted;
             lost += books.lost();
         }
@@ -626,19 +640,17 @@ impl Inner {
         Ok(())
     }
 
-    fn books(&self, entry: &Entry, live: &Live) -> Result<Books> {
-        let rows = self.kernel.aggregates(entry.slot, entry.generation)?;
-        Ok(books::sum(&self.kernel.books(entry.slot)?, &rows, &live.progress))
-    }
-
-    fn verdict(&self, entry: &Entry, live: &Live) -> Result<Verdict> {
-        let process_lost = books::process_lost(&self.kernel.books(entry.slot)?);
+    /// A live container's verdict; `rows` are its aggregates, which take a walk of the whole map: none will do where
+    /// nobody looks at `balanced` and `aggregated`.
+    fn verdict(&self, entry: &Entry, live: &Live, rows: &Rows) -> Result<Verdict> {
+        let per_cpu = self.kernel.books(entry.slot)?;
+        let books = books::sum(&per_cpu, rows, &live.progress);
         Ok(books::verdict(
             entry,
             live,
             State::Live,
-            self.books(entry, live)?,
-            process_lost,
+            books,
+            books::process_lost(&per_cpu),
         ))
     }
 }

@@ -25,12 +25,7 @@ use tracer_hook::{
     protocol::{self, Lines, REGISTER_FDS, Receipt, Reply, Request},
 };
 
-use crate::{
-    daemon::Shared,
-    event, identity,
-    log::note,
-    node::{Admitted, RegisterError},
-};
+use crate::{daemon::Shared, event, identity, log::note, node::Admitted};
 
 /// How long a connection may take in all. The hook's own deadline is 1 s.
 const CONNECTION_TIME: Duration = Duration::from_secs(2);
@@ -249,7 +244,7 @@ async fn register(
     };
     let admitted = match admitted {
         Ok(admitted) => admitted,
-        Err(error @ (RegisterError::Refused(_) | RegisterError::Failed(_))) => {
+        Err(error) => {
             return receiver.refuse(error.to_string()).await;
         }
     };
@@ -301,12 +296,7 @@ fn authorise(init: &Init, uid: u32, shared: &Shared) -> Result<u32> {
     if identity::owner_of(init.mnt_ns.as_fd()).is_some_and(|owner| owner != uid) {
         bail!("uid {uid} does not own the user namespace of the container's mount namespace");
     }
-    let own = shared
-        .node
-        .list(Some(uid))?
-        .iter()
-        .filter(|line| line.state == crate::report::State::Live)
-        .count();
+    let own = shared.node.live_of(uid);
     if own >= MAX_CONTAINERS_OF_USER {
         bail!("uid {uid} has {own} containers registered, which is the limit");
     }
