@@ -78,6 +78,8 @@ pub mod task {
     pub const COMPAT: u32 = 1 << 4;
     /// The call in flight is an execve whose strings are kept.
     pub const EXEC: u32 = 1 << 5;
+    /// What the call in flight pointed to when it began is kept.
+    pub const KEPT: u32 = 1 << 6;
 }
 
 /// How an argument is copied. Travels as `u8` in [`Op::kind`] and in `Section::kind`.
@@ -94,6 +96,36 @@ pub mod copy {
     pub const LEN_RET: u8 = 4;
     /// A NULL-terminated array of strings; each is copied with its NUL. Only for the arguments of execve, at enter.
     pub const ARGV: u8 = 5;
+    /// A `struct iovec` array of as many elements as the argument `Op::len_arg` says, and of each buffer at most
+    /// `Op::max` bytes. Sections are [`PART`]s.
+    pub const VECTOR: u8 = 6;
+    /// A `struct msghdr` and what it points to: name, vector, control data. Sections are [`PART`]s.
+    pub const MESSAGE: u8 = 7;
+    /// An array of `struct mmsghdr`, as many as the argument `Op::len_arg` says. Sections are [`PART`]s.
+    pub const MESSAGES: u8 = 8;
+    /// Directory entries, as many bytes as the call returned: only counted, in `Section::total`.
+    pub const ENTRIES: u8 = 9;
+    /// `Op::max` bytes behind the pointer that the argument points to: part 0 is that pointer and the word after it,
+    /// part 1 is what it points to.
+    pub const POINTED: u8 = 10;
+    /// Only in a section: a piece of an argument that has several; `Section::total` says which, by [`super::part`].
+    pub const PART: u8 = 11;
+}
+
+/// Pieces of an argument's memory. A message's number is in the upper byte, one of these in the lower.
+pub mod part {
+    /// The structure that the argument itself points to.
+    pub const HEAD: u16 = 0;
+    /// `msg_name`, or what a [`super::copy::POINTED`] points to.
+    pub const NAME: u16 = 1;
+    /// The `struct iovec` array.
+    pub const VECTOR: u16 = 2;
+    /// `msg_control`.
+    pub const CONTROL: u16 = 3;
+    /// The buffer of the array's first element; the others follow.
+    pub const BUFFER: u16 = 4;
+    /// From one message to the next.
+    pub const MESSAGE: u16 = 1 << 8;
 }
 
 /// Bits of [`Op::flags`].
@@ -102,6 +134,10 @@ pub mod when {
     pub const SUCCESS: u8 = 1 << 0;
     /// The length argument is a 32-bit integer: what is above is no part of it.
     pub const LEN_INT: u8 = 1 << 1;
+    /// Copy when the call begins: it may write there.
+    pub const ENTER: u8 = 1 << 2;
+    /// The call fills the buffers: none where it failed, and in all no more than it returned.
+    pub const FILLED: u8 = 1 << 3;
 }
 
 /// One copy.
@@ -120,14 +156,24 @@ pub struct Op {
     pub max: u16,
     /// Size of an element in bytes, where [`copy::LEN_ARG`] or [`copy::LEN_RET`] count elements; 0 stands for 1.
     pub scale: u8,
-    /// Explicit padding.
-    pub _pad: u8,
+    /// Where to begin: so many times eight bytes beyond the address.
+    pub skip: u8,
 }
 
 /// Most copies a call.
-pub const MAX_OPS: usize = 4;
+pub const MAX_OPS: usize = 16;
 /// Most bytes a copy: PATH_MAX with its NUL is 4096.
 pub const MAX_COPY: u16 = 4096;
+/// Most elements of a `struct iovec` array, and most messages.
+pub const MAX_VECTOR: u32 = 32;
+/// Most bytes of a message's control data.
+pub const MAX_CONTROL: u32 = 512;
+/// Most bytes of a message's address: `struct sockaddr_storage`.
+pub const MAX_NAME: u32 = 128;
+/// Most directory entries that are counted.
+pub const MAX_ENTRIES: u32 = 2048;
+/// Most bytes that are kept of what a call began with, heads of sections included.
+pub const MAX_KEPT: usize = 1024;
 
 /// What to take of one system call, by number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -149,6 +195,10 @@ pub struct Plan {
 pub mod plan {
     /// execve and execveat: path and argv are taken at enter, since success leaves no memory to read them from.
     pub const EXEC: u8 = 1 << 0;
+    /// Some copy is made at enter.
+    pub const ENTER: u8 = 1 << 1;
+    /// The call takes its argument from the stack: what stands as its first is the stack pointer.
+    pub const STACK: u8 = 1 << 2;
 }
 
 /// Plans of the native table come first, those of the 32-bit table from here on.
@@ -334,7 +384,7 @@ const _: () = {
     assert!(size_of::<Container>() == 32);
     assert!(size_of::<Task>() == 88);
     assert!(size_of::<Op>() == 8);
-    assert!(size_of::<Plan>() == 40);
+    assert!(size_of::<Plan>() == 136);
     assert!(size_of::<Filter>() == 400);
     assert!(outcome::UNFINISHED as usize == OUTCOME_WORDS * 64 - 1);
     assert!(size_of::<Books>() == 104);

@@ -131,7 +131,8 @@ pub struct Section {
     pub flags: u16,
     /// Bytes that follow.
     pub len: u16,
-    /// `ARGV`: how many strings there were in all, capped at 65535; else 0.
+    /// `ARGV`: how many strings there were in all, capped at 65535. `ENTRIES`: how many were counted. `PART`: which part
+    /// it is. Else 0.
     pub total: u16,
 }
 
@@ -141,6 +142,8 @@ pub mod section {
     pub const CUT: u16 = 1 << 0;
     /// Nothing, or not all, could be read: the page was not there.
     pub const FAULT: u16 = 1 << 1;
+    /// Copied when the call began.
+    pub const BEFORE: u16 = 1 << 2;
 }
 
 /// The largest record, in bytes: what the scratch buffer holds.

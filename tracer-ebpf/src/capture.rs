@@ -1,30 +1,20 @@
-//! Copies what a member's call was: its arguments at the enter, what they point to at the exit, execve's strings at
-//! its enter. Decides nothing about membership and writes no ring.
+//! Takes what a member's call was: its arguments at the enter, its result at the exit. `copy` and `execve` take what the
+//! arguments point to. Decides nothing about membership and writes no ring.
 
-use core::{ffi::c_void, ptr};
-
-use aya_ebpf::helpers::generated::{
-    bpf_ktime_get_ns, bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user,
-    bpf_probe_read_user_str,
-};
-use tracer_common::filter::{Books, Container, NR_X32, X32_BIT};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel_str};
 use tracer_common::{
-    filter::{COMPAT_PLANS, Counter, MAX_COPY, MAX_OPS, Op, Plan, Task, copy, plan, state, task, when},
-    record::{Kind, MAX_RECORD, Section, flag, section},
+    filter::{Books, COMPAT_PLANS, Container, Counter, NR_X32, Plan, Task, X32_BIT, plan, state, task},
+    record::{Kind, flag, section},
 };
 
 use crate::{
-    admit,
+    admit, copy,
     emit::{self, Call},
+    execve,
     kernel::{self, NR_EXECVEAT, Regs, TaskPtr},
-    maps::{BOOKS, EXECS, PLANS, STASH, Scratch, TASKS, count},
+    maps::{BOOKS, EXECS, PLANS, STASH, TASKS, count},
     sieve,
 };
-
-/// Most strings of an argv that are looked at.
-const MAX_ARGV: u32 = 64;
-/// Most strings of an environment that are counted.
-const MAX_ENVP: u32 = 512;
 
 #[inline(always)]
 fn now() -> u64 {
@@ -59,7 +49,7 @@ fn short_nr(nr: u64) -> u16 {
 }
 
 #[inline(always)]
-fn plan_of(nr: u16, compat: bool) -> Option<&'static Plan> {
+pub(crate) fn plan_of(nr: u16, compat: bool) -> Option<&'static Plan> {
     let index = u32::from(nr & !NR_X32);
     if index >= COMPAT_PLANS {
         return None;
@@ -68,9 +58,9 @@ fn plan_of(nr: u16, compat: bool) -> Option<&'static Plan> {
 }
 
 /// Notes which call it is and its arguments; only as many as it has, by three: what is written is what costs. Returns
-/// whether it is an execve.
+/// its plan's flags.
 #[inline(always)]
-fn begin(task: TaskPtr, state: &mut Task, regs: Regs, nr: u64) -> bool {
+fn begin(task: TaskPtr, state: &mut Task, regs: Regs, nr: u64) -> u8 {
     state.nr = short_nr(nr);
     let compat = task.is_compat();
     let plan = plan_of(state.nr, compat);
@@ -86,7 +76,7 @@ fn begin(task: TaskPtr, state: &mut Task, regs: Regs, nr: u64) -> bool {
             regs.copy_last_args(&mut state.args);
         }
     }
-    flags & plan::EXEC != 0
+    flags
 }
 
 /// A member enters a call.
@@ -101,9 +91,12 @@ pub(crate) fn enter(task: TaskPtr, state: *mut Task, regs: Regs, nr: u64) {
         }
     }
     state.flags = state.flags & task::VIA_EXEC | task::PENDING;
-    if begin(task, state, regs, nr) {
+    let flags = begin(task, state, regs, nr);
+    if flags & plan::EXEC != 0 {
         state.flags |= task::EXEC;
-        exec_enter(task, state);
+        execve::at_enter(task, state);
+    } else if flags != 0 {
+        copy::at_enter(task, state, regs);
     }
     // Last, so that the duration is the call's and not ours.
     state.entered = now();
@@ -146,7 +139,7 @@ pub(crate) fn exit(task: TaskPtr, state: *mut Task, regs: Regs, ret: i64) {
 /// No enter: seccomp and ptrace come before it, the exit comes all the same. Returns the record's flags.
 #[inline(never)]
 fn refused(task: TaskPtr, state: &mut Task, regs: Regs) -> u16 {
-    state.flags &= !task::COMPAT;
+    state.flags &= !(task::COMPAT | task::KEPT);
     begin(task, state, regs, regs.nr());
     if let Some(books) = books(state.slot) {
         books.admitted += 1;
@@ -256,118 +249,10 @@ pub(crate) fn exec(task: TaskPtr, state: *mut Task, old_tid: u32, bprm: *const u
                     kernel::exec_filename(bprm).cast(),
                 )
             };
-            (stash.path_len, stash.path_flags) = string_result(len, STASH as u32);
+            (stash.path_len, stash.path_flags) = copy::string_result(len, STASH as u32);
         }
         emit::exec(task, state, container, old_tid, stash);
     }
-}
-
-/// Length without NUL, and flags, from what a `bpf_probe_read_*_str` returned for a buffer of `size`.
-#[inline(always)]
-fn string_result(len: i64, size: u32) -> (u32, u32) {
-    if len < 0 {
-        return (0, u32::from(section::FAULT));
-    }
-    if len == 0 {
-        return (0, 0);
-    }
-    let len = len as u32;
-    (len - 1, if len >= size { u32::from(section::CUT) } else { 0 })
-}
-
-/// Takes execve's strings before the call can succeed.
-#[inline(never)]
-fn exec_enter(task: TaskPtr, state: &mut Task) -> u32 {
-    let stash = EXECS.get_or_create(task);
-    // SAFETY: null is checked; the value is the current task's own.
-    let Some(stash) = (unsafe { stash.as_mut() }) else {
-        return 0;
-    };
-    let at = state.flags & task::COMPAT == 0 && u32::from(state.nr) == NR_EXECVEAT.load();
-    let (path, argv, envp) = if at {
-        (state.args[1], state.args[2], state.args[3])
-    } else {
-        (state.args[0], state.args[1], state.args[2])
-    };
-    // SAFETY: the destination is of that size; the helper checks the source.
-    let len = unsafe {
-        bpf_probe_read_user_str(
-            stash.path.as_mut_ptr().cast(),
-            STASH as u32,
-            path as *const c_void,
-        )
-    };
-    (stash.path_len, stash.path_flags) = string_result(len, STASH as u32);
-    stash.argv_flags = 0;
-    stash.argc = 0;
-    let wide = state.flags & task::COMPAT == 0;
-    let mut at = 0u32;
-    for index in 0..MAX_ARGV {
-        let Some(address) = pointer(argv, index, wide) else {
-            // A NULL argv is an empty one (execve(2), NOTES).
-            if argv != 0 {
-                stash.argv_flags |= u32::from(section::FAULT);
-            }
-            break;
-        };
-        if address == 0 {
-            break;
-        }
-        stash.argc += 1;
-        if at >= STASH as u32 {
-            stash.argv_flags |= u32::from(section::CUT);
-            break;
-        }
-        // SAFETY: `at` is below STASH and the buffer holds twice that; the helper checks the source.
-        let len = unsafe {
-            bpf_probe_read_user_str(
-                stash.argv.as_mut_ptr().add(at as usize & (STASH - 1)).cast(),
-                STASH as u32,
-                address as *const c_void,
-            )
-        };
-        if len < 0 {
-            stash.argv_flags |= u32::from(section::FAULT);
-            break;
-        }
-        at += len as u32 & (2 * STASH as u32 - 1);
-        if index == MAX_ARGV - 1 {
-            stash.argv_flags |= u32::from(section::CUT);
-        }
-    }
-    if at > STASH as u32 {
-        at = STASH as u32;
-        stash.argv_flags |= u32::from(section::CUT);
-    }
-    stash.argv_len = at;
-    // Of the environment only the number: it is where secrets are.
-    stash.envc = 0;
-    stash.envp_flags = u32::from(section::CUT);
-    for index in 0..MAX_ENVP {
-        match pointer(envp, index, wide) {
-            Some(0) => {
-                stash.envp_flags = 0;
-                break;
-            }
-            Some(_) => stash.envc += 1,
-            None => {
-                stash.envp_flags = if envp == 0 { 0 } else { u32::from(section::FAULT) };
-                break;
-            }
-        }
-    }
-    0
-}
-
-/// The pointer at an index of a user array.
-#[inline(always)]
-fn pointer(array: u64, index: u32, wide: bool) -> Option<u64> {
-    let mut value = 0u64;
-    let size = if wide { 8 } else { 4 };
-    let from = array.wrapping_add(u64::from(index * size));
-    // SAFETY: at most eight bytes into a local of eight; the helper checks the source.
-    let read = unsafe { bpf_probe_read_user(ptr::from_mut(&mut value).cast(), size, from as *const c_void) };
-    (read == 0).then_some(value)
 }
 
 /// Counts a call that ended and queues its record.
@@ -412,7 +297,7 @@ fn finish(
     if state.nops == 0 {
         emit::plain(&call, books);
     } else {
-        with_sections(&call, books);
+        copy::record(&call, books);
     }
 }
 
@@ -422,198 +307,4 @@ fn drop_strings(task: TaskPtr, state: &Task) {
     if state.flags & task::EXEC != 0 {
         EXECS.delete(task);
     }
-}
-
-/// Puts a record with sections together and queues it.
-#[inline(never)]
-fn with_sections(call: &Call<'_>, books: &mut Books) -> u32 {
-    let Some(plan) = plan_of(call.state.nr, call.flags & flag::COMPAT != 0) else {
-        return 0;
-    };
-    let Some(scratch) = emit::scratch() else { return 0 };
-    let mut at = emit::head(scratch, call, books);
-    let unfinished = call.flags & flag::UNFINISHED != 0;
-    if plan.flags & plan::EXEC != 0 {
-        at = exec_sections(scratch, at, call);
-    } else {
-        let failed = unfinished || (call.ret < 0 && call.ret >= -4095);
-        for index in 0..MAX_OPS {
-            if index >= plan.nops as usize {
-                break;
-            }
-            let op = &plan.ops[index];
-            if op.kind == copy::NONE || (op.flags & when::SUCCESS != 0 && failed) {
-                continue;
-            }
-            at = one_section(scratch, at, call, op);
-        }
-    }
-    emit::scratch_record(scratch, at, books);
-    0
-}
-
-/// Copies what one argument points to. Returns where the next section begins.
-#[inline(always)]
-fn one_section(scratch: &mut Scratch, at: u32, call: &Call<'_>, op: &Op) -> u32 {
-    let arg = op.arg as usize;
-    let len_arg = op.len_arg as usize;
-    if arg > 5 || len_arg > 5 {
-        return at;
-    }
-    let address = call.state.args[arg];
-    if address == 0 {
-        return at;
-    }
-    let mut max = u32::from(op.max);
-    if max > u32::from(MAX_COPY) {
-        max = u32::from(MAX_COPY);
-    }
-    if at as usize >= MAX_RECORD - size_of::<Section>() - MAX_COPY as usize {
-        return at;
-    }
-    let body = at + size_of::<Section>() as u32;
-    // SAFETY: `body + max` is below MAX_RECORD, which the scratch holds; masked for the verifier.
-    let to = unsafe { scratch.0.as_mut_ptr().add(body as usize & (MAX_RECORD - 1)) };
-    let (len, flags);
-    if op.kind == copy::STR {
-        // SAFETY: see `to`; the helper checks the source.
-        let got = unsafe { bpf_probe_read_user_str(to.cast(), max, address as *const c_void) };
-        let result = string_result(got, max);
-        (len, flags) = (result.0, result.1 as u16);
-    } else {
-        let mut asked = match op.kind {
-            copy::LEN_ARG => call.state.args[len_arg],
-            copy::LEN_RET => call.ret as u64,
-            _ => u64::from(max),
-        };
-        if op.flags & when::LEN_INT != 0 {
-            asked &= 0xffff_ffff;
-        }
-        if op.scale > 1 && op.kind != copy::FIXED {
-            // More than this is cut anyway, and cannot overflow; u64 multiplication with a check is a call on BPF.
-            asked = if asked > 0xffff_ffff {
-                asked
-            } else {
-                asked * u64::from(op.scale)
-            };
-        }
-        let take = if asked > u64::from(max) { max } else { asked as u32 };
-        let cut = if asked > u64::from(max) && op.kind != copy::FIXED {
-            section::CUT
-        } else {
-            0
-        };
-        let size = take & (2 * u32::from(MAX_COPY) - 1);
-        let size = if size > u32::from(MAX_COPY) {
-            u32::from(MAX_COPY)
-        } else {
-            size
-        };
-        // SAFETY: see `to`; the helper checks the source.
-        let got = unsafe { bpf_probe_read_user(to.cast(), size, address as *const c_void) };
-        (len, flags) = if got == 0 {
-            (size, cut)
-        } else {
-            (0, section::FAULT)
-        };
-    }
-    put_section(
-        scratch,
-        at,
-        Section {
-            arg: op.arg,
-            kind: op.kind,
-            flags,
-            len: len as u16,
-            total: 0,
-        },
-    );
-    body + (len & (2 * u32::from(MAX_COPY) - 1))
-}
-
-/// Writes a section's head.
-#[inline(always)]
-fn put_section(scratch: &mut Scratch, at: u32, head: Section) {
-    // SAFETY: the caller saw to room for it; masked for the verifier, unaligned since sections are not padded.
-    unsafe {
-        scratch
-            .0
-            .as_mut_ptr()
-            .add(at as usize & (MAX_RECORD - 1))
-            .cast::<Section>()
-            .write_unaligned(head);
-    }
-}
-
-/// The path and the argv of an execve, from what was kept at its enter; a failed one's path is read again if it was
-/// not there then.
-#[inline(always)]
-fn exec_sections(scratch: &mut Scratch, at: u32, call: &Call<'_>) -> u32 {
-    let stash = EXECS.get(call.task);
-    // SAFETY: null is checked; the value is the current task's own.
-    let Some(stash) = (unsafe { stash.as_mut() }) else {
-        return at;
-    };
-    let execveat = call.state.flags & task::COMPAT == 0 && u32::from(call.state.nr) == NR_EXECVEAT.load();
-    let first = u8::from(execveat);
-    if call.ret < 0 && stash.path_flags & u32::from(section::FAULT) != 0 {
-        let path = if execveat {
-            call.state.args[1]
-        } else {
-            call.state.args[0]
-        };
-        // SAFETY: the destination is of that size; the helper checks the source.
-        let len = unsafe {
-            bpf_probe_read_user_str(
-                stash.path.as_mut_ptr().cast(),
-                STASH as u32,
-                path as *const c_void,
-            )
-        };
-        (stash.path_len, stash.path_flags) = string_result(len, STASH as u32);
-    }
-    let path = Section {
-        arg: first,
-        kind: copy::STR,
-        flags: stash.path_flags as u16,
-        len: stash.path_len as u16,
-        total: 0,
-    };
-    let at = stashed(scratch, at, path, stash.path.as_ptr(), stash.path_len);
-    let argv = Section {
-        arg: first + 1,
-        kind: copy::ARGV,
-        flags: stash.argv_flags as u16,
-        len: stash.argv_len as u16,
-        total: stash.argc as u16,
-    };
-    let at = stashed(scratch, at, argv, stash.argv.as_ptr(), stash.argv_len);
-    let envp = Section {
-        arg: first + 2,
-        kind: copy::ARGV,
-        flags: stash.envp_flags as u16,
-        len: 0,
-        total: stash.envc as u16,
-    };
-    let at = stashed(scratch, at, envp, stash.argv.as_ptr(), 0);
-    EXECS.delete(call.task);
-    at
-}
-
-/// Appends a section from kernel memory; at most [`STASH`] bytes.
-#[inline(always)]
-pub(crate) fn stashed(scratch: &mut Scratch, at: u32, head: Section, from: *const u8, len: u32) -> u32 {
-    let at = at & (MAX_RECORD as u32 - 1);
-    let mut len = len & (2 * STASH as u32 - 1);
-    if len > STASH as u32 {
-        len = STASH as u32;
-    }
-    put_section(scratch, at, head);
-    let body = at + size_of::<Section>() as u32;
-    // SAFETY: at most STASH bytes at an offset below MAX_RECORD, both within the scratch; the source is a map value.
-    unsafe {
-        let to = scratch.0.as_mut_ptr().add(body as usize & (MAX_RECORD - 1));
-        bpf_probe_read_kernel(to.cast(), len, from.cast());
-    }
-    body + len
 }

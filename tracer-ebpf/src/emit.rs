@@ -14,7 +14,7 @@ use tracer_common::{
 };
 
 use crate::{
-    capture,
+    capture, execve,
     kernel::TaskPtr,
     maps::{AGGREGATES, EVENTS, Exec, SCRATCH, Scratch, ZERO_AGGREGATE},
 };
@@ -88,6 +88,17 @@ pub(crate) fn plain(call: &Call<'_>, books: &mut Books) {
     } else {
         reserve::<6>(call, books);
     }
+}
+
+/// The same for a call whose copies could not be made.
+#[inline(never)]
+pub(crate) fn bare(call: &Call<'_>, books: &mut Books) -> u32 {
+    let call = Call {
+        flags: call.flags | flag::NO_ROOM,
+        ..*call
+    };
+    reserve::<6>(&call, books);
+    0
 }
 
 #[inline(always)]
@@ -295,7 +306,7 @@ pub(crate) fn exec(task: TaskPtr, state: &Task, container: &Container, old_tid: 
         len: stash.path_len as u16,
         total: 0,
     };
-    let end = capture::stashed(
+    let end = execve::stashed(
         scratch,
         size_of::<Process>() as u32,
         path,

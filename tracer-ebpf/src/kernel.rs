@@ -64,6 +64,8 @@ offsets! {
     OFF_BPRM_FILENAME,
     /// pt_regs: the number of the call, as it is at exit
     OFF_REGS_NR,
+    /// pt_regs: the stack pointer
+    OFF_REGS_STACK,
     /// pt_regs: the six arguments
     OFF_ARG0, OFF_ARG1, OFF_ARG2, OFF_ARG3, OFF_ARG4, OFF_ARG5,
     /// pt_regs: the six arguments of a 32-bit call
@@ -251,6 +253,12 @@ impl Regs {
     #[inline(always)]
     pub(crate) fn nr(self) -> u64 {
         load(self.0, &OFF_REGS_NR)
+    }
+
+    /// The caller's stack pointer.
+    #[inline(always)]
+    pub(crate) fn stack(self) -> u64 {
+        load(self.0, &OFF_REGS_STACK)
     }
 
     #[inline(always)]

@@ -11,7 +11,8 @@ use aya_ebpf::{
 use tracer_common::{
     MAX_CONTAINERS,
     filter::{
-        Aggregate, AggregateKey, Books, COUNTERS, Container, Counter, Filter, MAX_COPY, MAX_PLANS, Plan, Task,
+        Aggregate, AggregateKey, Books, COUNTERS, Container, Counter, Filter, MAX_COPY, MAX_KEPT, MAX_PLANS,
+        Plan, Task,
     },
     record::MAX_RECORD,
 };
@@ -81,6 +82,14 @@ pub(crate) struct Exec {
     pub _pad: u32,
     pub path: [u8; STASH],
     pub argv: [u8; 2 * STASH],
+}
+
+/// What a call pointed to when it began, as sections of its record. A task's stays, and is used again.
+#[repr(C)]
+pub(crate) struct Kept {
+    pub len: u32,
+    pub _pad: u32,
+    pub sections: [u8; MAX_KEPT],
 }
 
 /// Registration epoch: grows with each change of the tables, so that every task's membership is decided anew at its
@@ -153,6 +162,9 @@ pub(crate) static TASKS: TaskStorage<Task> = TaskStorage::new();
 /// The execve in flight.
 #[btf_map]
 pub(crate) static EXECS: TaskStorage<Exec> = TaskStorage::new();
+/// What the call in flight may overwrite.
+#[btf_map]
+pub(crate) static KEPT: TaskStorage<Kept> = TaskStorage::new();
 
 /// Adds one to a global counter.
 #[inline(always)]

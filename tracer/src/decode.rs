@@ -12,6 +12,7 @@
 )]
 
 mod fs;
+mod message;
 mod names;
 mod net;
 mod process;
@@ -35,7 +36,7 @@ use tracer_common::{
 use crate::event::{
     Arch, Arg, Args, Base, Comm, DeniedBy, Exit, Outcome, Phase, Process, ProcessEvent, Syscall, Task, Via,
 };
-use show::{Call, Captured, Memory, Out, Show};
+use show::{Call, Captured, Memory, Moment, Out, Part, Show};
 use table::{Entry, Param};
 
 /// How much of strings is copied and shown.
@@ -291,12 +292,12 @@ impl<'a> Reader<'a> {
         Ok(args)
     }
 
-    /// The next section: its argument and bytes; `None` at the end.
-    fn section(&mut self) -> Result<Option<(u8, Captured<'a>)>, Undecodable> {
+    /// The next section; `None` at the end.
+    fn section(&mut self) -> Result<Option<Taken<'a>>, Undecodable> {
         if self.at == self.bytes.len() {
             return Ok(None);
         }
-        let [arg, _kind] = self.array()?;
+        let [arg, kind] = self.array()?;
         let (flags, len, total) = (self.u16()?, self.u16()?, self.u16()?);
         let captured = Captured {
             bytes: self.take(usize::from(len))?,
@@ -304,8 +305,22 @@ impl<'a> Reader<'a> {
             fault: flags & section::FAULT != 0,
             total,
         };
-        Ok(Some((arg, captured)))
+        Ok(Some(Taken {
+            arg,
+            part: (kind == copy::PART).then_some(total),
+            before: flags & section::BEFORE != 0,
+            captured,
+        }))
     }
+}
+
+/// A section, read.
+struct Taken<'a> {
+    arg: u8,
+    /// Which part of the argument's memory, where it has several.
+    part: Option<u16>,
+    before: bool,
+    captured: Captured<'a>,
 }
 
 fn task(header: &record::Header) -> Task {
@@ -344,7 +359,9 @@ fn process(mut reader: Reader<'_>, header: &record::Header, kind: Kind) -> Resul
             thread: header.flags & flag::THREAD != 0,
         },
         Kind::Exec => {
-            let path = reader.section()?.map_or_else(Captured::empty, |(_, path)| path);
+            let path = reader
+                .section()?
+                .map_or_else(Captured::empty, |path| path.captured);
             ProcessEvent::Exec {
                 path: path.bytes.to_vec(),
                 truncated: path.cut,
@@ -381,11 +398,22 @@ fn syscall(
     let duration = reader.u64()?;
     let ret = reader.u64()?.cast_signed();
     let args = reader.args(header.nargs)?;
-    let mut memory = [None; 6];
-    while let Some((arg, captured)) = reader.section()? {
-        *memory
+    let (mut memory, mut before, mut parts) = ([None; 6], [None; 6], Vec::new());
+    while let Some(taken) = reader.section()? {
+        let arg = taken.arg;
+        let all = if taken.before { &mut before } else { &mut memory };
+        let of = all
             .get_mut(usize::from(arg))
-            .ok_or(Undecodable::Section { arg })? = Some(captured);
+            .ok_or(Undecodable::Section { arg })?;
+        // What the argument itself points to comes first.
+        if taken.part.is_none() || of.is_none() {
+            *of = Some(taken.captured);
+        }
+        parts.extend(taken.part.map(|which| Part {
+            arg,
+            which,
+            captured: taken.captured,
+        }));
     }
 
     let has = |bit: u16| header.flags & bit != 0;
@@ -422,6 +450,8 @@ fn syscall(
             && !has(flag::SECCOMP | flag::SKIPPED),
         returned: outcome != Outcome::Unfinished,
         memory,
+        before,
+        parts: &parts,
         limit: usize::from(options.limits.string),
         aarch64: arch == Arch::Aarch64,
     };
@@ -520,7 +550,7 @@ fn shown<'a>(show: &'a Show, call: &Call<'_>) -> Option<&'a Show> {
 
 /// Whether the call writes the argument's memory.
 fn writes(show: &Show) -> bool {
-    matches!(show, Show::Memory(memory) if memory.output)
+    matches!(show, Show::Memory(memory) if memory.output || memory.filled)
 }
 
 fn append(args: &mut Args, name: &'static str, raw: u64, write: impl FnOnce(&mut Out<'_>)) {
@@ -573,35 +603,61 @@ fn print_memory(
         None => out.pointer(value),
     };
     let readable = call.wide || !memory.wide;
-    let due = readable && if memory.output { call.succeeded } else { call.ended };
+    let early = memory.moment != Moment::After;
+    let due = readable
+        && if memory.output && !early {
+            call.succeeded
+        } else {
+            call.ended
+        };
     if value == 0 && memory.number.is_none() {
         return out.str("NULL");
     }
     // No bytes were asked for: an empty buffer, whether or not there is a section that says so.
     let nothing = match memory.kind {
-        copy::LEN_ARG if param.len_narrow => call.int(usize::from(param.len)) == 0,
-        copy::LEN_ARG => call.arg(usize::from(param.len)) == 0,
+        copy::LEN_ARG | copy::VECTOR | copy::MESSAGES if param.len_narrow => {
+            call.int(usize::from(param.len)) == 0
+        }
+        copy::LEN_ARG | copy::VECTOR => call.arg(usize::from(param.len)) == 0,
         copy::LEN_RET => call.ret == 0,
         _ => false,
     };
-    let captured = match call.memory.get(index).copied().flatten() {
-        None if nothing && due => Some(Captured::empty()),
-        captured => captured.filter(|captured| !captured.fault),
-    };
     // An output of a call that failed holds what the caller left there.
-    if let Some(captured) = captured.filter(|_| value != 0 && readable && (!memory.output || call.succeeded))
-    {
+    let from = if early && !(memory.output && call.succeeded) {
+        &call.before
+    } else {
+        &call.memory
+    };
+    let captured = match from.get(index).copied().flatten() {
+        None if nothing && due => Some(Captured::empty()),
+        // Of a structure that was not all there, what was is enough or not: its printer knows.
+        captured => {
+            captured.filter(|captured| !captured.fault || (in_pieces(memory) && !captured.bytes.is_empty()))
+        }
+    };
+    let shown = value != 0 && readable && (!memory.output || early || call.succeeded);
+    if let Some(captured) = captured.filter(|_| shown) {
         let start = out.text.len();
         if (memory.print)(out, call, captured).is_some() {
             return;
         }
         out.text.truncate(start);
         out.truncated = false;
+        out.fault = captured.fault;
         return number(out);
     }
     number(out);
     // Where another argument may have decided that this is no pointer, nothing was missed.
     out.fault = due && memory.number.is_none();
+}
+
+/// Whether a part of that memory means something without the rest.
+fn in_pieces(memory: &Memory) -> bool {
+    match memory.kind {
+        copy::STR | copy::ARGV => false,
+        copy::LEN_ARG | copy::LEN_RET => memory.scale != 0,
+        _ => true,
+    }
 }
 
 /// `SIGKILL`, or the number of a signal without a name.

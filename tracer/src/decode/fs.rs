@@ -83,6 +83,29 @@ pub(super) fn offset(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) -> O
     Some(())
 }
 
+/// `[5] => [15]`: the offset that argument `ARG` points to, and where the call moved it.
+pub(super) fn moved<const ARG: usize>(
+    out: &mut Out<'_>,
+    call: &Call<'_>,
+    memory: Captured<'_>,
+) -> Option<()> {
+    offset(out, call, memory)?;
+    if call.succeeded && call.ret != 0 {
+        out.str(" => ");
+        offset(out, call, call.captured(ARG)?)?;
+    }
+    Some(())
+}
+
+/// `0x7f… /* 5 entries */`: a directory's names are not copied; `+` when there were more than are counted.
+pub(super) fn entries(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    out.pointer(call.arg(1));
+    out.ufield(" /* ", u64::from(memory.total));
+    out.str(if memory.cut { "+ entries */" } else { " entries */" });
+    out.truncated = memory.cut;
+    Some(())
+}
+
 /// `[{iov_base=0x…, iov_len=2}]`: what it points to is not copied. The argument `COUNT` says how many there are.
 pub(super) fn iovec<const COUNT: usize>(
     out: &mut Out<'_>,
@@ -117,6 +140,7 @@ pub(super) fn array(
             None => {
                 out.str("...");
                 out.truncated = true;
+                out.fault |= memory.fault;
                 break;
             }
         }
@@ -139,43 +163,80 @@ pub(super) fn pollfds(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) 
     })
 }
 
-/// What poll(2) found, as strace appends it to the return value.
-pub(super) fn poll_note(out: &mut Out<'_>, call: &Call<'_>) -> Option<()> {
+/// What poll(2) found, as strace appends it to the return value; for ppoll(2) also how much of the timeout is left.
+pub(super) fn poll_note<const LEFT: bool>(out: &mut Out<'_>, call: &Call<'_>) -> Option<()> {
     if call.ret == 0 {
         out.str("Timeout");
         return Some(());
     }
     let memory = call.captured(0)?;
-    let mut left = usize::try_from(call.ret).ok()?;
     let mut first = true;
-    out.str("[");
     for index in 0..usize::try_from(call.int(1)).ok()? {
-        if left == 0 {
+        // Not all of a long array is copied; what follows is not known.
+        let Some(one) = memory.element(index, 8) else {
+            out.str(if first { "[..." } else { ", ..." });
+            first = false;
             break;
-        }
-        let one = memory.element(index, 8)?;
+        };
         let events = u64::from(one.u16(6)?);
         if events != 0 {
-            out.field(if first { "{fd=" } else { ", {fd=" }, i64::from(one.i32(0)?));
+            out.field(if first { "[{fd=" } else { ", {fd=" }, i64::from(one.i32(0)?));
             out.str(", revents=");
             out.flags(events, &names::POLL);
             out.str("}");
             first = false;
-            left -= 1;
         }
     }
-    out.str("]");
+    if !first {
+        out.str("]");
+    }
+    if let Some(left) = call.captured(2).filter(|_| LEFT) {
+        out.str(if first { "left " } else { ", left " });
+        time::timespec(out, call, left)?;
+    }
     Some(())
 }
 
-/// A timeout's end of select(2) and the like.
-pub(super) fn timeout_note(out: &mut Out<'_>, call: &Call<'_>) -> Option<()> {
-    (call.ret == 0).then(|| out.str("Timeout"))
+/// What select(2) found: `in [4], out [5], left {tv_sec=1, tv_usec=3}`; with a `struct timespec` for pselect6(2).
+pub(super) fn select_note<const NANO: bool>(out: &mut Out<'_>, call: &Call<'_>) -> Option<()> {
+    if call.ret == 0 {
+        out.str("Timeout");
+        return Some(());
+    }
+    let mut separator = "";
+    for (arg, label) in [(1, "in "), (2, "out "), (3, "except ")] {
+        let Some(memory) = call.captured(arg) else {
+            continue;
+        };
+        let start = out.text.len();
+        out.str(separator);
+        out.str(label);
+        let before = out.text.len();
+        fd_set(out, call, memory)?;
+        // A set that is empty is left out.
+        if out.text.get(before..) == Some("[]") {
+            out.text.truncate(start);
+        } else {
+            separator = ", ";
+        }
+    }
+    if let Some(left) = call.captured(4) {
+        out.str(separator);
+        out.str("left ");
+        if NANO {
+            time::timespec(out, call, left)?;
+        } else {
+            time::timeval(out, call, left)?;
+        }
+    }
+    Some(())
 }
 
-/// `[3 5]` of a `fd_set`: after the call, so these are the descriptors that are ready.
+/// `[3 5]` of a `fd_set`.
 pub(super) fn fd_set(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
-    let count = usize::try_from(call.int(0)).ok()?.min(1024);
+    let count = usize::try_from(signed(call.arg(0)))
+        .ok()
+        .filter(|count| *count != 0)?;
     if count.div_ceil(8) > memory.bytes.len() {
         return None;
     }

@@ -12,21 +12,58 @@ pub(super) fn address(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) 
     sockaddr(out, call, memory)
 }
 
-/// A `struct sockaddr` that the call wrote: its length is the `int` behind argument `LENGTH`.
+/// A `struct sockaddr` that the call wrote: how much of it is there, the `int` behind argument `LENGTH` says.
 pub(super) fn address_out<const LENGTH: usize>(
     out: &mut Out<'_>,
     call: &Call<'_>,
     memory: Captured<'_>,
 ) -> Option<()> {
-    let length = usize::try_from(call.captured(LENGTH)?.i32(0)?).ok()?;
-    if length == 0 {
+    let length = usize::try_from(written::<LENGTH>(call)?).ok()?;
+    if length < 2 {
         return None;
     }
     let bytes = memory.bytes.get(..length).unwrap_or(memory.bytes);
     sockaddr(out, call, Captured { bytes, ..memory })
 }
 
-fn sockaddr(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+/// How much the call wrote: what it had room for, or less.
+fn written<const LENGTH: usize>(call: &Call<'_>) -> Option<i32> {
+    let length = call.captured(LENGTH)?.i32(0)?;
+    Some(call.before(LENGTH)?.i32(0)?.min(length))
+}
+
+/// `[128 => 16]`: the room that there was for what argument `OF` points to, and how much was needed.
+pub(super) fn length<const OF: usize, const LENGTH: usize>(
+    out: &mut Out<'_>,
+    call: &Call<'_>,
+    memory: Captured<'_>,
+) -> Option<()> {
+    if call.arg(OF) == 0 {
+        return None;
+    }
+    room::<LENGTH>(out, call, memory)
+}
+
+/// The same of an option's value, which may be left out.
+pub(super) fn room<const LENGTH: usize>(
+    out: &mut Out<'_>,
+    call: &Call<'_>,
+    memory: Captured<'_>,
+) -> Option<()> {
+    let length = memory.i32(0)?;
+    out.str("[");
+    let before = call.before(LENGTH).and_then(|before| before.i32(0));
+    if let Some(before) = before.filter(|before| call.succeeded && *before != length) {
+        out.field("", i64::from(before));
+        out.str(" => ");
+    }
+    out.signed(i64::from(length));
+    out.str("]");
+    Some(())
+}
+
+/// A `struct sockaddr` of as many bytes as there are.
+pub(super) fn sockaddr(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) -> Option<()> {
     let family = memory.u16(0)?;
     out.str("{sa_family=");
     out.name(u64::from(family), &names::FAMILY);
@@ -148,7 +185,7 @@ pub(super) fn option_in(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>
 
 /// The value that getsockopt(2) gave.
 pub(super) fn option_out(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
-    let length = usize::try_from(call.captured(4)?.i32(0)?).ok()?;
+    let length = usize::try_from(written::<4>(call)?).ok()?;
     let bytes = memory.bytes.get(..length).unwrap_or(memory.bytes);
     option_value(out, call, Captured { bytes, ..memory }, length)
 }

@@ -10,8 +10,8 @@ mod sockets;
 use tracer_common::filter::copy;
 
 use super::{
-    fs, names, net, process,
-    show::{Call, Max, Memory, Out, Show, signed},
+    fs, message, names, net, process,
+    show::{Call, Max, Memory, Moment, Out, Show, signed},
     signal, time,
     values::{self, DIRFD, FD, HEX, ID, INT, LONG, MODE, OPEN, POINTER, SIGNAL, UINT},
 };
@@ -83,7 +83,7 @@ const TIMESPEC_OUT: Show = Show::output(16, time::timespec).wide();
 const INT_OUT: Show = Show::output(4, fs::int);
 const ID_OUT: Show = Show::output(4, process::id);
 const OFFSET: Show = Show::input(8, fs::offset);
-const FD_SET: Show = Show::output(128, fs::fd_set).wide();
+const FD_SET: Show = Show::input(128, fs::fd_set).wide().at(Moment::Both);
 const POLLFDS: Show = Show::array("nfds", 8, 32, fs::pollfds);
 const ADDRESS: Show = Show::sized("addrlen", 128, net::address);
 const RLIMIT: Show = Show::input(16, process::rlimit).wide();
@@ -101,6 +101,9 @@ const fn envp(print: fn(&mut Out<'_>, &Call<'_>, super::show::Captured<'_>) -> O
         len: "",
         scale: 0,
         output: false,
+        moment: Moment::After,
+        filled: false,
+        skip: 0,
         wide: false,
         print,
         number: Some(values::pointer),

@@ -36,12 +36,29 @@ pub(super) struct Memory {
     pub(super) scale: u8,
     /// Written by the call: copied only when it succeeded.
     pub(super) output: bool,
+    pub(super) moment: Moment,
+    /// The buffers that it points to are filled by the call, with what it returned in all.
+    pub(super) filled: bool,
+    /// Where it begins: so many times eight bytes beyond the address.
+    pub(super) skip: u8,
     /// Its layout is that of 64-bit callers; others' is not read.
     pub(super) wide: bool,
     /// `None`: not enough bytes, or none that mean anything; the address is shown.
     pub(super) print: Print,
     /// Prints the register instead of memory, where other arguments decide that it is no pointer.
     pub(super) number: Option<Number>,
+}
+
+/// When memory is copied.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moment {
+    /// When the call has ended.
+    After,
+    /// When it begins: it may write there.
+    Before,
+    /// When it begins, and again when it succeeded. What is shown is what it wrote where that is what counts
+    /// ([`Memory::output`]), else what was there before; the printer finds the other in [`Call`].
+    Both,
 }
 
 /// Most bytes of a copy.
@@ -65,6 +82,9 @@ impl Show {
             len: "",
             scale: 0,
             output,
+            moment: Moment::After,
+            filled: false,
+            skip: 0,
             wide,
             print,
             number: None,
@@ -87,58 +107,96 @@ impl Show {
 
     /// As many bytes as the argument `len` says.
     pub(super) const fn buffer(len: &'static str) -> Self {
-        Self::Memory(Memory {
-            kind: copy::LEN_ARG,
-            max: Max::String,
-            len,
-            scale: 0,
-            output: false,
-            wide: false,
-            print: buffer,
-            number: None,
-        })
+        Self::memory(copy::LEN_ARG, Max::String, false, false, buffer).counted(len, 0)
     }
 
     /// At most `max` bytes, as many as the argument `len` says.
     pub(super) const fn sized(len: &'static str, max: u16, print: Print) -> Self {
-        Self::Memory(Memory {
-            kind: copy::LEN_ARG,
-            max: Max::Bytes(max),
-            len,
-            scale: 0,
-            output: false,
-            wide: false,
-            print,
-            number: None,
-        })
+        Self::memory(copy::LEN_ARG, Max::Bytes(max), false, false, print).counted(len, 0)
     }
 
     /// At most `max` elements of `size` bytes, as many as the argument `len` says.
     pub(super) const fn array(len: &'static str, size: u8, max: u16, print: Print) -> Self {
-        Self::Memory(Memory {
-            kind: copy::LEN_ARG,
-            max: Max::Bytes(max * size as u16),
-            len,
-            scale: size,
-            output: false,
-            wide: false,
-            print,
-            number: None,
-        })
+        let max = Max::Bytes(max * size as u16);
+        Self::memory(copy::LEN_ARG, max, false, false, print).counted(len, size)
     }
 
     /// At most `max` elements of `size` bytes, as many as the call returned.
     pub(super) const fn returned(size: u8, max: u16, print: Print) -> Self {
-        Self::Memory(Memory {
-            kind: copy::LEN_RET,
-            max: Max::Bytes(max * size as u16),
-            len: "",
-            scale: size,
-            output: true,
-            wide: false,
-            print,
-            number: None,
-        })
+        let max = Max::Bytes(max * size as u16);
+        Self::memory(copy::LEN_RET, max, true, false, print).counted("", size)
+    }
+
+    /// A `struct iovec` array of as many elements as the argument `len` says, and its buffers.
+    pub(super) const fn vector(len: &'static str, print: Print) -> Self {
+        Self::memory(copy::VECTOR, Max::String, false, true, print).counted(len, 0)
+    }
+
+    /// A `struct msghdr` and what it points to.
+    pub(super) const fn message(print: Print) -> Self {
+        Self::memory(copy::MESSAGE, Max::String, false, true, print)
+    }
+
+    /// An array of `struct mmsghdr`, as many as the argument `len` says, and what they point to.
+    pub(super) const fn messages(len: &'static str, print: Print) -> Self {
+        Self::memory(copy::MESSAGES, Max::String, false, true, print).counted(len, 0)
+    }
+
+    /// Directory entries, of which only the number is copied.
+    pub(super) const fn entries(print: Print) -> Self {
+        Self::memory(copy::ENTRIES, Max::Bytes(1), true, true, print)
+    }
+
+    /// A pointer and a word, and `size` bytes behind that pointer.
+    pub(super) const fn pointed(size: u16, print: Print) -> Self {
+        Self::memory(copy::POINTED, Max::Bytes(size), false, true, print)
+    }
+
+    const fn counted(self, len: &'static str, scale: u8) -> Self {
+        match self {
+            Self::Memory(memory) => Self::Memory(Memory { len, scale, ..memory }),
+            other => other,
+        }
+    }
+
+    /// The same, copied at that moment.
+    pub(super) const fn at(self, moment: Moment) -> Self {
+        match self {
+            Self::Memory(memory) => Self::Memory(Memory { moment, ..memory }),
+            other => other,
+        }
+    }
+
+    /// The same, whose buffers the call fills.
+    pub(super) const fn filled(self) -> Self {
+        match self {
+            Self::Memory(memory) => Self::Memory(Memory {
+                filled: true,
+                ..memory
+            }),
+            other => other,
+        }
+    }
+
+    /// The same, filled by the call with its buffers; its room is copied when it begins.
+    pub(super) const fn received(self) -> Self {
+        match self {
+            Self::Memory(memory) => Self::Memory(Memory {
+                filled: true,
+                output: true,
+                moment: Moment::Both,
+                ..memory
+            }),
+            other => other,
+        }
+    }
+
+    /// The same, so many times eight bytes beyond the address.
+    pub(super) const fn beyond(self, skip: u8) -> Self {
+        match self {
+            Self::Memory(memory) => Self::Memory(Memory { skip, ..memory }),
+            other => other,
+        }
     }
 
     /// A structure of `size` bytes that the call reads.
@@ -205,6 +263,10 @@ pub(super) struct Call<'a> {
     /// The task came out of it.
     pub(super) returned: bool,
     pub(super) memory: [Option<Captured<'a>>; 6],
+    /// The same when it began, where the plan asked for it.
+    pub(super) before: [Option<Captured<'a>>; 6],
+    /// Further memory of an argument that points to pointers.
+    pub(super) parts: &'a [Part<'a>],
     /// String limit.
     pub(super) limit: usize,
     /// Layout of `struct stat` and the like.
@@ -221,6 +283,20 @@ impl Call<'_> {
         u64::from(low(self.arg(index)))
     }
 
+    /// What an argument pointed to when the call began.
+    pub(super) fn before(&self, index: usize) -> Option<Captured<'_>> {
+        let before = self.before.get(index).copied().flatten();
+        before.filter(|captured| !captured.fault)
+    }
+
+    /// A piece of an argument's memory; it may have been unreadable.
+    pub(super) fn part(&self, arg: usize, which: u16) -> Option<Captured<'_>> {
+        self.parts
+            .iter()
+            .find(|part| usize::from(part.arg) == arg && part.which == which)
+            .map(|part| part.captured)
+    }
+
     pub(super) fn captured(&self, index: usize) -> Option<Captured<'_>> {
         self.memory
             .get(index)
@@ -230,14 +306,23 @@ impl Call<'_> {
     }
 }
 
+/// A piece of an argument's memory.
+pub(super) struct Part<'a> {
+    pub(super) arg: u8,
+    /// By [`tracer_common::filter::part`].
+    pub(super) which: u16,
+    pub(super) captured: Captured<'a>,
+}
+
 /// Bytes of the caller's memory.
 #[derive(Clone, Copy)]
 pub(super) struct Captured<'a> {
     pub(super) bytes: &'a [u8],
     /// There was more.
     pub(super) cut: bool,
+    /// Not all of it could be read.
     pub(super) fault: bool,
-    /// Strings in all, for an array of strings.
+    /// Strings in all, for an array of strings; directory entries.
     pub(super) total: u16,
 }
 
@@ -356,7 +441,7 @@ impl Out<'_> {
         }
     }
 
-    fn comment(&mut self, what: &str) {
+    pub(super) fn comment(&mut self, what: &str) {
         if !what.is_empty() {
             self.str(" /* ");
             self.str(what);

@@ -1,5 +1,7 @@
 //! Printers of signal sets and actions.
 
+use tracer_common::filter::part;
+
 use super::{
     names,
     show::{Call, Captured, Out},
@@ -9,6 +11,31 @@ use super::{
 /// A `sigset_t` of the kernel: 64 bits. More than two thirds set is shown by what is not: `~[KILL STOP]`.
 pub(super) fn set(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) -> Option<()> {
     write_set(out, memory.u64(0)?);
+    Some(())
+}
+
+/// `{mask=[INT]}`: what rt_sigreturn(2) restores.
+pub(super) fn frame(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    out.str("{mask=");
+    set(out, call, memory)?;
+    out.str("}");
+    Some(())
+}
+
+/// `{sigmask=[INT], sigsetsize=8}`: a set and its size behind argument `ARG`.
+pub(super) fn pointed_set<const ARG: usize>(
+    out: &mut Out<'_>,
+    call: &Call<'_>,
+    memory: Captured<'_>,
+) -> Option<()> {
+    let (address, size) = (memory.u64(0)?, memory.u64(8)?);
+    out.str("{sigmask=");
+    match call.part(ARG, part::NAME).filter(|set| !set.fault && size == 8) {
+        Some(shown) => set(out, call, shown)?,
+        None => out.pointer(address),
+    }
+    out.ufield(", sigsetsize=", size);
+    out.str("}");
     Some(())
 }
 

@@ -5,12 +5,12 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
-use tracer_common::filter::{COMPAT_PLANS, MAX_OPS, Op, Plan, copy, plan, when};
+use tracer_common::filter::{COMPAT_PLANS, Op, Plan, copy, plan, when};
 
 use super::{
     Limits, Takes,
     rows::{self, Note, Ret, Row},
-    show::{Max, Memory, Show},
+    show::{Max, Memory, Moment, Show},
 };
 use crate::event::Arch;
 
@@ -18,6 +18,7 @@ const SNAPSHOT: &str = include_str!("syscalls.x86_64.txt");
 
 /// Calls that x86-64 does not have, or has with other parameters: `[arch:]name parameters`.
 const OTHERS: &str = "\
+x86_64:rt_sigreturn struct rt_sigframe *frame
 i386:mmap struct mmap_arg_struct *arg
 i386:select struct sel_arg_struct *arg
 i386:umount char *name
@@ -209,25 +210,69 @@ fn plan(entry: &Entry, wide: bool, limits: Limits) -> Plan {
     if matches!(entry.name, "execve" | "execveat") {
         plan.flags |= plan::EXEC;
     }
-    let wanted = entry.params.iter().zip(0_u8..).filter_map(|(param, arg)| {
-        let memory = memory_of(&param.show)?;
-        let copied = memory.kind != copy::NONE && (wide || !memory.wide);
-        copied.then(|| Op {
-            kind: memory.kind,
-            arg,
-            len_arg: param.len,
-            flags: if memory.output { when::SUCCESS } else { 0 }
-                | if param.len_narrow { when::LEN_INT } else { 0 },
-            max: limits.max(memory.max),
-            scale: memory.scale,
-            _pad: 0,
-        })
+    if entry.name == "rt_sigreturn" {
+        plan.flags |= plan::STACK;
+    }
+    let wanted = entry.params.iter().zip(0_u8..).flat_map(|(param, arg)| {
+        let memory =
+            memory_of(&param.show).filter(|memory| memory.kind != copy::NONE && (wide || !memory.wide));
+        memory.map_or([None, None], |memory| ops(param, arg, memory, limits))
     });
-    for (slot, op) in plan.ops.iter_mut().zip(wanted) {
+    for (slot, op) in plan.ops.iter_mut().zip(wanted.flatten()) {
+        if op.flags & when::ENTER != 0 {
+            plan.flags |= plan::ENTER;
+        }
         *slot = op;
         plan.nops += 1;
     }
     plan
+}
+
+/// The copies that an argument's memory takes: when the call begins, and when it has ended.
+fn ops(param: &Param, arg: u8, memory: &Memory, limits: Limits) -> [Option<Op>; 2] {
+    let op = Op {
+        kind: memory.kind,
+        arg,
+        len_arg: param.len,
+        flags: if param.len_narrow { when::LEN_INT } else { 0 }
+            | if memory.filled { when::FILLED } else { 0 },
+        max: limits.max(memory.max),
+        scale: memory.scale,
+        skip: memory.skip,
+    };
+    let before = || Op {
+        flags: op.flags | when::ENTER,
+        ..before(op)
+    };
+    let success = Op {
+        flags: op.flags | when::SUCCESS,
+        ..op
+    };
+    match memory.moment {
+        Moment::After if memory.output => [None, Some(success)],
+        Moment::After => [None, Some(op)],
+        Moment::Before => [Some(before()), None],
+        Moment::Both => [Some(before()), Some(success)],
+    }
+}
+
+/// What is copied when the call begins: of messages only the headers, where the room for the peer's address is.
+fn before(op: Op) -> Op {
+    const MMSGHDR: u8 = 64;
+    match op.kind {
+        copy::MESSAGE => Op {
+            kind: copy::FIXED,
+            max: 16,
+            ..op
+        },
+        copy::MESSAGES => Op {
+            kind: copy::LEN_ARG,
+            max: 14 * u16::from(MMSGHDR),
+            scale: MMSGHDR,
+            ..op
+        },
+        _ => op,
+    }
 }
 
 /// The memory that a parameter shows, if for some calls only.
@@ -409,8 +454,6 @@ fn is_narrow(ctype: &str) -> bool {
     let wide = ["*", "long", "size_t", "off_t", "u64", "aio_context_t", "cap_user"];
     !wide.iter().any(|part| ctype.contains(part))
 }
-
-const _: () = assert!(MAX_OPS == 4);
 
 #[cfg(test)]
 mod tests;

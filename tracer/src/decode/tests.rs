@@ -3,6 +3,7 @@
 
 pub(crate) mod fake;
 mod files;
+mod pointers;
 mod processes;
 mod records;
 mod robust;

@@ -77,6 +77,17 @@ pub(super) fn timespec(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) ->
     pair_at(out, "tv_nsec", memory, 0)
 }
 
+/// `left {tv_sec=0, tv_nsec=5}`: what the call left of the timeout that argument `ARG` points to, or that it ran out.
+pub(super) fn left<const ARG: usize>(out: &mut Out<'_>, call: &Call<'_>) -> Option<()> {
+    if call.ret == 0 {
+        out.str("Timeout");
+        return Some(());
+    }
+    let memory = call.captured(ARG)?;
+    out.str("left ");
+    timespec(out, call, memory)
+}
+
 /// `struct timeval`.
 pub(super) fn timeval(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) -> Option<()> {
     pair_at(out, "tv_usec", memory, 0)

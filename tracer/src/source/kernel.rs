@@ -528,6 +528,7 @@ fn registers(btf: &Btf<'_>) -> Result<Vec<(&'static str, u32)>> {
     let nr = |number: i64| u32::try_from(number).context("a system call number");
     Ok(vec![
         reg("OFF_REGS_NR", "orig_ax")?,
+        reg("OFF_REGS_STACK", "sp")?,
         reg("OFF_ARG0", "di")?,
         reg("OFF_ARG1", "si")?,
         reg("OFF_ARG2", "dx")?,

@@ -135,8 +135,8 @@ pub(super) static ROWS: &[Row] = &[
         "readv writev preadv pwritev preadv2 pwritev2 vmsplice",
         &[
             ("fd", FD),
-            ("vec", Show::array("vlen", 16, 32, fs::iovec::<2>).wide()),
-            ("uiov", Show::array("nr_segs", 16, 32, fs::iovec::<2>).wide()),
+            ("vec", Show::vector("vlen", message::vector::<1>)),
+            ("uiov", Show::vector("nr_segs", message::vector::<1>)),
             ("vlen", UINT),
             ("nr_segs", UINT),
             ("pos_l", LONG),
@@ -146,12 +146,22 @@ pub(super) static ROWS: &[Row] = &[
         ],
     ),
     row(
-        "process_vm_readv process_vm_writev",
-        &[
-            ("lvec", Show::array("liovcnt", 16, 32, fs::iovec::<2>).wide()),
-            ("rvec", Show::array("riovcnt", 16, 32, fs::iovec::<4>).wide()),
-        ],
+        "readv preadv preadv2",
+        &[("vec", Show::vector("vlen", message::filled::<1>).filled())],
     ),
+    row(
+        "process_vm_readv",
+        &[("lvec", Show::vector("liovcnt", message::filled::<1>).filled())],
+    ),
+    row(
+        "process_vm_writev",
+        &[("lvec", Show::vector("liovcnt", message::vector::<1>))],
+    ),
+    row(
+        "process_vm_readv process_vm_writev",
+        &[("rvec", Show::array("riovcnt", 16, 32, fs::iovec::<4>).wide())],
+    ),
+    row("getdents getdents64", &[("dirent", Show::entries(fs::entries))]),
     row("lseek", &[("whence", Enum(&names::SEEK))]),
     row("dup", &[("fildes", FD)]),
     row(
@@ -208,32 +218,37 @@ pub(super) static ROWS: &[Row] = &[
             ("flags", Value(values::fd_creation_flags)),
         ],
     ),
-    row("poll", &[("ufds", POLLFDS)]).note(fs::poll_note),
+    row("poll", &[("ufds", POLLFDS)]).note(fs::poll_note::<false>),
     row(
         "ppoll",
-        &[("ufds", POLLFDS), ("tsp", TIMESPEC), ("sigmask", SIGSET)],
+        &[
+            ("ufds", POLLFDS),
+            ("tsp", TIMESPEC.at(Moment::Both)),
+            ("sigmask", SIGSET),
+        ],
     )
-    .note(fs::poll_note),
+    .note(fs::poll_note::<true>),
     row(
         "select",
         &[
             ("inp", FD_SET),
             ("outp", FD_SET),
             ("exp", FD_SET),
-            ("tvp", Show::input(16, time::timeval).wide()),
+            ("tvp", Show::input(16, time::timeval).wide().at(Moment::Both)),
         ],
     )
-    .note(fs::timeout_note),
+    .note(fs::select_note::<false>),
     row(
         "pselect6",
         &[
             ("inp", FD_SET),
             ("outp", FD_SET),
             ("exp", FD_SET),
-            ("tsp", TIMESPEC),
+            ("tsp", TIMESPEC.at(Moment::Both)),
+            ("sig", Show::pointed(8, signal::pointed_set::<5>)),
         ],
     )
-    .note(fs::timeout_note),
+    .note(fs::select_note::<true>),
     row("epoll_create1", &[("flags", Flags(&names::EPOLL_CREATE))]),
     row(
         "epoll_ctl",
@@ -254,13 +269,19 @@ pub(super) static ROWS: &[Row] = &[
     ),
     row(
         "copy_file_range splice",
-        &[("off_in", OFFSET), ("off_out", OFFSET)],
+        &[
+            ("off_in", OFFSET.at(Moment::Before)),
+            ("off_out", OFFSET.at(Moment::Before)),
+        ],
     ),
     row(
         "splice tee vmsplice",
         &[("fdin", FD), ("fdout", FD), ("flags", Flags(&names::SPLICE))],
     ),
-    row("sendfile", &[("offset", OFFSET)]),
+    row(
+        "sendfile",
+        &[("offset", Show::input(8, fs::moved::<2>).at(Moment::Both))],
+    ),
     // Memory.
     row(
         "mmap mmap2",

@@ -126,6 +126,9 @@ pub(super) static ROWS: &[Row] = &[
                     len: "",
                     scale: 0,
                     output: true,
+                    moment: Moment::After,
+                    filled: false,
+                    skip: 0,
                     wide: false,
                     print: crate::decode::show::hex_buffer,
                     number: None,
@@ -203,6 +206,9 @@ pub(super) static ROWS: &[Row] = &[
                 len: "",
                 scale: 0,
                 output: true,
+                moment: Moment::After,
+                filled: false,
+                skip: 0,
                 wide: false,
                 print: process::cpus,
                 number: None,
@@ -238,7 +244,7 @@ pub(super) static ROWS: &[Row] = &[
     row(
         "capget",
         &[
-            ("header", Show::input(8, process::cap_header)),
+            ("header", Show::input(8, process::cap_header).at(Moment::Before)),
             ("dataptr", Show::output(24, process::cap_data)),
         ],
     ),
@@ -269,6 +275,15 @@ pub(super) static ROWS: &[Row] = &[
             ("nset", SIGSET),
             ("oset", SIGSET_OUT),
         ],
+    ),
+    // The mask lies in the frame that the signal left on the stack: `uc.uc_sigmask` of `struct rt_sigframe`, whose
+    // first word the handler's return has taken.
+    row(
+        "rt_sigreturn",
+        &[(
+            "frame",
+            Show::input(8, signal::frame).wide().at(Moment::Before).beyond(37),
+        )],
     ),
     row("rt_sigpending", &[("uset", SIGSET_OUT)]),
     row("rt_sigsuspend", &[("unewset", SIGSET)]),

@@ -2,6 +2,10 @@
 
 use super::*;
 
+const LENGTH_OUT: Show = Show::output(4, net::length::<1, 2>)
+    .at(Moment::Both)
+    .or(values::pointer);
+
 pub(super) static ROWS: &[Row] = &[
     // Sockets.
     row(
@@ -30,7 +34,7 @@ pub(super) static ROWS: &[Row] = &[
                 "upeer_sockaddr",
                 Show::output(128, net::address_out::<2>).or(values::pointer),
             ),
-            ("upeer_addrlen", Show::input(4, fs::int)),
+            ("upeer_addrlen", LENGTH_OUT),
             ("flags", Flags(&names::SOCKET_FLAGS)),
         ],
     ),
@@ -41,7 +45,7 @@ pub(super) static ROWS: &[Row] = &[
                 "usockaddr",
                 Show::output(128, net::address_out::<2>).or(values::pointer),
             ),
-            ("usockaddr_len", Show::input(4, fs::int)),
+            ("usockaddr_len", LENGTH_OUT),
         ],
     ),
     row(
@@ -61,13 +65,49 @@ pub(super) static ROWS: &[Row] = &[
                 "addr",
                 Show::output(128, net::address_out::<5>).or(values::pointer),
             ),
-            ("addr_len", Show::input(4, fs::int)),
+            (
+                "addr_len",
+                Show::output(4, net::length::<4, 5>)
+                    .at(Moment::Both)
+                    .or(values::pointer),
+            ),
         ],
     ),
     row(
-        "sendmsg recvmsg sendmmsg recvmmsg",
-        &[("flags", Flags(&names::MSG))],
+        "sendmsg",
+        &[
+            ("msg", Show::message(message::sent)),
+            ("flags", Flags(&names::MSG)),
+        ],
     ),
+    row(
+        "recvmsg",
+        &[
+            ("msg", Show::message(message::received).received()),
+            ("flags", Flags(&names::MSG)),
+        ],
+    ),
+    row(
+        "sendmmsg",
+        &[
+            ("mmsg", Show::messages("vlen", message::all_sent)),
+            ("flags", Flags(&names::MSG)),
+        ],
+    ),
+    row(
+        "recvmmsg",
+        &[
+            (
+                "mmsg",
+                Show::messages("vlen", message::all_received)
+                    .received()
+                    .or(values::pointer),
+            ),
+            ("flags", Flags(&names::MSG)),
+            ("timeout", TIMESPEC.at(Moment::Both)),
+        ],
+    )
+    .note(time::left::<4>),
     row("shutdown", &[("how", Enum(&names::SHUTDOWN))]),
     row(
         "setsockopt",
@@ -83,7 +123,7 @@ pub(super) static ROWS: &[Row] = &[
             ("level", Enum(&names::SOL)),
             ("optname", Value(net::option)),
             ("optval", Show::output(16, net::option_out).or(values::pointer)),
-            ("optlen", Show::input(4, fs::int)),
+            ("optlen", Show::output(4, net::room::<4>).at(Moment::Both)),
         ],
     ),
     // System V IPC.

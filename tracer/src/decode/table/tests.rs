@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use tracer_common::{
-    filter::MAX_COPY,
+    filter::{MAX_COPY, MAX_KEPT, MAX_OPS},
     record::{MAX_RECORD, Section, Syscall},
 };
 
@@ -76,6 +76,13 @@ fn plans_fit_the_contract() {
                 assert!(op.kind != copy::NONE && op.arg < plan.nargs && op.max >= 1 && op.max <= MAX_COPY);
                 assert!(op.kind != copy::LEN_ARG || op.len_arg < plan.nargs);
             }
+            let kept: usize = ops
+                .iter()
+                .filter(|op| op.flags & when::ENTER != 0)
+                .map(|op| size_of::<Section>() + usize::from(op.max))
+                .sum();
+            assert!(kept <= MAX_KEPT, "plan {index} keeps {kept}");
+            assert_eq!(plan.flags & plan::ENTER != 0, kept != 0);
         }
     }
 }
@@ -89,14 +96,15 @@ fn no_copy_is_left_out_for_want_of_room() {
                 .iter()
                 .filter_map(|p| memory_of(&p.show))
                 .filter(|m| m.kind != copy::NONE)
-                .count();
+                .map(|m| if m.moment == Moment::Both { 2 } else { 1 })
+                .sum::<usize>();
             assert!(wanted <= MAX_OPS, "{} wants {wanted} copies", entry.name);
         }
     }
 }
 
 #[test]
-fn only_exec_is_taken_at_enter() {
+fn only_exec_takes_strings_at_enter() {
     let execs: Vec<u32> = plans(Arch::X86_64, Limits::default())
         .filter(|(_, plan)| plan.flags & plan::EXEC != 0)
         .map(|(index, _)| index)

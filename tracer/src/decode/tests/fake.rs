@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tracer_common::{
-    filter::{copy, when},
+    filter::{copy, part, when},
     record::{self, Kind, flag, section},
 };
 
@@ -26,6 +26,10 @@ pub(crate) enum A {
     V(Vec<&'static str>),
     /// A pointer to memory that cannot be read.
     Bad,
+    /// Memory that points to memory: its parts, by [`tracer_common::filter::part`].
+    P(Vec<(u16, Vec<u8>)>),
+    /// Memory before the call, and after it.
+    C(Vec<u8>, Vec<u8>),
 }
 
 /// Where argument `index` lies, when it is memory.
@@ -121,6 +125,18 @@ impl Fake {
             if !returned || address == 0 || (op.flags & when::SUCCESS != 0 && failed) {
                 continue;
             }
+            let early = op.flags & when::ENTER != 0;
+            if let A::P(parts) = &self.args[usize::from(op.arg)]
+                && matches!(
+                    op.kind,
+                    copy::VECTOR | copy::MESSAGE | copy::MESSAGES | copy::POINTED
+                )
+            {
+                for (which, bytes) in parts {
+                    push_section(&mut out, op.arg, copy::PART, 0, *which, bytes);
+                }
+                continue;
+            }
             let max = usize::from(op.max);
             let scale = usize::from(op.scale.max(1));
             let wanted = match op.kind {
@@ -135,14 +151,16 @@ impl Fake {
                 _ => max,
             };
             let mut total = 0;
-            let mut flags = 0;
+            let mut flags = if early { section::BEFORE } else { 0 };
             let mut bytes = match &self.args[usize::from(op.arg)] {
                 A::N(_) | A::Bad => {
-                    flags = section::FAULT;
+                    flags |= section::FAULT;
                     Vec::new()
                 }
                 A::S(string) => string.to_vec(),
                 A::B(bytes) => bytes.clone(),
+                A::P(parts) => parts.first().map(|(_, bytes)| bytes.clone()).unwrap_or_default(),
+                A::C(before, after) => if early { before } else { after }.clone(),
                 A::V(strings) => {
                     total = u16::try_from(strings.len()).unwrap();
                     strings.iter().flat_map(|s| s.bytes().chain([0])).collect()
@@ -158,11 +176,21 @@ impl Fake {
                 copy::LEN_RET => usize::try_from(self.ret.max(0)).unwrap().saturating_mul(scale),
                 _ => bytes.len(),
             };
+            if op.kind == copy::ENTRIES {
+                total = u16::try_from(bytes.len()).unwrap();
+                bytes.clear();
+            }
             if bytes.len() > wanted || (asked > wanted && matches!(op.kind, copy::LEN_ARG | copy::LEN_RET)) {
                 bytes.truncate(wanted);
                 flags |= if op.kind == copy::FIXED { 0 } else { section::CUT };
             }
-            push_section(&mut out, op.arg, op.kind, flags, total, &bytes);
+            // What the argument itself points to, alone.
+            let (kind, total) = match op.kind {
+                copy::VECTOR => (copy::PART, part::VECTOR),
+                copy::MESSAGE | copy::MESSAGES | copy::POINTED => (copy::PART, part::HEAD),
+                kind => (kind, total),
+            };
+            push_section(&mut out, op.arg, kind, flags, total, &bytes);
         }
         out
     }
