@@ -13,7 +13,7 @@ use tracer_tests::{
     Bundle, Counts, Daemon, Event, Rootfs, Runtime, Verdict, daemon::Stats, event, programs, strace,
 };
 
-const SAMPLES: usize = 5;
+const SAMPLES: usize = 11;
 
 /// Ten programs; `DATA` is a folder with files, `SCRATCH` one to write in, `WORKLOADS` ours.
 #[rustfmt::skip] // a table

@@ -32,6 +32,9 @@ pub mod state {
     pub const COUNTS: u32 = 1 << 2;
     /// Init has ended, so its namespaces' inode numbers may be used again: they find no new member.
     pub const ENDED: u32 = 1 << 3;
+    /// Calls are taken at their exits alone: no durations, no call that seccomp refused or that did not return is told
+    /// apart. With [`EXIT_ONLY`](super::Filter::EXIT_ONLY) in the slot's filter.
+    pub const EXIT_ONLY: u32 = 1 << 4;
 }
 
 /// What a member task's storage holds between the programs.
@@ -228,7 +231,7 @@ pub mod outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Filter {
-    /// 0: all calls do, and nothing below is looked at.
+    /// 0: all calls do, and nothing below is looked at. Else [`Filter::SIEVES`], [`Filter::EXIT_ONLY`] or both.
     pub active: u32,
     /// [`Filter::index`] of prctl(2), native and 32-bit: one that renames a task passes always, since the daemon
     /// learns a task's name from it. 0 is none.
@@ -239,9 +242,17 @@ pub struct Filter {
     pub outcomes: [u64; OUTCOME_WORDS],
     /// A bit for each call that passes, by [`Filter::index`].
     pub calls: [u64; CALL_WORDS],
+    /// A bit for each call of which nothing but the counts is wanted, however it ends: it is neither timed nor are its
+    /// arguments kept.
+    pub light: [u64; CALL_WORDS],
 }
 
 impl Filter {
+    /// In `active`: not all calls pass.
+    pub const SIEVES: u32 = 1 << 0;
+    /// In `active`: the enter of a call is none of our business ([`state::EXIT_ONLY`]).
+    pub const EXIT_ONLY: u32 = 1 << 1;
+
     /// Takes everything.
     pub const ALL: Self = Self {
         active: 0,
@@ -249,7 +260,14 @@ impl Filter {
         min_ns: 0,
         outcomes: [u64::MAX; OUTCOME_WORDS],
         calls: [u64::MAX; CALL_WORDS],
+        light: [0; CALL_WORDS],
     };
+
+    /// Whether nothing but the counts is wanted of a call, by its [`Filter::index`].
+    #[inline(always)]
+    pub const fn is_light(&self, index: u32) -> bool {
+        self.light[(index as usize >> 6) & (CALL_WORDS - 1)] >> (index & 63) & 1 != 0
+    }
 
     /// The bit of a call in [`Filter::calls`]: where its plan stands. All numbers beyond the table share its last one,
     /// which no kernel uses; x32 numbers come with or without their mark.
@@ -328,6 +346,35 @@ impl AggregateKey {
     pub const X32: u16 = 1 << 14;
     /// The call did not return.
     pub const UNFINISHED: u16 = 0xffff;
+
+    /// The key as one word; never 0, since no member is of slot 0.
+    #[inline(always)]
+    pub const fn word(self) -> u64 {
+        (self.generation as u64) << 48 | (self.errno as u64) << 32 | (self.nr as u64) << 16 | self.slot as u64
+    }
+
+    /// Where a CPU remembers the row of that key.
+    #[inline(always)]
+    pub const fn place(word: u64) -> u32 {
+        // Neighbours among calls and outcomes of a container go to different places.
+        let mixed = (word >> 16) ^ (word >> 29) ^ word << 5;
+        mixed as u32 & (RECENT_ROWS - 1)
+    }
+}
+
+/// Rows that a CPU remembers (a power of two).
+pub const RECENT_ROWS: u32 = 512;
+
+/// A row that a CPU remembers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct RecentRow {
+    /// [`AggregateKey::word`]; 0 is none.
+    pub key: u64,
+    /// The row's number.
+    pub row: u32,
+    /// Explicit padding.
+    pub _pad: u32,
 }
 
 /// Buckets of the latency histogram: bucket `i` counts durations in `[2^i, 2^(i+1))` ns, the first also 0, the last
@@ -340,10 +387,32 @@ pub const BUCKETS: usize = 32;
 pub struct Aggregate {
     /// Calls.
     pub count: u64,
-    /// Their durations' sum in nanoseconds.
+    /// The sum of the durations in nanoseconds, of those that were timed.
     pub total_ns: u64,
-    /// Their durations' log2 histogram.
+    /// The log2 histogram of the durations; its sum is how many calls were timed.
     pub buckets: [u32; BUCKETS],
+}
+
+/// A word of the kernel side's table of decisions: whose task it is that has its registers at an address. The table is
+/// a memory of what was decided, no more: where it does not know a task, the task's storage does.
+///
+/// Bits 30..=63 tell the address apart (bits 14..=47 of it: no two kernel stacks share them), 11..=29 are the low bits of
+/// the epoch in which it was decided, then [`word::LIGHT`] and the slot, 0 for no member.
+pub mod word {
+    /// Entries of the table (a power of two).
+    pub const ENTRIES: u32 = 1 << 16;
+    /// A kernel stack and its registers lie in so many address bits (THREAD_SIZE is at least 16 KiB).
+    pub const STACK_SHIFT: u32 = 14;
+    /// Where the address's bits lie.
+    pub const OWNER_SHIFT: u32 = 30;
+    /// Where the epoch's bits lie.
+    pub const EPOCH_SHIFT: u32 = 11;
+    /// The epoch's bits, unshifted.
+    pub const EPOCH_MASK: u64 = (1 << (OWNER_SHIFT - EPOCH_SHIFT)) - 1;
+    /// A call is in flight of which only the counts are wanted.
+    pub const LIGHT: u64 = 1 << 10;
+    /// The slot.
+    pub const SLOT_MASK: u64 = LIGHT - 1;
 }
 
 /// x32 calls carry this bit in their number; `Header::nr` and plans hold it as bit 14.
@@ -381,11 +450,12 @@ impl Counter {
 pub const COUNTERS: u32 = 3;
 
 const _: () = {
+    assert!(super::MAX_CONTAINERS as u64 - 1 <= word::SLOT_MASK);
     assert!(size_of::<Container>() == 32);
     assert!(size_of::<Task>() == 88);
     assert!(size_of::<Op>() == 8);
     assert!(size_of::<Plan>() == 136);
-    assert!(size_of::<Filter>() == 400);
+    assert!(size_of::<Filter>() == 656);
     assert!(outcome::UNFINISHED as usize == OUTCOME_WORDS * 64 - 1);
     assert!(size_of::<Books>() == 104);
     assert!(size_of::<AggregateKey>() == 8);

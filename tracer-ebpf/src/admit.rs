@@ -4,10 +4,10 @@
 //! (membership is inherited at fork and survives what the task does to its own namespaces); else when its active PID
 //! namespace, or an ancestor of it, is one that the container alone has.
 //!
-//! The answer is kept in the task's storage and holds for one epoch: a call costs an untraced task one look-up of its
-//! own storage, not one in a table of containers. The daemon begins a new epoch with each registration and removal.
+//! The answer is kept in the task's storage and holds for one epoch, which the daemon ends with each registration and
+//! removal. [`crate::known`] remembers it, so that a call costs an untraced task a word's comparison.
 
-use core::hint::black_box;
+use core::{hint::black_box, ptr};
 
 use aya_log_ebpf::warn;
 use tracer_common::{
@@ -17,39 +17,83 @@ use tracer_common::{
 
 use crate::{
     emit,
-    kernel::{MAX_LEVEL, NR_COMPAT_SETNS, NR_SETNS, TaskPtr},
+    kernel::{MAX_LEVEL, NR_COMPAT_SETNS, NR_SETNS, Regs, TaskPtr},
+    known::{Known, Place},
     maps::{BOOKS, CONTAINERS, EXCLUDED, MOUNT_NAMESPACES, PID_NAMESPACES, PROOFS, TASKS, count, epoch},
 };
 
-/// The current task and its state, if it is a member; decides first where that is due.
-#[inline(always)]
-pub(crate) fn on_enter(nr: u64) -> Option<(TaskPtr, *mut Task)> {
-    let task = TaskPtr::current();
-    let mut state = TASKS.get(task);
-    // SAFETY: checked for null first; the value is this task's own, and the task is here.
-    if state.is_null() || unsafe { (*state).epoch } != epoch() {
-        state = decide(task, state);
-        if state.is_null() {
-            return None;
-        }
-    }
-    // SAFETY: not null; as above.
-    let value = unsafe { &mut *state };
-    if value.slot == 0 {
-        // What setns(2) does shows only after it: decide again at the next call.
-        if nr as u32 == NR_SETNS.load() || nr as u32 == NR_COMPAT_SETNS.load() {
-            value.epoch = 0;
-            value.flags |= task::JOINING;
-        }
-        return None;
-    }
-    Some((task, state))
+/// A task of a container.
+#[derive(Clone, Copy)]
+pub(crate) struct Member {
+    pub slot: u32,
+    /// Its place in the memory; `None` where it is another's.
+    pub place: Option<Place>,
+    /// A call of which only the counts are wanted is in flight.
+    pub light: bool,
+    /// Its state, where it had to be looked up.
+    pub state: *mut Task,
 }
 
-/// The current task and its state, if it is known to be a member. Nothing is decided outside of an enter: a call that
-/// began before the registration is not the container's.
+/// Whose call begins, if it is a member's; decides first where that is due.
 #[inline(always)]
-pub(crate) fn on_exit() -> Option<(TaskPtr, *mut Task)> {
+pub(crate) fn on_enter(regs: Regs, nr: u64) -> Option<Member> {
+    let place = Place::of(regs)?;
+    match place.known() {
+        // What setns(2) does shows only after it: decide again at the next call.
+        Known::Stranger if joins(nr) => joining(place),
+        Known::Stranger => None,
+        Known::Member { slot, light } => Some(Member {
+            slot,
+            place: Some(place),
+            light,
+            state: ptr::null_mut(),
+        }),
+        known => look_up(place, known == Known::Light, joins(nr)).map(|(member, _new)| member),
+    }
+}
+
+/// Whose call ends, if it is a member's. A call that began before the registration is not the container's: a task that
+/// is found to be a member only here is one from its next call on.
+#[inline(always)]
+pub(crate) fn on_exit(regs: Regs) -> Option<Member> {
+    let place = Place::of(regs)?;
+    match place.known() {
+        Known::Stranger => None,
+        Known::Member { slot, light } => Some(Member {
+            slot,
+            place: Some(place),
+            light,
+            state: ptr::null_mut(),
+        }),
+        known => exit_look_up(place, known == Known::Light),
+    }
+}
+
+/// As [`look_up`], where a call ends. It is of whom it was when it began, whatever the tables say by now.
+#[inline(always)]
+fn exit_look_up(place: Place, light: bool) -> Option<Member> {
+    let state = TASKS.get(TaskPtr::current());
+    // SAFETY: null is checked; the value is the current task's own.
+    if let Some(value) = unsafe { state.as_ref() }
+        && (light || value.flags & task::PENDING != 0)
+    {
+        let member = Member {
+            slot: value.slot,
+            place: light.then_some(place),
+            light,
+            state,
+        };
+        return (value.slot != 0).then_some(member);
+    }
+    match look_up(place, light, false)? {
+        (_, true) => None,
+        (member, false) => Some(member),
+    }
+}
+
+/// The current task and its state, if it is known to be a member. Nothing is decided here.
+#[inline(always)]
+pub(crate) fn member() -> Option<(TaskPtr, *mut Task)> {
     let task = TaskPtr::current();
     let state = TASKS.get(task);
     // SAFETY: checked for null first; the value is this task's own, and the task is here.
@@ -57,6 +101,72 @@ pub(crate) fn on_exit() -> Option<(TaskPtr, *mut Task)> {
         return None;
     }
     Some((task, state))
+}
+
+/// A task was made, on a kernel stack that another may have had before.
+#[inline(always)]
+pub(crate) fn born(child: TaskPtr) {
+    if let Some(place) = Place::of(child.regs()) {
+        place.forget();
+    }
+}
+
+/// Whether that call may bring its task into other namespaces.
+#[inline(always)]
+fn joins(nr: u64) -> bool {
+    nr as u32 == NR_SETNS.load() || nr as u32 == NR_COMPAT_SETNS.load()
+}
+
+/// A task that is no member calls setns(2).
+#[inline(never)]
+fn joining(place: Place) -> Option<Member> {
+    place.forget();
+    let state = TASKS.get_or_create(TaskPtr::current());
+    // SAFETY: null is checked; the value is the current task's own.
+    if let Some(state) = unsafe { state.as_mut() } {
+        state.epoch = 0;
+        state.flags |= task::JOINING;
+    }
+    None
+}
+
+/// Asks the task's storage, decides where that is due, and keeps the answer. Also tells whether the task is a member
+/// only from here on.
+#[inline(always)]
+fn look_up(place: Place, light: bool, joins: bool) -> Option<(Member, bool)> {
+    let task = TaskPtr::current();
+    let mut state = TASKS.get(task);
+    let mut new = false;
+    // SAFETY: checked for null first; the value is this task's own, and the task is here.
+    if state.is_null() || unsafe { (*state).epoch } != epoch() {
+        // SAFETY: as above.
+        let before = unsafe { state.as_ref() }.map_or((0, 0), |state| (state.slot, state.generation));
+        state = decide(task, state);
+        // SAFETY: as above.
+        let after = unsafe { state.as_ref() }.map_or((0, 0), |state| (state.slot, state.generation));
+        new = before != after;
+    }
+    // SAFETY: null is checked; as above.
+    let value = unsafe { state.as_mut() }?;
+    if value.slot == 0 {
+        if joins {
+            value.epoch = 0;
+            value.flags |= task::JOINING;
+            place.forget();
+        } else {
+            place.keep(0, false);
+        }
+        return None;
+    }
+    let light = light && !new;
+    let own = place.keep(value.slot, light);
+    let member = Member {
+        slot: value.slot,
+        place: own.then_some(place),
+        light,
+        state,
+    };
+    Some((member, new))
 }
 
 /// The container of a task that was a member, if it still is registered.

@@ -1,18 +1,23 @@
 //! Takes what a member's call was: its arguments at the enter, its result at the exit. `copy` and `execve` take what the
 //! arguments point to. Decides nothing about membership and writes no ring.
 
+use core::ptr;
+
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel_str};
 use tracer_common::{
-    filter::{Books, COMPAT_PLANS, Container, Counter, NR_X32, Plan, Task, X32_BIT, plan, state, task},
+    filter::{Books, COMPAT_PLANS, Container, Counter, Filter, NR_X32, Plan, Task, X32_BIT, plan, state, task},
     record::{Kind, flag, section},
 };
 
 use crate::{
-    admit, copy,
+    admit::{self, Member},
+    aggregate::{self, Counted},
+    copy,
     emit::{self, Call},
     execve,
-    kernel::{self, NR_EXECVEAT, Regs, TaskPtr},
-    maps::{BOOKS, EXECS, PLANS, STASH, TASKS, count},
+    kernel::{self, NR_EXECVEAT, NR_SIGRETURN, Regs, TaskPtr},
+    known::{Known, Place},
+    maps::{BOOKS, CONTAINERS, EXECS, FILTERS, PLANS, STASH, TASKS, count},
     sieve,
 };
 
@@ -81,14 +86,31 @@ fn begin(task: TaskPtr, state: &mut Task, regs: Regs, nr: u64) -> u8 {
 
 /// A member enters a call.
 #[inline(always)]
-pub(crate) fn enter(task: TaskPtr, state: *mut Task, regs: Regs, nr: u64) {
-    // SAFETY: not null: admit saw to it; the value is the current task's own.
-    let state = unsafe { &mut *state };
-    if let Some(books) = books(state.slot) {
-        books.admitted += 1;
-        if state.flags & task::PENDING != 0 {
-            unpaired(state, books);
-        }
+pub(crate) fn enter(member: Member, regs: Regs, nr: u64) {
+    let (Some(books), Some(filter)) = (books(member.slot), FILTERS.get(member.slot)) else {
+        return;
+    };
+    if filter.active & Filter::EXIT_ONLY != 0 {
+        return;
+    }
+    let task = TaskPtr::current();
+    books.admitted += 1;
+    if filter.active & Filter::SIEVES != 0
+        && let Some(place) = member.place
+        && !member.light
+        && filter.is_light(Filter::index(short_nr(nr), task.is_compat()))
+    {
+        return place.begin_light();
+    }
+    let Some(state) = state_of(member, task) else {
+        // Whatever becomes of it, it is booked here; its exit finds no call in flight and no state.
+        books.finished += 1;
+        books.no_storage += 1;
+        books.overflow += 1;
+        return;
+    };
+    if state.flags & task::PENDING != 0 || member.light {
+        unpaired(member, state, books);
     }
     state.flags = state.flags & task::VIA_EXEC | task::PENDING;
     let flags = begin(task, state, regs, nr);
@@ -102,26 +124,70 @@ pub(crate) fn enter(task: TaskPtr, state: *mut Task, regs: Regs, nr: u64) {
     state.entered = now();
 }
 
+/// A member's state, which it has had since it was decided.
+#[inline(always)]
+fn state_of(member: Member, task: TaskPtr) -> Option<&'static mut Task> {
+    let state = if member.state.is_null() {
+        TASKS.get(task)
+    } else {
+        member.state
+    };
+    // SAFETY: null is checked; the value is the current task's own, and the task is here.
+    unsafe { state.as_mut() }
+}
+
 /// The call in flight will never be seen to end: book it, so that the equation holds.
 #[inline(never)]
-fn unpaired(state: &mut Task, books: &mut Books) {
+fn unpaired(member: Member, state: &mut Task, books: &mut Books) {
     books.unpaired += 1;
     books.finished += 1;
+    if let (true, Some(place)) = (member.light, member.place) {
+        // Which call it was, nobody kept.
+        place.end_light();
+        books.overflow += 1;
+        return;
+    }
     let app = admit::container(state).is_some_and(|container| container.state & state::APP != 0);
     let flags = flag::UNFINISHED | if app { flag::APP } else { 0 };
-    emit::aggregate(state, flags, 0, 0, books);
+    aggregate::add(&counted(state, flags, 0), None, books);
+}
+
+#[inline(always)]
+fn counted(state: &Task, flags: u16, ret: i64) -> Counted {
+    Counted {
+        slot: state.slot,
+        generation: state.generation,
+        nr: state.nr,
+        compat: state.flags & task::COMPAT != 0,
+        flags,
+        ret,
+    }
 }
 
 /// A member leaves a call, or was kept out of one.
 #[inline(always)]
-pub(crate) fn exit(task: TaskPtr, state: *mut Task, regs: Regs, ret: i64) {
+pub(crate) fn exit(member: Member, regs: Regs, ret: i64) {
+    let task = TaskPtr::current();
+    if member.light {
+        let flags = if task.is_killed() { flag::UNFINISHED } else { 0 };
+        return light_exit(member, task, regs, flags, ret);
+    }
+    let Some(container) = CONTAINERS.get_ptr_mut(member.slot) else {
+        return;
+    };
+    // SAFETY: array values live as long as the map. The daemon writes them while no task is a member.
+    let container = unsafe { &*container };
+    if container.state & state::EXIT_ONLY != 0 {
+        return exit_only(member, container, task, regs, ret);
+    }
     let now = now();
-    // SAFETY: not null: admit saw to it; the value is the current task's own.
-    let state = unsafe { &mut *state };
-    let Some(container) = admit::container(state) else {
+    let Some(state) = state_of(member, task) else {
+        return;
+    };
+    if container.generation != state.generation || container.state & state::LIVE == 0 {
         state.flags &= !task::PENDING;
         return count(Counter::Stale);
-    };
+    }
     if state.flags & task::PENDING != 0 {
         state.flags &= !task::PENDING;
         let duration_ns = now - state.entered;
@@ -134,6 +200,90 @@ pub(crate) fn exit(task: TaskPtr, state: *mut Task, regs: Regs, ret: i64) {
         let flags = refused(task, state, regs);
         finish(task, state, container, flags, ret, now, 0);
     }
+}
+
+/// A call ends of which only the counts are wanted.
+#[inline(always)]
+fn light_exit(member: Member, task: TaskPtr, regs: Regs, mut flags: u16, ret: i64) {
+    if let Some(place) = member.place {
+        place.end_light();
+    }
+    let (Some(books), Some(container)) = (books(member.slot), CONTAINERS.get(member.slot)) else {
+        return;
+    };
+    if container.state & state::LIVE == 0 {
+        return count(Counter::Stale);
+    }
+    if container.state & state::APP != 0 {
+        flags |= flag::APP;
+    }
+    books.finished += 1;
+    books.filtered += 1;
+    let call = Counted {
+        slot: member.slot,
+        generation: container.generation,
+        nr: short_nr(regs.nr()),
+        compat: task.is_compat(),
+        flags,
+        ret,
+    };
+    aggregate::add(&call, None, books);
+}
+
+/// A call of a container whose calls are taken at their exits alone.
+#[inline(always)]
+fn exit_only(member: Member, container: &Container, task: TaskPtr, regs: Regs, ret: i64) {
+    if container.state & state::LIVE == 0 {
+        return count(Counter::Stale);
+    }
+    // A fork's own return in the child comes here with its state: nobody knew the child before.
+    // SAFETY: null is checked; the value is the current task's own.
+    if let Some(state) = unsafe { member.state.as_mut() }
+        && state.flags & task::FRESH != 0
+    {
+        state.flags &= !task::FRESH;
+        return;
+    }
+    let Some(books) = books(member.slot) else { return };
+    // The kernel sets no number while it restores a signal's context.
+    let nr = regs.nr();
+    let nr = if nr as u32 == u32::MAX {
+        u64::from(NR_SIGRETURN.load())
+    } else {
+        nr
+    };
+    let mut flags = if task.is_killed() { flag::UNFINISHED } else { 0 };
+    books.admitted += 1;
+    if container.state & state::COUNTS != 0 {
+        if container.state & state::APP != 0 {
+            flags |= flag::APP;
+        }
+        books.finished += 1;
+        books.counted += 1;
+        let call = Counted {
+            slot: member.slot,
+            generation: container.generation,
+            nr: short_nr(nr),
+            compat: task.is_compat(),
+            flags,
+            ret,
+        };
+        return aggregate::add(&call, None, books);
+    }
+    let Some(state) = state_of(member, task) else {
+        books.finished += 1;
+        books.no_storage += 1;
+        books.overflow += 1;
+        return;
+    };
+    state.flags &= task::VIA_EXEC;
+    if begin(task, state, regs, nr) & plan::EXEC != 0 {
+        state.flags |= task::EXEC;
+        if ret < 0 {
+            execve::at_enter(task, state);
+        }
+    }
+    finish(task, state, container, flags | flag::NO_DURATION, ret, now(), 0);
 }
 
 /// No enter: seccomp and ptrace come before it, the exit comes all the same. Returns the record's flags.
@@ -160,6 +310,19 @@ pub(crate) fn task_exit(task: TaskPtr, state: *mut Task) {
     let Some(container) = admit::container(state) else {
         return count(Counter::Stale);
     };
+    let regs = task.regs();
+    if let Some(place) = Place::of(regs) {
+        if let Known::Light | Known::Member { light: true, .. } = place.known() {
+            let member = Member {
+                slot: state.slot,
+                place: None,
+                light: true,
+                state: ptr::null_mut(),
+            };
+            light_exit(member, task, regs, flag::UNFINISHED, 0);
+        }
+        place.forget();
+    }
     if state.flags & task::PENDING != 0 {
         let now = now();
         state.flags &= !task::PENDING;
@@ -251,6 +414,9 @@ pub(crate) fn exec(task: TaskPtr, state: *mut Task, old_tid: u32, bprm: *const u
             };
             (stash.path_len, stash.path_flags) = copy::string_result(len, STASH as u32);
         }
+        if container.state & state::EXIT_ONLY != 0 {
+            execve::of_program(stash, &kernel::program_args(task, bprm));
+        }
         emit::exec(task, state, container, old_tid, stash);
     }
 }
@@ -271,7 +437,8 @@ fn finish(
     if container.state & state::APP != 0 {
         flags |= flag::APP;
     }
-    emit::aggregate(state, flags, ret, duration_ns, books);
+    let timed = flags & flag::NO_DURATION == 0;
+    aggregate::add(&counted(state, flags, ret), timed.then_some(duration_ns), books);
     if container.state & state::COUNTS != 0 {
         books.counted += 1;
         return drop_strings(task, state);

@@ -1,22 +1,21 @@
-//! Queues records, and counts what it queued, what found no room, and what the aggregates say. The only code that
-//! touches the ring: each reserve ends in a submit, each failure in a count.
+//! Queues records, and counts what it queued and what found no room. The only code that touches the ring: each reserve ends in a submit, each failure in a count.
 
 use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
-    bindings::{BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::{bpf_get_smp_processor_id, generated::bpf_ktime_get_ns, generated::bpf_ringbuf_output},
 };
 use tracer_common::filter::Books;
 use tracer_common::{
-    filter::{AggregateKey, BUCKETS, Container, Task, state, task},
+    filter::{Container, Task, state, task},
     record::{Header, Kind, MAX_RECORD, Process, Section, Syscall, flag},
 };
 
 use crate::{
     capture, execve,
     kernel::TaskPtr,
-    maps::{AGGREGATES, EVENTS, Exec, SCRATCH, Scratch, ZERO_AGGREGATE},
+    maps::{EVENTS, Exec, SCRATCH, Scratch},
 };
 
 /// Backlog at which the reader is woken; below it, its own timeout serves.
@@ -317,79 +316,5 @@ pub(crate) fn exec(task: TaskPtr, state: &Task, container: &Container, old_tid: 
         books.process_emitted += 1;
     } else {
         books.process_ring_full += 1;
-    }
-}
-
-/// Position of the highest set bit, 0 for 0, at most [`BUCKETS`] - 1.
-#[inline(always)]
-fn bucket(ns: u64) -> usize {
-    if ns >> 32 != 0 {
-        return BUCKETS - 1;
-    }
-    let mut rest = ns as u32;
-    let mut log = 0usize;
-    if rest >> 16 != 0 {
-        log += 16;
-        rest >>= 16;
-    }
-    if rest >> 8 != 0 {
-        log += 8;
-        rest >>= 8;
-    }
-    if rest >> 4 != 0 {
-        log += 4;
-        rest >>= 4;
-    }
-    if rest >> 2 != 0 {
-        log += 2;
-        rest >>= 2;
-    }
-    if rest >> 1 != 0 {
-        log += 1;
-    }
-    log
-}
-
-/// Adds a call to its row; to the overflow when there is no room for a new row.
-#[inline(always)]
-pub(crate) fn aggregate(state: &Task, flags: u16, ret: i64, duration_ns: u64, books: &mut Books) {
-    let mut nr = state.nr;
-    if state.flags & task::COMPAT != 0 {
-        nr |= AggregateKey::COMPAT;
-    }
-    let errno = if flags & flag::UNFINISHED != 0 {
-        AggregateKey::UNFINISHED
-    } else if ret < 0 && ret >= -4095 {
-        (-ret) as u16
-    } else {
-        0
-    };
-    let key = AggregateKey {
-        slot: state.slot as u16
-            | if flags & flag::APP != 0 {
-                AggregateKey::APP
-            } else {
-                0
-            },
-        nr,
-        errno,
-        generation: state.generation as u16,
-    };
-    let mut row = AGGREGATES.get_ptr_mut(key);
-    if row.is_none() {
-        if let Some(zero) = ZERO_AGGREGATE.get(0) {
-            // Another CPU may have been first: then this fails, and the look-up below finds its row.
-            let _lost_race = AGGREGATES.insert(key, zero, u64::from(BPF_NOEXIST));
-        }
-        row = AGGREGATES.get_ptr_mut(key);
-    }
-    match row {
-        // SAFETY: a value of this CPU, which no other program runs on meanwhile.
-        Some(row) => unsafe {
-            (*row).count += 1;
-            (*row).total_ns += duration_ns;
-            (*row).buckets[bucket(duration_ns) & (BUCKETS - 1)] += 1;
-        },
-        None => books.overflow += 1,
     }
 }

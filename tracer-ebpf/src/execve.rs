@@ -12,14 +12,34 @@ use tracer_common::{
 use crate::{
     copy::{put_head, string_result},
     emit::Call,
-    kernel::{NR_EXECVEAT, TaskPtr},
-    maps::{EXECS, STASH, Scratch},
+    kernel::{self, NR_EXECVEAT, TaskPtr},
+    maps::{EXECS, Exec, STASH, Scratch},
 };
 
 /// Most strings of an argv that are looked at.
 const MAX_ARGV: u32 = 64;
 /// Most strings of an environment that are counted.
 const MAX_ENVP: u32 = 512;
+
+/// Takes the new program's arguments from its own memory, where no enter has kept them: they lie there as in a section.
+#[inline(always)]
+pub(crate) fn of_program(stash: &mut Exec, args: &kernel::ProgramArgs) {
+    let cut = args.len > STASH as u64;
+    let len = if cut { STASH as u32 } else { args.len as u32 };
+    // SAFETY: the destination is of that size; the helper checks the source.
+    let read =
+        unsafe { bpf_probe_read_user(stash.argv.as_mut_ptr().cast(), len, args.start as *const c_void) };
+    let (len, flags) = match (read, cut) {
+        (0, false) => (len, 0),
+        (0, true) => (len, section::CUT),
+        _ => (0, section::FAULT),
+    };
+    stash.argv_len = len;
+    stash.argv_flags = u32::from(flags);
+    stash.argc = args.argc;
+    stash.envc = args.envc;
+    stash.envp_flags = 0;
+}
 
 /// Takes execve's strings before the call can succeed.
 #[inline(never)]

@@ -8,7 +8,7 @@ use core::{ffi::c_void, ptr};
 use aya_ebpf::{
     Global,
     bindings::task_struct,
-    helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel},
+    helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_task_pt_regs},
 };
 
 macro_rules! offsets {
@@ -62,6 +62,16 @@ offsets! {
     OFF_PIDNS_INUM,
     /// linux_binprm.filename
     OFF_BPRM_FILENAME,
+    /// linux_binprm.argc
+    OFF_BPRM_ARGC,
+    /// linux_binprm.envc
+    OFF_BPRM_ENVC,
+    /// task_struct.mm
+    OFF_TASK_MM,
+    /// mm_struct.arg_start: where the new program's arguments begin
+    OFF_MM_ARG_START,
+    /// mm_struct.arg_end
+    OFF_MM_ARG_END,
     /// pt_regs: the number of the call, as it is at exit
     OFF_REGS_NR,
     /// pt_regs: the stack pointer
@@ -72,8 +82,8 @@ offsets! {
     OFF_COMPAT_ARG0, OFF_COMPAT_ARG1, OFF_COMPAT_ARG2, OFF_COMPAT_ARG3, OFF_COMPAT_ARG4, OFF_COMPAT_ARG5,
     /// Bit of task_struct.thread_info.status that tells a 32-bit call; 0 where there are none.
     STATUS_COMPAT,
-    /// Numbers of execveat and setns in the native table, of setns in the 32-bit one.
-    NR_EXECVEAT, NR_SETNS, NR_COMPAT_SETNS,
+    /// Numbers of execveat, setns and rt_sigreturn in the native table, of setns in the 32-bit one.
+    NR_EXECVEAT, NR_SETNS, NR_SIGRETURN, NR_COMPAT_SETNS,
 }
 
 /// A typed load from kernel memory that the verifier knows.
@@ -120,6 +130,13 @@ impl TaskPtr {
     #[inline(always)]
     pub(crate) const fn as_ptr(self) -> *mut task_struct {
         self.0.cast::<task_struct>().cast_mut()
+    }
+
+    /// The registers of the task's system call, at the top of its kernel stack.
+    #[inline(always)]
+    pub(crate) fn regs(self) -> Regs {
+        // SAFETY: a task pointer that the verifier knows.
+        Regs(unsafe { bpf_task_pt_regs(self.as_ptr()) } as *const u8)
     }
 
     #[inline(always)]
@@ -240,6 +257,28 @@ pub(crate) fn exec_filename(bprm: *const u8) -> *const u8 {
     load(bprm, &OFF_BPRM_FILENAME)
 }
 
+/// What a program that was just started has as arguments.
+pub(crate) struct ProgramArgs {
+    pub start: u64,
+    pub len: u64,
+    pub argc: u32,
+    pub envc: u32,
+}
+
+/// The arguments of the program that the current task has just become: `linux_binprm` and the task's `mm_struct`.
+#[inline(always)]
+pub(crate) fn program_args(task: TaskPtr, bprm: *const u8) -> ProgramArgs {
+    let mm: *const u8 = load(task.0, &OFF_TASK_MM);
+    let start: u64 = load(mm, &OFF_MM_ARG_START);
+    let end: u64 = load(mm, &OFF_MM_ARG_END);
+    ProgramArgs {
+        start,
+        len: end.wrapping_sub(start),
+        argc: load(bprm, &OFF_BPRM_ARGC),
+        envc: load(bprm, &OFF_BPRM_ENVC),
+    }
+}
+
 /// `struct pt_regs *` of a system call.
 #[derive(Clone, Copy)]
 pub(crate) struct Regs(*const u8);
@@ -247,6 +286,11 @@ pub(crate) struct Regs(*const u8);
 impl Regs {
     pub(crate) const fn new(pointer: *const u8) -> Self {
         Self(pointer)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn address(self) -> *const u8 {
+        self.0
     }
 
     /// The call's number, where no enter told it.

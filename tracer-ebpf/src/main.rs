@@ -5,9 +5,13 @@
 //! They must never change what the traced task does, never loop unbounded (the verifier sees to it) and never lose a
 //! call without counting it.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+// For the one atomic instruction of `known`, which `core` does not offer on this target.
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
 mod admit;
+#[cfg(target_arch = "bpf")]
+mod aggregate;
 #[cfg(target_arch = "bpf")]
 mod capture;
 #[cfg(target_arch = "bpf")]
@@ -18,6 +22,8 @@ mod emit;
 mod execve;
 #[cfg(target_arch = "bpf")]
 mod kernel;
+#[cfg(target_arch = "bpf")]
+mod known;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
@@ -32,9 +38,9 @@ mod programs {
     /// `sys_enter(struct pt_regs *regs, long id)`, include/trace/events/syscalls.h.
     #[btf_tracepoint(function = "sys_enter")]
     pub(crate) fn sys_enter(ctx: BtfTracePointContext) -> i32 {
-        let nr: u64 = ctx.arg(1);
-        if let Some((task, state)) = admit::on_enter(nr) {
-            capture::enter(task, state, Regs::new(ctx.arg(0)), nr);
+        let (regs, nr) = (Regs::new(ctx.arg(0)), ctx.arg(1));
+        if let Some(member) = admit::on_enter(regs, nr) {
+            capture::enter(member, regs, nr);
         }
         0
     }
@@ -42,8 +48,9 @@ mod programs {
     /// `sys_exit(struct pt_regs *regs, long ret)`, include/trace/events/syscalls.h.
     #[btf_tracepoint(function = "sys_exit")]
     pub(crate) fn sys_exit(ctx: BtfTracePointContext) -> i32 {
-        if let Some((task, state)) = admit::on_exit() {
-            capture::exit(task, state, Regs::new(ctx.arg(0)), ctx.arg(1));
+        let regs = Regs::new(ctx.arg(0));
+        if let Some(member) = admit::on_exit(regs) {
+            capture::exit(member, regs, ctx.arg(1));
         }
         0
     }
@@ -51,8 +58,10 @@ mod programs {
     /// `sched_process_fork(parent, child)`: runs in the parent, before the child's first instruction.
     #[btf_tracepoint(function = "sched_process_fork")]
     pub(crate) fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
-        if let Some((parent, state)) = admit::on_exit() {
-            capture::fork(parent, state, TaskPtr::new(ctx.arg(1)));
+        let child = TaskPtr::new(ctx.arg(1));
+        admit::born(child);
+        if let Some((parent, state)) = admit::member() {
+            capture::fork(parent, state, child);
         }
         0
     }
@@ -60,7 +69,7 @@ mod programs {
     /// `sched_process_exec(task, old_pid, bprm)`: the new program is in place, execve(2) has yet to return.
     #[btf_tracepoint(function = "sched_process_exec")]
     pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
-        if let Some((task, state)) = admit::on_exit() {
+        if let Some((task, state)) = admit::member() {
             capture::exec(task, state, ctx.arg(1), ctx.arg(2));
         }
         0
@@ -69,7 +78,7 @@ mod programs {
     /// `sched_process_exit(task)`: the only place that a killed task passes.
     #[btf_tracepoint(function = "sched_process_exit")]
     pub(crate) fn sched_process_exit(_ctx: BtfTracePointContext) -> i32 {
-        if let Some((task, state)) = admit::on_exit() {
+        if let Some((task, state)) = admit::member() {
             capture::task_exit(task, state);
         }
         0

@@ -6,13 +6,13 @@ use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, BPF_LOCAL_STORAGE_GET_F_CREATE, bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE},
     helpers::generated::{bpf_task_storage_delete, bpf_task_storage_get},
     macros::{btf_map, map},
-    maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+    maps::{Array, HashMap, PerCpuArray, Queue, RingBuf},
 };
 use tracer_common::{
     MAX_CONTAINERS,
     filter::{
-        Aggregate, AggregateKey, Books, COUNTERS, Container, Counter, Filter, MAX_COPY, MAX_KEPT, MAX_PLANS,
-        Plan, Task,
+        Aggregate, AggregateKey, Books, COUNTERS, Container, Counter, Filter, MAX_COPY, MAX_KEPT, MAX_PLANS, Plan,
+        RECENT_ROWS, RecentRow, Task, word,
     },
     record::MAX_RECORD,
 };
@@ -48,13 +48,21 @@ pub(crate) static FILTERS: Array<Filter> = Array::with_max_entries(MAX_CONTAINER
 /// Books by slot.
 #[map]
 pub(crate) static BOOKS: PerCpuArray<Books> = PerCpuArray::with_max_entries(MAX_CONTAINERS, 0);
-/// Aggregate rows. Preallocated: a row must not fail for want of memory in the middle of a storm.
+/// Aggregate rows, by number. The daemon sets how many there are.
 #[map]
-pub(crate) static AGGREGATES: PerCpuHashMap<AggregateKey, Aggregate> =
-    PerCpuHashMap::with_max_entries(8192, 0);
-/// A zero row, to insert from: it would be too large for the stack.
+pub(crate) static ROWS: PerCpuArray<Aggregate> = PerCpuArray::with_max_entries(1024, 0);
+/// Which row a key has. Preallocated: a row must not fail for want of memory in the middle of a storm.
 #[map]
-pub(crate) static ZERO_AGGREGATE: PerCpuArray<Aggregate> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static ROW_NUMBERS: HashMap<AggregateKey, u32> = HashMap::with_max_entries(1024, 0);
+/// Rows that no key has. The daemon fills it.
+#[map]
+pub(crate) static FREE_ROWS: Queue<u32> = Queue::with_max_entries(1024, 0);
+/// The rows that a CPU used last, by [`AggregateKey::place`].
+#[map]
+pub(crate) static RECENT: PerCpuArray<RecentRow> = PerCpuArray::with_max_entries(RECENT_ROWS, 0);
+/// Decisions, by the address of a task's registers: see [`crate::known`].
+#[map]
+pub(crate) static KNOWN: Array<u64> = Array::with_max_entries(word::ENTRIES, 0);
 /// Global counters.
 #[map]
 pub(crate) static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
@@ -96,6 +104,12 @@ pub(crate) struct Kept {
 /// next call. Alone in .bss, where the daemon finds it.
 #[unsafe(no_mangle)]
 static mut EPOCH: u64 = 0;
+
+/// The address of [`EPOCH`]: a pointer that the verifier knows, for taking differences of others.
+#[inline(always)]
+pub(crate) fn origin() -> *const u8 {
+    (&raw const EPOCH).cast()
+}
 
 #[inline(always)]
 pub(crate) fn epoch() -> u32 {

@@ -17,7 +17,7 @@ pub(crate) fn passes(state: &Task, flags: u16, ret: i64, duration_ns: u64) -> bo
     let Some(filter) = FILTERS.get(state.slot) else {
         return true;
     };
-    if filter.active == 0 {
+    if filter.active & Filter::SIEVES == 0 {
         return true;
     }
     let index = Filter::index(state.nr, state.flags & task::COMPAT != 0);

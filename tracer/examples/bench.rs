@@ -25,13 +25,17 @@ use tracer::{
         kernel::{Kernel, Options},
     },
 };
-use tracer_common::filter::{CALL_WORDS, Container, Filter, state};
+use tracer_common::filter::{CALL_WORDS, Container, Filter, OUTCOME_WORDS, state};
 
 /// Calls a figure rests on, per round.
 const CALLS: u32 = 200_000;
+/// Calls that are timed together.
+const CHUNK: u32 = 1000;
 /// Goals of issue and design: of the empty pair's cost.
-const UNTRACED_GOAL: f64 = 1.25;
-const TRACED_GOAL: f64 = 4.0;
+const UNTRACED_GOAL: f64 = 1.15;
+const TRACED_GOAL: f64 = 3.3;
+const NO_DURATION_GOAL: f64 = 2.3;
+const COUNTS_GOAL: f64 = 1.1;
 const FILTERED_GOAL: f64 = 1.5;
 
 fn main() -> ExitCode {
@@ -83,6 +87,8 @@ impl Worker {
 
     fn serve(own_mount_namespace: bool, link: &mut UnixStream) -> Result<()> {
         pin(0)?;
+        // SAFETY: no memory is involved. Refused without root: then it is measured as it comes.
+        let _refused = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) };
         if own_mount_namespace {
             unshare(CloneFlags::CLONE_NEWNS)?;
         }
@@ -90,12 +96,17 @@ impl Worker {
         let mut calls = [0; 4];
         while link.read_exact(&mut calls).is_ok() {
             let calls = u32::from_le_bytes(calls);
-            let begin = Instant::now();
-            for _ in 0..calls {
-                // SAFETY: no arguments, no effect.
-                unsafe { libc::syscall(libc::SYS_getppid) };
+            // The quickest of many short runs: other load on the machine comes in longer pieces.
+            let mut best = u64::MAX;
+            for _ in 0..calls / CHUNK {
+                let begin = Instant::now();
+                for _ in 0..CHUNK {
+                    // SAFETY: no arguments, no effect.
+                    unsafe { libc::syscall(libc::SYS_getppid) };
+                }
+                best = best.min(begin.elapsed().as_nanos() as u64);
             }
-            link.write_all(&(begin.elapsed().as_nanos() as u64).to_le_bytes())?;
+            link.write_all(&best.to_le_bytes())?;
         }
         Ok(())
     }
@@ -105,7 +116,7 @@ impl Worker {
         self.link.write_all(&calls.to_le_bytes())?;
         let mut ns = [0; 8];
         self.link.read_exact(&mut ns).context("a worker ended")?;
-        Ok(u64::from_le_bytes(ns) as f64 / f64::from(calls))
+        Ok(u64::from_le_bytes(ns) as f64 / f64::from(CHUNK))
     }
 }
 
@@ -129,6 +140,28 @@ impl Figure {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
         sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+    }
+}
+
+/// A way to trace that is measured.
+struct Mode {
+    name: &'static str,
+    /// Bits of [`state`].
+    state: u32,
+    filter: Filter,
+    goal: Option<f64>,
+    figure: Figure,
+}
+
+impl Mode {
+    fn new(name: &'static str, state: u32, filter: Filter, goal: Option<f64>) -> Self {
+        Self {
+            name,
+            state,
+            filter,
+            goal,
+            figure: Figure::default(),
+        }
     }
 }
 
@@ -170,19 +203,45 @@ fn bench(rounds: usize, check: bool) -> Result<bool> {
         ..Container::default()
     };
     let nothing = Filter {
-        active: 1,
+        active: Filter::SIEVES,
         calls: [0; CALL_WORDS],
+        light: [u64::MAX; CALL_WORDS],
         ..Filter::ALL
     };
-    let mut filtered = Figure::default();
-    let (mut none, mut empty, mut untraced, mut traced, mut counts) = (
-        Figure::default(),
-        Figure::default(),
-        Figure::default(),
-        Figure::default(),
-        Figure::default(),
-    );
-    let mut before = 0;
+    let late = Filter {
+        active: Filter::SIEVES,
+        outcomes: [0; OUTCOME_WORDS],
+        ..Filter::ALL
+    };
+    let exit_only = Filter {
+        active: Filter::EXIT_ONLY,
+        ..Filter::ALL
+    };
+    let (mut none, mut empty, mut untraced) = (Figure::default(), Figure::default(), Figure::default());
+    let mut modes = [
+        Mode::new(
+            "traced: events, durations, counts",
+            0,
+            Filter::ALL,
+            Some(TRACED_GOAL),
+        ),
+        Mode::new(
+            "no-duration: events, counts",
+            state::EXIT_ONLY,
+            exit_only,
+            Some(NO_DURATION_GOAL),
+        ),
+        Mode::new(
+            "counts",
+            state::EXIT_ONLY | state::COUNTS,
+            exit_only,
+            Some(COUNTS_GOAL),
+        ),
+        Mode::new("counts and durations (run -c)", state::COUNTS, Filter::ALL, None),
+        Mode::new("filtered out by its name", 0, nothing, Some(FILTERED_GOAL)),
+        Mode::new("filtered out by its outcome", 0, late, None),
+    ];
+    let mut ring_full = 0;
     let mut emitted = 0;
     for _ in 0..rounds {
         none.0.push(outside.measure(CALLS)?);
@@ -190,30 +249,22 @@ fn bench(rounds: usize, check: bool) -> Result<bool> {
         outside.measure(1000)?;
         empty.0.push(outside.measure(CALLS)?);
         kernel.detach();
-
-        kernel.attach()?;
-        kernel.arm(1, container(state::LIVE), true, false)?;
-        inside.measure(1000)?;
-        traced.0.push(inside.measure(CALLS)?);
-        outside.measure(1000)?;
-        untraced.0.push(outside.measure(CALLS)?);
-        let books = kernel.books(1)?;
-        emitted += books.iter().map(|books| books.emitted).sum::<u64>();
-        before += books.iter().map(|books| books.ring_full).sum::<u64>();
-        kernel.disarm(1, identity.mnt_ns, identity.pid_ns)?;
-
-        kernel.arm(1, container(state::LIVE | state::COUNTS), true, false)?;
-        inside.measure(1000)?;
-        counts.0.push(inside.measure(CALLS)?);
-        kernel.disarm(1, identity.mnt_ns, identity.pid_ns)?;
-
-        kernel.set_filter(1, &nothing)?;
-        kernel.arm(1, container(state::LIVE), true, false)?;
-        inside.measure(1000)?;
-        filtered.0.push(inside.measure(CALLS)?);
-        kernel.disarm(1, identity.mnt_ns, identity.pid_ns)?;
-        kernel.set_filter(1, &Filter::ALL)?;
-        kernel.detach();
+        for (index, mode) in modes.iter_mut().enumerate() {
+            kernel.set_filter(1, &mode.filter)?;
+            kernel.attach(mode.filter.active & Filter::EXIT_ONLY == 0)?;
+            kernel.arm(1, container(state::LIVE | mode.state), true, false)?;
+            inside.measure(1000)?;
+            mode.figure.0.push(inside.measure(CALLS)?);
+            if index == 0 {
+                outside.measure(1000)?;
+                untraced.0.push(outside.measure(CALLS)?);
+            }
+            let books = kernel.books(1)?;
+            emitted += books.iter().map(|books| books.emitted).sum::<u64>();
+            ring_full += books.iter().map(|books| books.ring_full).sum::<u64>();
+            kernel.disarm(1, identity.mnt_ns, identity.pid_ns)?;
+            kernel.detach();
+        }
     }
     drop(marks);
     if reader.join().is_err() {
@@ -250,10 +301,12 @@ fn bench(rounds: usize, check: bool) -> Result<bool> {
         &untraced,
         Some(UNTRACED_GOAL),
     );
-    line("traced: events, durations, counts", &traced, Some(TRACED_GOAL));
-    line("traced: counts and durations only", &counts, None);
-    line("traced, filtered out", &filtered, Some(FILTERED_GOAL));
-    println!("traced events: {emitted} emitted, {before} found the ring full, {received} records received");
+    for mode in &modes {
+        line(mode.name, &mode.figure, mode.goal);
+    }
+    println!(
+        "traced events: {emitted} emitted, {ring_full} found the ring full, {received} records received"
+    );
     rates(&records)?;
     Ok(within || !check)
 }

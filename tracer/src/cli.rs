@@ -6,7 +6,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{filter, sinks::Phases};
+use crate::{filter, registry, sinks::Phases};
 
 pub use look::{Color, Look, Summary};
 
@@ -156,6 +156,27 @@ impl Filter {
     }
 }
 
+/// How calls are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// Events with durations, and counts.
+    Full,
+    /// Events and counts without durations: cheaper; calls that seccomp refused or that never returned are not told apart.
+    NoDuration,
+    /// Counts alone, without durations: cheapest.
+    Counts,
+}
+
+impl From<Mode> for registry::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Full => Self::Full,
+            Mode::NoDuration => Self::NoDuration,
+            Mode::Counts => Self::Counts,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct Run {
     #[command(flatten)]
@@ -209,6 +230,9 @@ pub struct Tuning {
     /// Bytes of the kernel's ring buffer (K, M and G are understood); rounded up to a power of two.
     #[arg(long, default_value = "32M", value_parser = size, value_name = "BYTES")]
     pub ring_size: u32,
+    /// How calls are taken: what is left out costs the traced program nothing.
+    #[arg(long, value_enum, default_value_t = Mode::Full)]
+    pub mode: Mode,
     /// Bytes of strings and buffers to show.
     #[arg(
         short = 's',

@@ -20,6 +20,7 @@ use crate::{
     daemon, decode,
     filter::Filter,
     node,
+    registry::Mode,
     report::{Line, Status, Verdict, summary},
     run,
     sinks::{
@@ -112,6 +113,7 @@ fn node_settings(tuning: &Tuning, keep_history: bool) -> node::Settings {
             },
             ..decode::Options::native()
         },
+        mode: tuning.mode.into(),
         keep_history,
     }
 }
@@ -193,11 +195,27 @@ fn run_command(arguments: cli::Run) -> Result<u8> {
     }
     check_tree(&arguments.events)?;
     let filter = filter(&arguments.events)?;
+    let mut node = node_settings(&arguments.tuning, false);
+    let tree = arguments.events.look.tree;
+    ensure!(
+        !(tree && node.mode == Mode::Counts),
+        "--tree is made of events, and --mode counts has none: leave out one of them"
+    );
+    let summary_only = arguments.summary_only || node.mode == Mode::Counts;
+    if summary_only && !tree && node.mode == Mode::Full {
+        // The counts need no event.
+        node.mode = Mode::TimedCounts;
+    }
+    let untimed = !matches!(node.mode, Mode::Full | Mode::TimedCounts);
+    ensure!(
+        !untimed || arguments.events.filter.min_duration.is_none(),
+        "--min-duration needs durations: leave it or --mode out"
+    );
     let settings = run::Settings {
         command: arguments.command,
         rootfs: arguments.rootfs,
         phases: arguments.events.phase,
-        node: node_settings(&arguments.tuning, false),
+        node,
     };
     // Opened before anything runs: a bad path fails in the first moment.
     let to = Shared::new(writer(&arguments.events, io::stderr())?);
@@ -211,7 +229,7 @@ fn run_command(arguments: cli::Run) -> Result<u8> {
             filter,
             ..Selection::default()
         };
-        let sink: Box<dyn Sink> = if arguments.summary_only && !events.look.tree {
+        let sink: Box<dyn Sink> = if summary_only && !tree {
             Box::new(Stream(io::sink()))
         } else {
             Box::new(Stream(to))
@@ -230,8 +248,13 @@ fn run_command(arguments: cli::Run) -> Result<u8> {
     if let Some(mut file) = books {
         json_line(&mut file, &outcome.verdict).context("write the books")?;
     }
-    if arguments.summary_only || arguments.summary_too {
-        let columns = arguments.summary.columns.unwrap_or_else(summary::Columns::strace);
+    if summary_only || arguments.summary_too {
+        let default = if untimed {
+            summary::Columns::untimed
+        } else {
+            summary::Columns::strace
+        };
+        let columns = arguments.summary.columns.unwrap_or_else(default);
         let written = if events.output.output == Format::Json {
             json_line(&mut summary_to, &outcome.stats)
         } else {
@@ -250,7 +273,7 @@ fn run_command(arguments: cli::Run) -> Result<u8> {
         }
     }
     // The counts lose nothing with the events.
-    let shown = !arguments.summary_only || events.look.tree || !outcome.verdict.counts_are_whole();
+    let shown = !summary_only || tree || !outcome.verdict.counts_are_whole();
     if let Some(reason) = outcome.verdict.reason.as_ref().filter(|_| shown) {
         // The command may have closed our standard error.
         let _closed = writeln!(io::stderr(), "tracer: the trace is not complete: {reason}");

@@ -610,7 +610,9 @@ fn print_memory(
         } else {
             call.ended
         };
-    if value == 0 && memory.number.is_none() {
+    // Where the register is gone and the memory was taken all the same: execve's, taken at its exit.
+    let taken = call.memory.get(index).copied().flatten().is_some_and(|taken| !taken.fault);
+    if value == 0 && memory.number.is_none() && !taken {
         return out.str("NULL");
     }
     // No bytes were asked for: an empty buffer, whether or not there is a section that says so.
@@ -635,7 +637,7 @@ fn print_memory(
             captured.filter(|captured| !captured.fault || (in_pieces(memory) && !captured.bytes.is_empty()))
         }
     };
-    let shown = value != 0 && readable && (!memory.output || early || call.succeeded);
+    let shown = (value != 0 || taken) && readable && (!memory.output || early || call.succeeded);
     if let Some(captured) = captured.filter(|_| shown) {
         let start = out.text.len();
         if (memory.print)(out, call, captured).is_some() {

@@ -97,7 +97,8 @@ impl Filter {
             keep(&mut filter.calls, &calls::with_path(native));
         }
         if filter != kernel::Filter::ALL {
-            filter.active = 1;
+            filter.active = kernel::Filter::SIEVES;
+            filter.light = calls::light(&filter.calls, native);
             filter.rename = calls::rename(native);
         }
         Ok(Self {
@@ -140,6 +141,7 @@ impl Filter {
                 .iter_mut()
                 .zip(b.calls)
                 .for_each(|(to, word)| *to |= word);
+            keep(&mut union.light, &b.light);
             union
                 .outcomes
                 .iter_mut()

@@ -28,7 +28,7 @@ use crate::{
     enrich::{Clock, Progress, monotonic_ns},
     event,
     pipeline::{self, Births, End, Mark, Pipeline, Proofs},
-    registry::{Entry, FilterChange, Identity, Refusal, Registered, Registry},
+    registry::{Entry, FilterChange, Identity, Mode, Refusal, Registered, Registry},
     report::{Line, State, Stats, Status, Verdict},
     sinks::{Counts, Phases, Selection},
     source::{
@@ -51,6 +51,8 @@ const PROOF_TIME: Duration = Duration::from_millis(700);
 pub struct Settings {
     pub kernel: Options,
     pub decode: decode::Options,
+    /// How calls are taken.
+    pub mode: Mode,
     /// Whether to hold records for `tail --since-start`.
     pub keep_history: bool,
 }
@@ -134,6 +136,7 @@ pub struct Node {
     births: Births,
     proofs: Proofs,
     outputs: AtomicU64,
+    mode: Mode,
 }
 
 /// The node's threads.
@@ -190,6 +193,7 @@ impl Node {
             births,
             proofs,
             outputs: AtomicU64::new(1),
+            mode: settings.mode,
         };
         Ok((node, Threads { ring, pipeline }))
     }
@@ -223,7 +227,7 @@ impl Node {
         let armed_at = monotonic_ns();
         let registered = inner
             .registry
-            .register(Arc::new(info), identity, armed_at, late)
+            .register(Arc::new(info), identity, armed_at, late, self.mode)
             .map_err(RegisterError::Refused)?;
         let (entry, changes) = match registered {
             Registered::Already(entry) => {
@@ -241,12 +245,13 @@ impl Node {
         let mark = Mark::Registered {
             slot: entry.slot as u16,
         };
-        let filter = inner.wanted_of(&entry.info);
+        let filter = inner.wanted_of(&entry);
         // All programs are attached before anybody is a member: no enter is seen without its exit.
+        let enters = inner.enters();
         let done = self
             .marks
             .post(mark)
-            .and_then(|()| inner.kernel.attach())
+            .and_then(|()| inner.kernel.attach(enters))
             .and_then(|()| inner.kernel.set_filter(entry.slot, &filter))
             .and_then(|()| inner.apply(changes));
         if let Err(error) = done {
@@ -379,6 +384,9 @@ impl Node {
             return Ok(None);
         };
         inner.apply(changes)?;
+        if !inner.enters() {
+            inner.kernel.detach_enter();
+        }
         let Some(live) = inner.live.remove(&entry.slot) else {
             return Ok(None);
         };
@@ -638,6 +646,13 @@ impl Inner {
             }
         }
         Ok(())
+    }
+
+    /// Whether some container's calls are looked at when they begin; with none at all the programs stay as they are, for
+    /// the next one.
+    fn enters(&self) -> bool {
+        let mut entries = self.registry.iter().peekable();
+        entries.peek().is_none() || entries.any(|entry| entry.mode.enters())
     }
 
     /// A live container's verdict; `rows` are its aggregates, which take a walk of the whole map: none will do where

@@ -32,6 +32,7 @@ pub struct Entry {
     pub armed_at: u64,
     /// It ran already when it was registered.
     pub late: bool,
+    pub mode: Mode,
 }
 
 /// What the kernel side has to change.
@@ -52,6 +53,38 @@ pub enum FilterChange {
         mnt_ns: u32,
         pid_ns: u32,
     },
+}
+
+/// How a container's calls are taken: what is left out costs nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Events with durations, and aggregates.
+    #[default]
+    Full,
+    /// Events and aggregates without durations, from the exits of calls alone: calls that seccomp refused or that never
+    /// returned are not told apart.
+    NoDuration,
+    /// Aggregates alone, without durations, from the exits of calls.
+    Counts,
+    /// Aggregates alone, with durations.
+    TimedCounts,
+}
+
+impl Mode {
+    /// Bits of [`state`].
+    const fn state(self) -> u32 {
+        match self {
+            Self::Full => 0,
+            Self::NoDuration => state::EXIT_ONLY,
+            Self::Counts => state::EXIT_ONLY | state::COUNTS,
+            Self::TimedCounts => state::COUNTS,
+        }
+    }
+
+    /// Whether the enters of calls are looked at.
+    pub const fn enters(self) -> bool {
+        self.state() & state::EXIT_ONLY == 0
+    }
 }
 
 /// Why a container is not registered.
@@ -105,6 +138,8 @@ pub struct Registry {
     host: (u32, u32),
     entries: Vec<Option<Entry>>,
     generations: Vec<u32>,
+    /// The slot that was given last.
+    last: usize,
 }
 
 impl Registry {
@@ -114,6 +149,7 @@ impl Registry {
             host: (host_mnt_ns, host_pid_ns),
             entries: vec![None; limit + 1],
             generations: vec![0; limit + 1],
+            last: 0,
         }
     }
 
@@ -137,6 +173,7 @@ impl Registry {
         identity: Identity,
         armed_at: u64,
         late: bool,
+        mode: Mode,
     ) -> Result<Registered, Refusal> {
         let (host_mnt, host_pid) = self.host;
         let mount_rule = identity.mnt_ns != host_mnt;
@@ -165,11 +202,17 @@ impl Registry {
                 .map_or_else(|| "another".to_owned(), |entry| entry.info.id.clone());
             return Err(Refusal::SharedPidHostMount { other });
         }
-        let Some(slot) = (1..self.entries.len()).find(|slot| self.entries[*slot].is_none()) else {
+        // The slot that was given up longest ago, or nearly: a program that runs late finds it empty, not another's.
+        let after = self.last + 1..self.entries.len();
+        let Some(slot) = after
+            .chain(1..=self.last)
+            .find(|slot| self.entries[*slot].is_none())
+        else {
             return Err(Refusal::Full {
                 limit: self.entries.len() - 1,
             });
         };
+        self.last = slot;
         let generation = self.generations[slot].wrapping_add(1).max(1);
         self.generations[slot] = generation;
         let slot_number = slot as u32;
@@ -180,6 +223,7 @@ impl Registry {
             info,
             armed_at,
             late,
+            mode,
         };
         self.entries[slot] = Some(entry.clone());
         let mut changes = Vec::new();
@@ -192,11 +236,7 @@ impl Registry {
         let container = filter::Container {
             generation,
             // What runs already is the application.
-            state: if late {
-                state::LIVE | state::APP
-            } else {
-                state::LIVE
-            },
+            state: state::LIVE | mode.state() | if late { state::APP } else { 0 },
             mnt_ns: identity.mnt_ns,
             pid_ns: identity.pid_ns,
             init_tgid: identity.init_tgid,
@@ -267,6 +307,7 @@ mod tests {
             },
             1,
             false,
+            Mode::Full,
         )
     }
 
@@ -350,13 +391,14 @@ mod tests {
     #[test]
     fn a_slot_that_is_used_again_has_another_generation() {
         let mut registry = registry();
-        let (slot, ..) = rules(add(&mut registry, "a", 1, 2).unwrap());
-        let (gone, _) = registry.remove(slot).unwrap();
-        let Registered::New { entry, .. } = add(&mut registry, "b", 1, 2).unwrap() else {
-            panic!()
-        };
-        assert_eq!(entry.slot, gone.slot);
-        assert_ne!(entry.generation, gone.generation);
+        let mut seen = Vec::new();
+        for _ in 0..5 {
+            let (slot, ..) = rules(add(&mut registry, "a", 1, 2).unwrap());
+            let (gone, _) = registry.remove(slot).unwrap();
+            seen.push((gone.slot, gone.generation));
+        }
+        // All four in turn, so that a slot that was given up rests, then the first again.
+        assert_eq!(seen, [(1, 1), (2, 1), (3, 1), (4, 1), (1, 2)]);
     }
 
     #[test]

@@ -136,7 +136,11 @@ pub struct Row {
     pub errors: u64,
     /// Calls that did not return.
     pub unfinished: u64,
-    /// Time spent in the calls that returned.
+    /// Of those that returned, how many were timed: not those that a reader's filter let the kernel side drop by their
+    /// name, nor any in a mode without durations, nor those that seccomp refused.
+    #[serde(default)]
+    pub timed: u64,
+    /// Time spent in the calls that were timed.
     pub total_ns: u64,
     /// What each of these took at least, from the log2 histogram as the following; 0 where nothing returned.
     pub min_ns: u64,

@@ -27,7 +27,7 @@ enum What {
 const HOMES: &[Home] = &[
     Home {
         what: What::Crate("aya"),
-        places: &["tracer/src/source/kernel.rs"],
+        places: &["tracer/src/source/kernel.rs", "tracer/src/source/kernel/"],
         why: "all after the ring is testable without a kernel",
     },
     Home {

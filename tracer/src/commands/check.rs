@@ -126,7 +126,7 @@ fn programs() -> [Need; 2] {
         }
         Ok((mut kernel, _ring)) => {
             let attached = kernel
-                .attach()
+                .attach(true)
                 .map(|()| "raw_syscalls and sched tracepoints".to_owned());
             [
                 Need::new(

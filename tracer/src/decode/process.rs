@@ -39,9 +39,18 @@ pub(super) fn envp<const INDEX: usize>(
     call: &Call<'_>,
     memory: Captured<'_>,
 ) -> Option<()> {
-    out.pointer(call.arg(INDEX));
-    out.ufield(" /* ", u64::from(memory.total));
+    let address = call.arg(INDEX);
+    if address == 0 {
+        out.str("[");
+    } else {
+        out.pointer(address);
+        out.str(" ");
+    }
+    out.ufield("/* ", u64::from(memory.total));
     out.str(if memory.total == 1 { " var */" } else { " vars */" });
+    if address == 0 {
+        out.str("]");
+    }
     Some(())
 }
 

@@ -53,6 +53,23 @@ pub(super) fn with_path(native: Arch) -> Calls {
     matching(native, |call| call.takes.path)
 }
 
+/// Calls of which more than the counts must always be kept: the kernel side takes strings of an execve, learns a name from
+/// prctl(2), and knows no number of a sigreturn(2) when it ends.
+fn whole(native: Arch) -> Calls {
+    const WHOLE: [&str; 5] = ["execve", "execveat", "prctl", "rt_sigreturn", "sigreturn"];
+    matching(native, |call| WHOLE.contains(&call.name))
+}
+
+/// The calls of which nothing but the counts is wanted, of those that pass.
+pub(super) fn light(passing: &Calls, native: Arch) -> Calls {
+    let mut light = *passing;
+    light
+        .iter_mut()
+        .zip(whole(native))
+        .for_each(|(word, whole)| *word = !(*word | whole));
+    light
+}
+
 /// Where prctl(2) stands, native and 32-bit.
 pub(super) fn rename(native: Arch) -> [u16; 2] {
     let mut bits = named(native)

@@ -254,6 +254,30 @@ fn the_kernel_lets_pass_what_any_of_them_takes() {
 }
 
 #[test]
+fn a_call_that_nobody_takes_is_light_unless_the_kernel_side_needs_more_of_it() {
+    let files = filter(&["%file"]);
+    let sockets = filter(&["trace=%network", "status=failed"]);
+    let light = |filter: &kernel::Filter, name: &str| filter.is_light(index(&call(name)));
+    let union = Filter::union([&files, &sockets]);
+    for (name, of_files, of_both) in [
+        ("read", true, true),
+        ("openat", false, false),
+        ("connect", true, false),
+        ("exit_group", true, true),
+        // Its strings, its task's new name, its number.
+        ("execve", false, false),
+        ("prctl", false, false),
+        ("rt_sigreturn", false, false),
+    ] {
+        assert_eq!(light(&files.kernel, name), of_files, "{name} of the one");
+        assert_eq!(light(&union, name), of_both, "{name} of both");
+    }
+    // Who takes all by name and drops by outcome has to know each call whole.
+    assert_eq!(filter(&["status=failed"]).kernel.light, [0; kernel::CALL_WORDS]);
+    assert!(!kernel::Filter::ALL.is_light(0));
+}
+
+#[test]
 fn errors_name_the_word() {
     for (expression, says) in [
         ("nosuch", "no system call \"nosuch\""),

@@ -160,6 +160,7 @@ impl Counted {
             }
             row.calls += counted.count;
             row.total_ns += counted.total_ns;
+            row.timed += counted.buckets.iter().copied().map(u64::from).sum::<u64>();
             histogram.add(counted);
             if errno != 0 {
                 row.errors += counted.count;

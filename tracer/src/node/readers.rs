@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use tracer_common::filter as kernel;
 
 use super::{Inner, Node};
-use crate::{event, filter::Filter, pipeline::Mark, sinks::Output};
+use crate::{filter::Filter, pipeline::Mark, registry::Entry, sinks::Output};
 
 impl Node {
     /// An id for a new [`Output`].
@@ -52,19 +52,23 @@ impl Node {
 impl Inner {
     /// What the open sinks want of a container. Nobody who wants less leaves something out for the others, and with no
     /// sink all is held as history.
-    pub(super) fn wanted_of(&self, info: &event::Container) -> kernel::Filter {
+    pub(super) fn wanted_of(&self, entry: &Entry) -> kernel::Filter {
         let takers = self.selections.iter().map(|(_, selection)| selection);
-        Filter::union(
+        let mut wanted = Filter::union(
             takers
-                .filter(|selection| selection.takes_container(info))
+                .filter(|selection| selection.takes_container(&entry.info))
                 .map(|selection| &selection.filter),
-        )
+        );
+        if !entry.mode.enters() {
+            wanted.active |= kernel::Filter::EXIT_ONLY;
+        }
+        wanted
     }
 
     /// Tells the kernel side, where that has changed.
     fn set_filters(&mut self) -> Result<()> {
         for entry in self.registry.iter() {
-            let wanted = self.wanted_of(&entry.info);
+            let wanted = self.wanted_of(entry);
             if let Some(live) = self.live.get_mut(&entry.slot)
                 && live.filter != wanted
             {

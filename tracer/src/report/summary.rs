@@ -68,6 +68,10 @@ impl Column {
             .map_or("", |(_, head, _)| head)
     }
 
+    const fn is_time(self) -> bool {
+        !matches!(self, Calls | Errors | Name | Unfinished | Errnos)
+    }
+
     const fn is_text(self) -> bool {
         matches!(self, Name | Errnos)
     }
@@ -81,6 +85,11 @@ impl Columns {
     /// Those of `strace -c`.
     pub fn strace() -> Self {
         Self(vec![TimePercent, TotalTime, AvgTime, Calls, Errors, Name])
+    }
+
+    /// Those that tell something where no call was timed.
+    pub fn untimed() -> Self {
+        Self(vec![Calls, Errors, Name, Errnos])
     }
 }
 
@@ -177,7 +186,7 @@ impl Sort {
 }
 
 fn average(row: &Row) -> u64 {
-    row.total_ns.checked_div(row.calls).unwrap_or(0)
+    row.total_ns.checked_div(row.timed).unwrap_or(0)
 }
 
 fn seconds(ns: u64) -> String {
@@ -240,9 +249,10 @@ fn sum(rows: &[&Row]) -> Row {
         errors: total(|row| row.errors),
         unfinished: total(|row| row.unfinished),
         total_ns: total(|row| row.total_ns),
+        timed: total(|row| row.timed),
         min_ns: rows
             .iter()
-            .filter(|row| row.calls > 0)
+            .filter(|row| row.timed > 0)
             .map(|row| row.min_ns)
             .min()
             .unwrap_or(0),
@@ -297,6 +307,14 @@ pub fn write(to: &mut impl io::Write, stats: &Stats, columns: &Columns, sort: So
         }
         writeln!(to, "{}", text.trim_end())?;
     }
+    let untimed = sum.calls.saturating_sub(sum.timed);
+    if untimed > 0 && columns.iter().any(|column| column.is_time()) {
+        writeln!(
+            to,
+            "{untimed} calls were counted and not timed: seccomp refused them, a filter dropped them, or the mode has no \
+             durations"
+        )?;
+    }
     if stats.overflow > 0 {
         writeln!(
             to,
@@ -319,6 +337,7 @@ mod tests {
             nr,
             calls,
             errors,
+            timed: calls,
             total_ns,
             max_ns: total_ns,
             errnos: (errors > 0)

@@ -1,22 +1,26 @@
 //! The kernel side as userspace sees it: loads, verifies and attaches the programs, writes their tables, reads their
-//! books and their ring. The only file that knows aya.
+//! books and their ring. It and what lies below it alone know aya.
 //!
 //! It must not know containers by name, events, sinks or the command line: a slot is a number here.
 
-use std::{collections::HashMap as Rows, io, os::fd::AsFd};
+mod aggregates;
+
+use std::{collections::HashMap, io, os::fd::AsFd};
 
 use anyhow::{Context, Result, anyhow};
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap},
+    maps::{self, Array, Map, MapData, MapError, PerCpuArray},
     programs::{Program, ProgramError, tp_btf::BtfTracePointLink},
 };
 use aya_log::EbpfLogger;
 use log::{Log, Metadata, Record};
 use tracer_common::{
     MAX_CONTAINERS,
-    filter::{Aggregate, AggregateKey, BUCKETS, Books, COUNTERS, Container, Filter, MAX_PLANS, Plan, state},
+    filter::{Aggregate, AggregateKey, Books, COUNTERS, Container, Filter, MAX_PLANS, Plan, state},
 };
+
+use aggregates::Aggregates;
 
 use super::{btf::Btf, ring::Ring};
 use crate::log::note;
@@ -36,6 +40,9 @@ const PROGRAMS: [(&str, &str); 5] = [
     ("sys_enter", "sys_enter"),
     ("sys_exit", "sys_exit"),
 ];
+
+/// The one that calls taken at their exits alone do without.
+const ENTER: &str = "sys_enter";
 
 /// The pair that `cargo xtask bench` measures the others against.
 const EMPTY: [(&str, &str); 2] = [("empty_enter", "sys_enter"), ("empty_exit", "sys_exit")];
@@ -69,15 +76,15 @@ impl Default for Options {
 /// The loaded programs.
 pub struct Kernel {
     ebpf: Ebpf,
-    links: Vec<BtfTracePointLink>,
+    links: Vec<(&'static str, BtfTracePointLink)>,
     containers: Array<MapData, Abi<Container>>,
     filters: Array<MapData, Abi<Filter>>,
-    mount_namespaces: HashMap<MapData, u32, u32>,
-    pid_namespaces: HashMap<MapData, u32, u32>,
-    excluded: HashMap<MapData, u32, u8>,
-    proofs: HashMap<MapData, u32, u32>,
+    mount_namespaces: maps::HashMap<MapData, u32, u32>,
+    pid_namespaces: maps::HashMap<MapData, u32, u32>,
+    excluded: maps::HashMap<MapData, u32, u8>,
+    proofs: maps::HashMap<MapData, u32, u32>,
     books: PerCpuArray<MapData, Abi<Books>>,
-    aggregates: PerCpuHashMap<MapData, Abi<AggregateKey>, Abi<Aggregate>>,
+    aggregates: Aggregates,
     counts: PerCpuArray<MapData, u64>,
     epoch: Array<MapData, u64>,
     now: u64,
@@ -111,7 +118,9 @@ impl Kernel {
         loader.allow_unsupported_maps();
         let ring_bytes = options.ring_bytes.clamp(4096, 1 << 30).next_power_of_two();
         loader.map_max_entries("EVENTS", ring_bytes);
-        loader.map_max_entries("AGGREGATES", options.aggregate_rows.max(64));
+        for map in aggregates::MAPS {
+            loader.map_max_entries(map, options.aggregate_rows.max(64));
+        }
         for (name, value) in &globals {
             loader.override_global(name, value, true);
         }
@@ -161,7 +170,7 @@ impl Kernel {
             excluded: take(&mut ebpf, "EXCLUDED")?,
             proofs: take(&mut ebpf, "PROOFS")?,
             books: take(&mut ebpf, "BOOKS")?,
-            aggregates: take(&mut ebpf, "AGGREGATES")?,
+            aggregates: Aggregates::take(&mut ebpf)?,
             counts: take(&mut ebpf, "COUNTS")?,
             epoch: take(&mut ebpf, ".bss")?,
             links: Vec::new(),
@@ -171,12 +180,16 @@ impl Kernel {
         Ok((kernel, ring))
     }
 
-    /// Attaches the programs, if they are not.
+    /// Attaches the programs that are not attached yet; the one at the enters of calls only where some container wants
+    /// it, since every task of the host pays for it.
     ///
     /// # Errors
-    /// Names the tracepoint; what was attached before it is detached again.
-    pub fn attach(&mut self) -> Result<()> {
-        self.attach_these(&PROGRAMS)
+    /// Names the tracepoint; what was attached before it stays until [`Self::detach`].
+    pub fn attach(&mut self, enters: bool) -> Result<()> {
+        PROGRAMS
+            .iter()
+            .filter(|(name, _)| enters || *name != ENTER)
+            .try_for_each(|program| self.attach_one(program))
     }
 
     /// Attaches the empty pair instead, to measure what no program can avoid.
@@ -184,27 +197,26 @@ impl Kernel {
     /// # Errors
     /// As [`Self::attach`].
     pub fn attach_empty(&mut self) -> Result<()> {
-        self.attach_these(&EMPTY)
+        EMPTY.iter().try_for_each(|program| self.attach_one(program))
     }
 
-    fn attach_these(&mut self, programs: &[(&str, &str)]) -> Result<()> {
-        if self.attached() {
+    fn attach_one(&mut self, &(name, tracepoint): &(&'static str, &str)) -> Result<()> {
+        if self.links.iter().any(|(attached, _)| *attached == name) {
             return Ok(());
         }
-        for (name, tracepoint) in programs {
-            let attached = program(&mut self.ebpf, name).and_then(|program| {
+        let link = program(&mut self.ebpf, name)
+            .and_then(|program| {
                 let link = program.attach()?;
                 Ok(program.take_link(link)?)
-            });
-            match attached {
-                Ok(link) => self.links.push(link),
-                Err(error) => {
-                    self.detach();
-                    return Err(error.context(format!("attach to tracepoint {tracepoint}")));
-                }
-            }
-        }
+            })
+            .with_context(|| format!("attach to tracepoint {tracepoint}"))?;
+        self.links.push((name, link));
         Ok(())
+    }
+
+    /// Detaches the program at the enters: no container wants it any more.
+    pub fn detach_enter(&mut self) {
+        self.links.retain(|(name, _)| *name != ENTER);
     }
 
     /// Detaches all programs: from here on the host pays nothing.
@@ -377,52 +389,17 @@ impl Kernel {
     /// A container's aggregate rows, summed over CPUs.
     ///
     /// # Errors
-    /// When the map refuses.
-    pub fn aggregates(&self, slot: u32, generation: u32) -> Result<Rows<AggregateKey, Aggregate>> {
-        let mut rows = Rows::new();
-        for row in self.aggregates.iter() {
-            let (key, per_cpu) = match row {
-                Ok(row) => row,
-                // A row that another removal took while we walked.
-                Err(MapError::KeyNotFound) => continue,
-                Err(error) => return Err(error).context("read the aggregates"),
-            };
-            if u32::from(key.0.slot & !AggregateKey::APP) != slot
-                || u32::from(key.0.generation) != generation & 0xffff
-            {
-                continue;
-            }
-            let sum = rows.entry(key.0).or_insert(Aggregate {
-                count: 0,
-                total_ns: 0,
-                buckets: [0; BUCKETS],
-            });
-            for cpu in per_cpu.iter() {
-                sum.count += cpu.0.count;
-                sum.total_ns += cpu.0.total_ns;
-                for (sum, bucket) in sum.buckets.iter_mut().zip(cpu.0.buckets) {
-                    *sum = sum.saturating_add(bucket);
-                }
-            }
-        }
-        Ok(rows)
+    /// When a map refuses.
+    pub fn aggregates(&self, slot: u32, generation: u32) -> Result<HashMap<AggregateKey, Aggregate>> {
+        self.aggregates.of(slot, generation)
     }
 
-    /// Removes a slot's aggregate rows, whatever their generation.
+    /// Gives up a slot's aggregate rows, whatever their generation.
     ///
     /// # Errors
-    /// When the map refuses.
+    /// When a map refuses.
     pub fn forget(&mut self, slot: u32) -> Result<()> {
-        let keys: Vec<_> = self
-            .aggregates
-            .keys()
-            .filter_map(Result::ok)
-            .filter(|key| u32::from(key.0.slot & !AggregateKey::APP) == slot)
-            .collect();
-        for key in keys {
-            absent_is_fine(self.aggregates.remove(&key)).context("remove an aggregate row")?;
-        }
-        Ok(())
+        self.aggregates.forget(slot)
     }
 
     /// Prints what the programs have to say of themselves.
@@ -516,6 +493,11 @@ fn globals() -> Result<Vec<(&'static str, u32)>> {
         ("SIZE_UPID", btf.size("upid")?),
         member("OFF_PIDNS_INUM", "pid_namespace", "ns.inum")?,
         member("OFF_BPRM_FILENAME", "linux_binprm", "filename")?,
+        member("OFF_BPRM_ARGC", "linux_binprm", "argc")?,
+        member("OFF_BPRM_ENVC", "linux_binprm", "envc")?,
+        member("OFF_TASK_MM", "task_struct", "mm")?,
+        member("OFF_MM_ARG_START", "mm_struct", "arg_start")?,
+        member("OFF_MM_ARG_END", "mm_struct", "arg_end")?,
     ];
     globals.extend(registers(&btf)?);
     Ok(globals)
@@ -549,6 +531,7 @@ fn registers(btf: &Btf<'_>) -> Result<Vec<(&'static str, u32)>> {
         ("STATUS_COMPAT", 2),
         ("NR_EXECVEAT", nr(libc::SYS_execveat)?),
         ("NR_SETNS", nr(libc::SYS_setns)?),
+        ("NR_SIGRETURN", nr(libc::SYS_rt_sigreturn)?),
         ("NR_COMPAT_SETNS", syscalls::x86::Sysno::setns as u32),
     ])
 }

@@ -1,0 +1,112 @@
+//! The aggregate rows as the daemon sees them: which row a key has, which rows are free, what the CPUs counted in them.
+//!
+//! The programs take rows, this side gives them back. A CPU remembers rows by their keys, and a program that began before
+//! its container was taken out may still add to one: so a row that was given up rests a while before another gets it.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, anyhow};
+use aya::{
+    Ebpf,
+    maps::{self, MapData, MapError, PerCpuArray, PerCpuValues, Queue},
+};
+use tracer_common::filter::{Aggregate, AggregateKey, BUCKETS};
+
+use super::{Abi, absent_is_fine, take};
+
+/// The maps that have one entry a row.
+pub(super) const MAPS: [&str; 3] = ["ROWS", "ROW_NUMBERS", "FREE_ROWS"];
+
+/// How long a row rests: far longer than any program runs.
+const REST: Duration = Duration::from_secs(1);
+
+const ZERO: Aggregate = Aggregate {
+    count: 0,
+    total_ns: 0,
+    buckets: [0; BUCKETS],
+};
+
+pub(super) struct Aggregates {
+    numbers: maps::HashMap<MapData, Abi<AggregateKey>, u32>,
+    rows: PerCpuArray<MapData, Abi<Aggregate>>,
+    free: Queue<MapData, u32>,
+    resting: VecDeque<(Instant, u32)>,
+}
+
+impl Aggregates {
+    /// Takes the maps, all rows free.
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self> {
+        let mut free: Queue<_, u32> = take(ebpf, "FREE_ROWS")?;
+        for row in 0..free.capacity() {
+            free.push(row, 0).context("fill the table of free rows")?;
+        }
+        Ok(Self {
+            numbers: take(ebpf, "ROW_NUMBERS")?,
+            rows: take(ebpf, "ROWS")?,
+            free,
+            resting: VecDeque::new(),
+        })
+    }
+
+    /// The rows of a use of a slot, summed over CPUs.
+    pub(super) fn of(&self, slot: u32, generation: u32) -> Result<HashMap<AggregateKey, Aggregate>> {
+        let mut rows = HashMap::new();
+        for entry in self.numbers.iter() {
+            let (key, row) = match entry {
+                Ok((key, row)) => (key.0, row),
+                // A row that another removal took while we walked.
+                Err(MapError::KeyNotFound) => continue,
+                Err(error) => return Err(error).context("read the aggregates"),
+            };
+            if slot_of(key) != slot || u32::from(key.generation) != generation & 0xffff {
+                continue;
+            }
+            let mut sum = ZERO;
+            for Abi(cpu) in self.rows.get(&row, 0).context("read an aggregate row")?.iter() {
+                sum.count += cpu.count;
+                sum.total_ns += cpu.total_ns;
+                for (sum, bucket) in sum.buckets.iter_mut().zip(cpu.buckets) {
+                    *sum = sum.saturating_add(bucket);
+                }
+            }
+            rows.insert(key, sum);
+        }
+        Ok(rows)
+    }
+
+    /// Gives up a slot's rows, whatever their generation, and frees those that have rested.
+    pub(super) fn forget(&mut self, slot: u32) -> Result<()> {
+        let given_up: Vec<_> = self
+            .numbers
+            .iter()
+            .filter_map(Result::ok)
+            .filter(|(key, _)| slot_of(key.0) == slot)
+            .collect();
+        let now = Instant::now();
+        for (key, row) in given_up {
+            absent_is_fine(self.numbers.remove(&key)).context("remove an aggregate row")?;
+            self.resting.push_back((now, row));
+        }
+        while let Some(&(since, row)) = self.resting.front()
+            && now.duration_since(since) > REST
+        {
+            self.clear(row)?;
+            self.free.push(row, 0).context("free an aggregate row")?;
+            self.resting.pop_front();
+        }
+        Ok(())
+    }
+
+    fn clear(&mut self, row: u32) -> Result<()> {
+        let cpus = self.rows.get(&row, 0).context("read an aggregate row")?.len();
+        let zero = PerCpuValues::try_from(vec![Abi(ZERO); cpus]).map_err(|error| anyhow!(error))?;
+        self.rows.set(row, zero, 0).context("clear an aggregate row")
+    }
+}
+
+fn slot_of(key: AggregateKey) -> u32 {
+    u32::from(key.slot & !AggregateKey::APP)
+}
