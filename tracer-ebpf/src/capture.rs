@@ -5,7 +5,9 @@ use core::ptr;
 
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel_str};
 use tracer_common::{
-    filter::{Books, COMPAT_PLANS, Container, Counter, Filter, NR_X32, Plan, Task, X32_BIT, plan, state, task},
+    filter::{
+        Books, COMPAT_PLANS, Container, Counter, Filter, NR_X32, Plan, Task, X32_BIT, plan, state, task,
+    },
     record::{Kind, flag, section},
 };
 

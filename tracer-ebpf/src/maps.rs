@@ -11,8 +11,8 @@ use aya_ebpf::{
 use tracer_common::{
     MAX_CONTAINERS,
     filter::{
-        Aggregate, AggregateKey, Books, COUNTERS, Container, Counter, Filter, MAX_COPY, MAX_KEPT, MAX_PLANS, Plan,
-        RECENT_ROWS, RecentRow, Task, word,
+        Aggregate, AggregateKey, Books, COUNTERS, Container, Counter, Filter, MAX_COPY, MAX_KEPT, MAX_PLANS,
+        Plan, RECENT_ROWS, RecentRow, Task, word,
     },
     record::MAX_RECORD,
 };

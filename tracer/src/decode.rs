@@ -611,7 +611,12 @@ fn print_memory(
             call.ended
         };
     // Where the register is gone and the memory was taken all the same: execve's, taken at its exit.
-    let taken = call.memory.get(index).copied().flatten().is_some_and(|taken| !taken.fault);
+    let taken = call
+        .memory
+        .get(index)
+        .copied()
+        .flatten()
+        .is_some_and(|taken| !taken.fault);
     if value == 0 && memory.number.is_none() && !taken {
         return out.str("NULL");
     }

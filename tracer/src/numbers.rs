@@ -1,22 +1,4 @@
-//! Numbers and dates as text, without an allocation: what the decoder and the sinks write most.
-
-/// Decimal digits of `value`, in `buffer`.
-pub(crate) fn decimal(mut value: u64, buffer: &mut [u8; 20]) -> &str {
-    let mut unused = buffer.len();
-    for slot in buffer.iter_mut().rev() {
-        // A remainder of ten always fits.
-        *slot = b'0' | u8::try_from(value % 10).unwrap_or(0);
-        value /= 10;
-        unused -= 1;
-        if value == 0 {
-            break;
-        }
-    }
-    buffer
-        .get(unused..)
-        .and_then(|digits| std::str::from_utf8(digits).ok())
-        .unwrap_or_default()
-}
+//! Dates, without an allocation: what the sinks write most.
 
 /// A UTC date and time of day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,14 +40,6 @@ pub(crate) fn utc(seconds: i64) -> Utc {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn digits() {
-        let mut buffer = [0; 20];
-        for value in [0, 7, 10, 99, 12_345, u64::MAX] {
-            assert_eq!(decimal(value, &mut buffer), value.to_string());
-        }
-    }
 
     #[test]
     fn dates() {

@@ -5,8 +5,6 @@
 
 use tracer_common::filter::copy;
 
-use crate::numbers;
-
 /// How an argument is shown.
 #[derive(Clone, Copy)]
 pub(super) enum Show {
@@ -399,7 +397,7 @@ impl Out<'_> {
     }
 
     pub(super) fn unsigned(&mut self, value: u64) {
-        self.str(numbers::decimal(value, &mut [0; 20]));
+        self.str(itoa::Buffer::new().format(value));
     }
 
     pub(super) fn signed(&mut self, value: i64) {

@@ -3,7 +3,7 @@
 //! One object a line, ASCII only: what is not printable ASCII is written as `\uXXXX`, which any JSON reader turns back
 //! and no terminal obeys. Calls are written by hand, since they come by the million; rare parts go through serde.
 
-use std::sync::LazyLock;
+use std::{cell::RefCell, sync::LazyLock};
 
 use crate::{
     errno,
@@ -255,7 +255,25 @@ pub fn rfc3339(time_ns: u64) -> String {
 
 /// RFC 3339 in UTC with nine digits.
 fn time(out: &mut Vec<u8>, time_ns: u64) {
+    thread_local! {
+        /// Events come in the order of time: most are of the second of the one before.
+        static LAST: RefCell<(u64, Vec<u8>)> = const { RefCell::new((u64::MAX, Vec::new())) };
+    }
     let seconds = time_ns / 1_000_000_000;
+    LAST.with_borrow_mut(|(last, text)| {
+        if *last != seconds {
+            text.clear();
+            date(text, seconds);
+            *last = seconds;
+        }
+        out.extend_from_slice(text);
+    });
+    padded(out, time_ns % 1_000_000_000, 9);
+    out.push(b'Z');
+}
+
+/// `2026-11-22T18:03:11.`
+fn date(out: &mut Vec<u8>, seconds: u64) {
     let at = numbers::utc(i64::try_from(seconds).unwrap_or(i64::MAX));
     padded(out, at.year.unsigned_abs(), 4);
     for (separator, value) in [
@@ -269,19 +287,17 @@ fn time(out: &mut Vec<u8>, time_ns: u64) {
         padded(out, value, 2);
     }
     out.push(b'.');
-    padded(out, time_ns % 1_000_000_000, 9);
-    out.push(b'Z');
 }
 
 fn padded(out: &mut Vec<u8>, value: u64, width: usize) {
-    let mut buffer = [0; 20];
-    let digits = numbers::decimal(value, &mut buffer);
+    let mut buffer = itoa::Buffer::new();
+    let digits = buffer.format(value);
     out.extend(std::iter::repeat_n(b'0', width.saturating_sub(digits.len())));
     out.extend_from_slice(digits.as_bytes());
 }
 
 fn number(out: &mut Vec<u8>, value: u64) {
-    out.extend_from_slice(numbers::decimal(value, &mut [0; 20]).as_bytes());
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 fn field(out: &mut Vec<u8>, label: &[u8], value: u64) {

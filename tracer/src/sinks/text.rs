@@ -382,12 +382,12 @@ fn loss(out: &mut Vec<u8>, loss: &Loss) {
 }
 
 fn number(out: &mut Vec<u8>, value: u64) {
-    out.extend_from_slice(numbers::decimal(value, &mut [0; 20]).as_bytes());
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 fn padded(out: &mut Vec<u8>, value: u64, width: usize, fill: u8) {
-    let mut buffer = [0; 20];
-    let digits = numbers::decimal(value, &mut buffer);
+    let mut buffer = itoa::Buffer::new();
+    let digits = buffer.format(value);
     out.extend(std::iter::repeat_n(fill, width.saturating_sub(digits.len())));
     out.extend_from_slice(digits.as_bytes());
 }

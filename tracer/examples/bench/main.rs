@@ -1,8 +1,13 @@
 //! What tracing costs a system call: untraced, traced and under empty programs, interleaved in one run, so that only
 //! ratios count. `cargo xtask bench` runs it.
 //!
+//! `bench [ROUNDS] [--check]` measures all, `bench decode` only what a core decodes and writes; with `--check` a goal that
+//! is missed is a failure.
+//!
 //! Two workers on CPU 0 make getppid(2) calls in a loop, one in a registered container and one outside; the ring is
 //! drained on CPU 1. Each figure is the minimum of all rounds: what is above it is the machine's noise.
+
+mod decode;
 
 use std::{
     io::{Read, Write},
@@ -18,8 +23,7 @@ use nix::{
     unistd::{ForkResult, Pid, fork},
 };
 use tracer::{
-    decode, event, identity,
-    sinks::{json, text},
+    identity,
     source::{
         self, Item, QUEUE_BATCHES,
         kernel::{Kernel, Options},
@@ -44,7 +48,13 @@ fn main() -> ExitCode {
         .find_map(|word| word.parse().ok())
         .unwrap_or(25);
     let check = std::env::args().any(|word| word == "--check");
-    match bench(rounds, check) {
+    let only_decode = std::env::args().any(|word| word == "decode");
+    let done = if only_decode {
+        decode::bench(check)
+    } else {
+        bench(rounds, check).and_then(|within| Ok(decode::bench(check)? && within))
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -171,23 +181,16 @@ fn bench(rounds: usize, check: bool) -> Result<bool> {
     pin(1)?;
     let options = Options::default();
     let (mut kernel, ring) = Kernel::load(&options, {
-        let options = decode::Options::native();
-        decode::plans(options.arch, options.limits)
+        let options = tracer::decode::Options::native();
+        tracer::decode::plans(options.arch, options.limits)
     })?;
     let (queue, items) = sync_channel::<Item<()>>(QUEUE_BATCHES);
     let sink = std::thread::spawn(move || {
-        let mut records = 0usize;
-        let mut kept = Vec::new();
-        for item in items {
-            if let Item::Records(batch) = item {
-                let batch = batch.by_time();
-                records += batch.len();
-                if let Some(record) = batch.get(batch.len() / 2).filter(|_| kept.len() < 1000) {
-                    kept.push(record.to_vec());
-                }
-            }
-        }
-        (records, kept)
+        let records = items.into_iter().map(|item| match item {
+            Item::Records(batch) => batch.by_time().len(),
+            Item::Mark(()) => 0,
+        });
+        records.sum::<usize>()
     });
     let (marks, reader) = source::read_ring(ring, queue, |_record| false)?;
 
@@ -270,7 +273,7 @@ fn bench(rounds: usize, check: bool) -> Result<bool> {
     if reader.join().is_err() {
         bail!("the ring's reader panicked");
     }
-    let (received, records) = sink.join().unwrap_or_default();
+    let received = sink.join().unwrap_or_default();
 
     let floor = empty.min() - none.min();
     println!(
@@ -307,47 +310,5 @@ fn bench(rounds: usize, check: bool) -> Result<bool> {
     println!(
         "traced events: {emitted} emitted, {ring_full} found the ring full, {received} records received"
     );
-    rates(&records)?;
     Ok(within || !check)
-}
-
-/// How many recorded calls a core decodes and writes.
-fn rates(records: &[Vec<u8>]) -> Result<()> {
-    const EVENTS: usize = 1_000_000;
-    let options = decode::Options::native();
-    let text_options = text::TextOptions::default();
-    let container = std::sync::Arc::new(event::Container {
-        id: "bench".into(),
-        ..event::Container::default()
-    });
-    let mut out = Vec::with_capacity(1 << 20);
-    for format in ["text", "json"] {
-        let begin = Instant::now();
-        for record in records.iter().cycle().take(EVENTS) {
-            let decoded = decode::decode(std::hint::black_box(record), &options)?;
-            let body = match decoded.body {
-                decode::Body::Syscall(call) => event::Body::Syscall(call),
-                decode::Body::Process(process) => event::Body::Process(process),
-            };
-            let ktime = decoded.ktime;
-            let event = event::Event {
-                time_ns: ktime,
-                ktime,
-                container: container.clone(),
-                body,
-            };
-            if format == "text" {
-                text::write_event(&mut out, &event, &text_options);
-            } else {
-                json::write_event(&mut out, &event);
-            }
-            if out.len() > 1 << 19 {
-                std::hint::black_box(&out);
-                out.clear();
-            }
-        }
-        let rate = EVENTS as f64 / begin.elapsed().as_secs_f64() / 1e6;
-        println!("recorded calls decoded and written as {format}: {rate:.2} M/s on one core");
-    }
-    Ok(())
 }
