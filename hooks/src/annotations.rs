@@ -7,16 +7,28 @@ use std::collections::BTreeMap;
 /// The annotation that turns tracing on, when its value is exactly `true`.
 pub const TRACE: &str = "container-tracer.io/trace";
 
+/// The container's name, where no runtime annotates it: by the user, or from the runtime's [`crate::records`].
+pub const NAME: &str = "container-tracer.io/name";
+/// Its image, likewise.
+pub const IMAGE: &str = "container-tracer.io/image";
+/// Its labels, likewise: a JSON object of texts, or `key=value,key=value`.
+pub const LABELS: &str = "container-tracer.io/labels";
+
 /// Bytes that the subset for the daemon takes as JSON at most. With the longest id and bundle path, every character
 /// of them escaped, a register still fits in [`crate::protocol::MAX_MESSAGE`] (a test holds it to that).
 pub const MAX_USEFUL: usize = 32 * 1024;
 
 /// Keys that say who the container is, by the runtimes that set them: CRI (containerd), CRI-O and the kubelet,
-/// podman.
-const USEFUL: [&str; 13] = [
+/// podman, cri-dockerd, nerdctl.
+const USEFUL: [&str; 20] = [
     "io.container.manager",
     "io.kubernetes.container.name",
+    "io.kubernetes.cri-o.ContainerType",
     "io.kubernetes.cri-o.ImageName",
+    "io.kubernetes.cri-o.KubeName",
+    "io.kubernetes.cri-o.Labels",
+    "io.kubernetes.cri-o.Namespace",
+    "io.kubernetes.cri-o.SandboxID",
     "io.kubernetes.cri.container-name",
     "io.kubernetes.cri.container-type",
     "io.kubernetes.cri.image-name",
@@ -24,9 +36,18 @@ const USEFUL: [&str; 13] = [
     "io.kubernetes.cri.sandbox-name",
     "io.kubernetes.cri.sandbox-namespace",
     "io.kubernetes.cri.sandbox-uid",
+    "io.kubernetes.docker.type",
     "io.kubernetes.pod.name",
     "io.kubernetes.pod.namespace",
     "io.kubernetes.pod.uid",
+    "nerdctl/name",
+];
+
+/// How runtimes mark the container that only holds a Pod's namespaces: containerd, CRI-O and podman, cri-dockerd.
+const SANDBOX: [(&str, &str); 3] = [
+    ("io.kubernetes.cri.container-type", "sandbox"),
+    ("io.kubernetes.cri-o.ContainerType", "sandbox"),
+    ("io.kubernetes.docker.type", "podsandbox"),
 ];
 
 /// Families of keys that are told whole: options for the tracer, podman's, the image's.
@@ -39,6 +60,13 @@ const USEFUL_PREFIXES: [&str; 3] = [
 /// Whether the container asks to be traced.
 pub fn asks_for_trace(annotations: &BTreeMap<String, String>) -> bool {
     annotations.get(TRACE).is_some_and(|value| value == "true")
+}
+
+/// Whether it is the sandbox of a Pod: the pause container, which runs nothing of the user's.
+pub fn is_sandbox(annotations: &BTreeMap<String, String>) -> bool {
+    SANDBOX
+        .iter()
+        .any(|(key, value)| annotations.get(*key).is_some_and(|given| given == value))
 }
 
 /// The annotations that the daemon is told, at most [`MAX_USEFUL`] bytes of JSON: the largest go first when they are
@@ -100,6 +128,15 @@ mod tests {
             assert!(!asks_for_trace(&map(&[no])), "{no:?}");
         }
         assert!(!asks_for_trace(&BTreeMap::new()));
+    }
+
+    #[test]
+    fn sandboxes_are_recognised() {
+        for (key, value) in SANDBOX {
+            assert!(is_sandbox(&map(&[(key, value)])), "{key}");
+            assert!(!is_sandbox(&map(&[(key, "container")])), "{key}");
+        }
+        assert!(!is_sandbox(&map(&[(TRACE, "true")])));
     }
 
     #[test]

@@ -23,6 +23,7 @@ Options:
   --runtime-dir DIR        directory of the daemon's sockets [env: TRACER_RUNTIME_DIR] [default: /run/tracer]
   --timeout TIME           time for all of it, 1ms to 60s, such as 500ms or 1.5s [default: 1s]
   --all                    register containers without the annotation too
+  --sandboxes              register the sandbox (pause) containers of Pods too
   --on-failure WHAT        continue: start the container untraced; block: do not start it [default: continue]
   --fail-closed            the same as --on-failure block
   -h, --help               print this
@@ -47,6 +48,7 @@ pub(crate) struct Options {
     pub(crate) runtime_dir: PathBuf,
     pub(crate) timeout: Duration,
     pub(crate) all: bool,
+    pub(crate) sandboxes: bool,
 }
 
 /// What a stage asks for.
@@ -89,6 +91,7 @@ pub(crate) fn parse(words: &[OsString], runtime_dir: Option<OsString>) -> Result
             .map_or_else(|| PathBuf::from(tracer_hook::DEFAULT_RUNTIME_DIR), PathBuf::from),
         timeout: Duration::from_secs(1),
         all: false,
+        sandboxes: false,
     };
     let mut words = words.iter();
     while let Some(word) = words.next() {
@@ -112,6 +115,7 @@ pub(crate) fn parse(words: &[OsString], runtime_dir: Option<OsString>) -> Result
             },
             _ if attached.is_some() => return Err(format!("argument {text:?} is unknown: see --help")),
             "--all" => options.all = true,
+            "--sandboxes" => options.sandboxes = true,
             "--fail-closed" => {}
             "-h" | "--help" => return Ok(Command::Help),
             "-V" | "--version" => return Ok(Command::Version),
@@ -162,8 +166,8 @@ mod tests {
     #[test]
     fn options_are_read_in_both_forms() {
         for line in [
-            "prestart --runtime-dir /r --timeout 250ms --all",
-            "--all --timeout=0.25s --runtime-dir=/r createRuntime",
+            "prestart --runtime-dir /r --timeout 250ms --all --sandboxes",
+            "--sandboxes --all --timeout=0.25s --runtime-dir=/r createRuntime",
         ] {
             let timeout = Duration::from_millis(250);
             let want = Options {
@@ -171,6 +175,7 @@ mod tests {
                 runtime_dir: "/r".into(),
                 timeout,
                 all: true,
+                sandboxes: true,
             };
             assert_eq!(run(line), want);
         }

@@ -1,7 +1,7 @@
 //! The hook's half of a registration, and the protocol that it and the daemon speak (`docs/hook.md`).
 //!
 //! It owns: the messages and their limits ([`protocol`]), the client with its one deadline ([`client`]), what the
-//! hook reads ([`state`], [`annotations`], [`identity`]) and what it leaves behind when no daemon was there
+//! hook reads ([`state`], [`annotations`], [`records`], [`identity`]) and what it leaves behind when no daemon was there
 //! ([`missed`]). It knows nothing of the daemon behind the socket, of eBPF, of configuration or of the network, and
 //! it starts no thread: the task that proves the path must be the peer that the socket names.
 #![deny(missing_docs)]
@@ -11,6 +11,7 @@ pub mod client;
 pub mod identity;
 pub mod missed;
 pub mod protocol;
+pub mod records;
 pub mod state;
 
 use std::path::{Path, PathBuf};

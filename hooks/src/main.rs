@@ -20,7 +20,7 @@ use tracer_hook::{
     client::{self, RegisterError, Registration},
     identity::{Init, Numbers},
     missed::{self, Marker},
-    protocol,
+    protocol, records,
     state::{self, State},
 };
 
@@ -65,6 +65,10 @@ fn run(state: &State, options: &Options, deadline: Instant, on_failure: OnFailur
     if !options.all && !annotations::asks_for_trace(&state.annotations) {
         return ExitCode::SUCCESS;
     }
+    // Nothing of the user's runs there, and each Pod has one.
+    if !options.sandboxes && annotations::is_sandbox(&state.annotations) {
+        return ExitCode::SUCCESS;
+    }
     let by_status = if state.status == "stopped" {
         Stage::Poststop
     } else {
@@ -88,7 +92,12 @@ fn run(state: &State, options: &Options, deadline: Instant, on_failure: OnFailur
 
 /// Registers the container. A failure is told; where the container starts all the same, a marker says so too.
 fn register(state: &State, options: &Options, deadline: Instant, on_failure: OnFailure) -> ExitCode {
-    let useful = annotations::useful(&state.annotations);
+    let mut known = state.annotations.clone();
+    records::add(state, &mut known);
+    if !options.sandboxes && annotations::is_sandbox(&known) {
+        return ExitCode::SUCCESS;
+    }
+    let useful = annotations::useful(&known);
     let mut numbers = None;
     let registered = check(state).and_then(|()| {
         let registration = Registration {

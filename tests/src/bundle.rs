@@ -102,6 +102,14 @@ impl Bundle {
         self
     }
 
+    /// Sets other annotations.
+    pub fn annotations(mut self, pairs: &[(&str, &str)]) -> Self {
+        for (key, value) in pairs {
+            self.config["annotations"][key] = json!(value);
+        }
+        self
+    }
+
     /// Takes a namespace away (then it is the host's), or joins the one of this path.
     pub fn namespace(mut self, kind: &str, path: Option<PathBuf>) -> Result<Self> {
         let list = self.config["linux"]["namespaces"]

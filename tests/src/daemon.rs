@@ -173,10 +173,15 @@ impl Daemon {
 
     /// Starts `tracer tail` of a container that may not be there yet: from its first event to its end.
     pub fn tail(&self, id: &str, args: &[&str]) -> Result<Tail> {
-        let base = self.dir().join(format!("tail-{id}"));
+        self.tail_of(id, &[args, &[id]].concat())
+    }
+
+    /// The same of whatever the arguments select; `name` is for its files.
+    pub fn tail_of(&self, name: &str, args: &[&str]) -> Result<Tail> {
+        let base = self.dir().join(format!("tail-{name}"));
         let (out, err) = (base.with_extension("out"), base.with_extension("err"));
         let mut command = self.client("tail");
-        command.args(["--since-start", "--until-gone"]).args(args).arg(id);
+        command.args(["--since-start", "--until-gone"]).args(args);
         command.stdout(File::create(&out)?).stderr(File::create(&err)?);
         let child = command.spawn().with_context(|| programs::show(&command))?;
         Ok(Tail { child, out, err })

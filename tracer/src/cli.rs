@@ -6,7 +6,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{filter, registry, sinks::Phases};
+use crate::{filter, registry, selector, sinks::Phases};
 
 pub use look::{Color, Look, Summary};
 
@@ -28,7 +28,7 @@ pub enum Command {
     /// Follow the events of containers.
     Tail(Tail),
     /// List the containers that are traced, that ended, and that were missed.
-    Ps(Output),
+    Ps(Ps),
     /// Count a container's calls, like strace -c, from the kernel's own aggregates.
     Stats(Stats),
     /// Prove what a container's trace holds: complete or not, and its books.
@@ -63,6 +63,56 @@ pub struct OfContainer {
     pub container: String,
     #[command(flatten)]
     pub output: Output,
+}
+
+/// `tracer ps`.
+#[derive(Debug, Args)]
+pub struct Ps {
+    /// Only these: names, ids, or beginnings of them.
+    #[arg(value_name = "CONTAINER")]
+    pub containers: Vec<String>,
+    #[command(flatten)]
+    pub select: Select,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Which containers, by what their runtime tells of them; all that is given must hold.
+#[derive(Debug, Args)]
+pub struct Select {
+    /// Only containers of this Pod; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub pod: Vec<String>,
+    /// Only containers of this Kubernetes namespace; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub namespace: Vec<String>,
+    /// Only containers of this name, in whatever Pod; may be repeated.
+    #[arg(long = "container", value_name = "NAME", id = "container_name")]
+    pub container: Vec<String>,
+    /// Only containers with these labels: `key=value,key!=value,key in (a,b),key,!key`.
+    #[arg(short = 'l', long = "selector", value_name = "SELECTOR", value_parser = label_list)]
+    pub labels: Vec<LabelList>,
+}
+
+/// One `-l`.
+#[derive(Clone, Debug)]
+pub struct LabelList(Vec<selector::Requirement>);
+
+fn label_list(text: &str) -> Result<LabelList, String> {
+    selector::labels(text).map(LabelList)
+}
+
+impl Select {
+    /// These, by those words too.
+    pub fn of(self, words: Vec<String>) -> selector::Selector {
+        selector::Selector {
+            words,
+            pods: self.pod,
+            namespaces: self.namespace,
+            names: self.container,
+            labels: self.labels.into_iter().flat_map(|list| list.0).collect(),
+        }
+    }
 }
 
 /// `tracer stats`.
@@ -215,6 +265,8 @@ pub struct Tail {
     /// Names, ids, or beginnings of them, also of containers that are not there yet; none means all.
     #[arg(value_name = "CONTAINER")]
     pub containers: Vec<String>,
+    #[command(flatten)]
+    pub select: Select,
     #[command(flatten)]
     pub events: Events,
     /// First replay what the daemon still holds.

@@ -55,9 +55,14 @@ pub fn run(cli: Cli) -> Result<u8> {
         }
         Command::Tail(arguments) => tail(&directory, arguments),
         Command::Ps(arguments) => {
-            let lines: Vec<Line> = client::ask(&directory, &Request::Ps)?;
+            let lines: Vec<Line> = client::ask(
+                &directory,
+                &Request::Ps {
+                    select: arguments.select.of(arguments.containers),
+                },
+            )?;
             let mut to = io::stdout().lock();
-            match arguments.output {
+            match arguments.output.output {
                 Format::Json => lines.iter().try_for_each(|line| json_line(&mut to, line))?,
                 Format::Text => print::ps(&mut to, &lines)?,
             }
@@ -298,7 +303,7 @@ fn tail(directory: &Path, arguments: cli::Tail) -> Result<u8> {
     let mut text = text_options(events, &io::stdout());
     text.show_container = arguments.containers.len() != 1;
     let request = crate::control::Tail {
-        containers: arguments.containers,
+        select: arguments.select.of(arguments.containers),
         phases: events.phase,
         json: events.output.output == Format::Json,
         tree: events.look.tree,

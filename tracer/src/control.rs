@@ -25,7 +25,7 @@ use crate::{
     filter::{self, Filter},
     log::note,
     node::Node,
-    report::State,
+    selector::Selector,
     sinks::{Format, Output, Phases, Selection, text::TextOptions, tree::Tree},
 };
 
@@ -43,7 +43,10 @@ const STALL: Duration = Duration::from_secs(60);
 #[serde(tag = "do", rename_all = "lowercase")]
 pub enum Request {
     Status,
-    Ps,
+    Ps {
+        #[serde(default)]
+        select: Selector,
+    },
     Verify {
         container: String,
     },
@@ -58,8 +61,9 @@ pub enum Request {
 /// What a subscriber wants.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Tail {
-    /// Names, ids or prefixes; empty = all.
-    pub containers: Vec<String>,
+    /// Which containers.
+    #[serde(default)]
+    pub select: Selector,
     pub phases: Phases,
     pub json: bool,
     /// The processes at the end, instead of events.
@@ -144,16 +148,23 @@ async fn connection(stream: UnixStream, shared: Arc<Shared>) -> Result<()> {
             });
             answer(&mut write, status).await
         }
-        Request::Ps => {
+        Request::Ps { select } => {
             let mut missed = shared.missed.lines();
-            let lines = blocking(&shared, move |node| node.list(sees)).await.map(|lines| {
-                if sees.is_some() {
-                    return lines;
-                }
-                missed.extend(lines);
-                missed
+            // Of these only the id is known, and nobody but root owns them.
+            missed.retain(|line| {
+                sees.is_none() && !select.is_by_names() && select.takes(&line.names.id_only())
             });
-            answer(&mut write, lines).await
+            let selection = Selection {
+                select,
+                visible_to: sees,
+                ..Selection::default()
+            };
+            let lines = blocking(&shared, move |node| node.list(&selection)).await;
+            answer(
+                &mut write,
+                lines.map(|lines| missed.into_iter().chain(lines).collect::<Vec<_>>()),
+            )
+            .await
         }
         Request::Verify { container } => {
             let verdict = blocking(&shared, move |node| {
@@ -228,12 +239,7 @@ async fn subscribe(
     sees: Option<u32>,
     shared: Arc<Shared>,
 ) -> Result<()> {
-    let unknown: Vec<_> = tail
-        .containers
-        .iter()
-        .filter(|word| shared.node.find(word, sees).is_empty())
-        .cloned()
-        .collect();
+    let unknown = waits_for(&shared, &tail.select, sees);
     let filter = match Filter::new(&tail.filter, decode::Options::native().arch) {
         Ok(filter) => filter,
         Err(error) => return say(&mut write, &Answer::<()>::Error(error)).await,
@@ -243,7 +249,7 @@ async fn subscribe(
     let id = shared.node.output_id();
     let selection = Selection {
         phases: tail.phases,
-        containers: tail.containers.clone(),
+        select: tail.select.clone(),
         visible_to: sees,
         filter,
     };
@@ -252,7 +258,13 @@ async fn subscribe(
         (true, _) => Format::Json,
         _ => Format::Text(tail.text),
     };
-    let output = Output::new(id, format!("tail-{id}"), selection, format, Box::new(subscriber));
+    let output = Output::new(
+        id,
+        format!("tail-{id}"),
+        selection.clone(),
+        format,
+        Box::new(subscriber),
+    );
     shared.node.open(output, tail.since_start)?;
     if let Err(error) = say(&mut write, &Answer::Ok(unknown)).await {
         // What it asked for must not outlive it: it decides what the kernel side lets pass.
@@ -262,7 +274,7 @@ async fn subscribe(
 
     let mut seen = Vec::new();
     let followed: Result<bool> = async {
-        while !(tail.until_gone && all_gone(&shared, &tail, sees, &mut seen)) {
+        while !(tail.until_gone && all_gone(&shared, &selection, &mut seen)) {
             tokio::select! {
                 chunk = chunks.recv() => match chunk {
                     Some(chunk) => frame(&mut write, &chunk.lines).await?,
@@ -318,22 +330,37 @@ async fn frame(write: &mut OwnedWriteHalf, lines: &[u8]) -> Result<()> {
         .context("the client takes nothing")??)
 }
 
+/// What no container answers to yet: each word, and the rest of the selector as one.
+fn waits_for(shared: &Shared, select: &Selector, sees: Option<u32>) -> Vec<String> {
+    let mut unknown: Vec<_> = select
+        .words
+        .iter()
+        .filter(|word| shared.node.find(word, sees).is_empty())
+        .cloned()
+        .collect();
+    let visible = |owner: u32| sees.is_none_or(|uid| uid == owner);
+    let mut known = shared.node.known().into_iter();
+    if select.is_by_names() && !known.any(|(info, _)| visible(info.owner) && select.takes(&info)) {
+        unknown.push(select.to_string());
+    }
+    unknown
+}
+
 /// Whether containers that the tail means have been there and all of them are gone; gathers their ids.
-fn all_gone(shared: &Shared, tail: &Tail, sees: Option<u32>, seen: &mut Vec<String>) -> bool {
+fn all_gone(shared: &Shared, selection: &Selection, seen: &mut Vec<String>) -> bool {
+    let words = &selection.select.words;
+    let mut met = vec![false; words.len()];
     let mut live = false;
-    let lines = shared.node.list(sees).unwrap_or_default();
-    let mut met = vec![false; tail.containers.len()];
-    for line in lines {
-        let means = |word: &String| line.names.id.starts_with(word) || line.names.name == *word;
-        if !tail.containers.is_empty() && !tail.containers.iter().any(means) {
+    for (info, lives) in shared.node.known() {
+        if !selection.takes_container(&info) {
             continue;
         }
-        for (word, met) in tail.containers.iter().zip(&mut met) {
-            *met |= means(word);
+        for (word, met) in words.iter().zip(&mut met) {
+            *met |= info.is_meant_by(word);
         }
-        live |= line.state == State::Live;
-        if !seen.contains(&line.names.id) {
-            seen.push(line.names.id);
+        live |= lives;
+        if !seen.contains(&info.id) {
+            seen.push(info.id.clone());
         }
     }
     !live && !seen.is_empty() && met.iter().all(|met| *met)

@@ -3,7 +3,7 @@
 //! It knows nothing of the kernel's records, of sinks or of formats. Bytes chosen by a container stay bytes until a
 //! sink writes them.
 
-use std::{ops::Range, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 /// Version of the JSON schema. Fields may be added within a version; none changes its meaning.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -23,6 +23,8 @@ pub struct Container {
     pub image: Option<String>,
     /// Uid that registered it and may read its events beside root and group tracer.
     pub owner: u32,
+    /// Labels, where the runtime told.
+    pub labels: BTreeMap<String, String>,
 }
 
 impl Container {

@@ -3,9 +3,10 @@
 
 mod books;
 mod readers;
+mod told;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     fmt, io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -18,10 +19,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use rustix::rand::{GetRandomFlags, getrandom};
-use tracer_common::{
-    ABI_VERSION,
-    filter::{self as kernel_filter, Aggregate, AggregateKey, Counter},
-};
+use tracer_common::filter::{self as kernel_filter, Aggregate, AggregateKey};
 
 use crate::{
     decode,
@@ -29,8 +27,8 @@ use crate::{
     event,
     pipeline::{self, Births, End, Mark, Pipeline, Proofs},
     registry::{Entry, FilterChange, Identity, Mode, Refusal, Registered, Registry},
-    report::{Line, State, Stats, Status, Verdict},
-    sinks::{Counts, Phases, Selection},
+    report::{State, Verdict},
+    sinks::{Counts, Selection},
     source::{
         self, Marks, QUEUE_BATCHES,
         kernel::{Kernel, Options, PROOF_SLOT},
@@ -115,7 +113,7 @@ struct Live {
 struct Past {
     verdict: Verdict,
     counted: books::Counted,
-    owner: u32,
+    info: Arc<event::Container>,
     pid: u32,
     runtime: Option<String>,
 }
@@ -418,7 +416,7 @@ impl Node {
         inner.past.push_back(Past {
             verdict: verdict.clone(),
             counted,
-            owner: entry.info.owner,
+            info: entry.info,
             pid: entry.identity.init_tgid,
             runtime: live.runtime,
         });
@@ -444,87 +442,6 @@ impl Node {
             reached: sender,
         })?;
         reached.recv().context("the pipeline has ended")
-    }
-
-    /// The containers whose name is, or whose id begins with, that word, for that uid (`None` sees all): (id, live).
-    pub fn find(&self, word: &str, uid: Option<u32>) -> Vec<(String, bool)> {
-        let inner = self.lock();
-        let sees = |owner: u32| uid.is_none_or(|uid| uid == owner);
-        let live = inner
-            .registry
-            .iter()
-            .filter(|entry| sees(entry.info.owner))
-            .map(|entry| (entry.info.id.clone(), entry.info.name.clone(), true));
-        let past = inner.past.iter().filter(|past| sees(past.owner)).map(|past| {
-            (
-                past.verdict.container.id.clone(),
-                past.verdict.container.name.clone(),
-                false,
-            )
-        });
-        let all: Vec<_> = live.chain(past).collect();
-        let exact: Vec<_> = all
-            .iter()
-            .filter(|(id, name, _)| id == word || name == word)
-            .map(|(id, _, live)| (id.clone(), *live))
-            .collect();
-        if !exact.is_empty() || word.is_empty() {
-            return exact;
-        }
-        all.into_iter()
-            .filter(|(id, ..)| id.starts_with(word))
-            .map(|(id, _, live)| (id, live))
-            .collect()
-    }
-
-    /// `tracer verify`; the newest of that id.
-    ///
-    /// # Errors
-    /// When the kernel side refuses or the pipeline has ended.
-    pub fn verify(&self, id: &str) -> Result<Option<Verdict>> {
-        let slot = self.slot(id);
-        let sinks = self.reached(slot)?;
-        let inner = self.lock();
-        if let Some(entry) = slot.and_then(|slot| inner.registry.get(slot))
-            && let Some(live) = inner.live.get(&entry.slot)
-        {
-            let rows = inner.kernel.aggregates(entry.slot, entry.generation)?;
-            let mut verdict = inner.verdict(entry, live, &rows)?;
-            verdict.sinks = books::sink_books(sinks);
-            return Ok(Some(verdict));
-        }
-        Ok(inner
-            .past
-            .iter()
-            .rev()
-            .find(|past| past.verdict.container.id == id)
-            .map(|past| past.verdict.clone()))
-    }
-
-    /// `tracer stats` of these phases' calls; the newest of that id.
-    ///
-    /// # Errors
-    /// When the kernel side refuses or the pipeline has ended.
-    pub fn stats(&self, id: &str, phases: Phases) -> Result<Option<Stats>> {
-        let slot = self.slot(id);
-        // What came before the application is counted by its events.
-        self.reached(slot)?;
-        let inner = self.lock();
-        if let Some(entry) = slot.and_then(|slot| inner.registry.get(slot)) {
-            let rows = inner.kernel.aggregates(entry.slot, entry.generation)?;
-            let per_cpu = inner.kernel.books(entry.slot)?;
-            let counted = books::Counted::new(&per_cpu, rows);
-            return Ok(Some(counted.stats((&*entry.info).into(), State::Live, phases)));
-        }
-        Ok(inner
-            .past
-            .iter()
-            .rev()
-            .find(|past| past.verdict.container.id == id)
-            .map(|past| {
-                let names = past.verdict.container.clone();
-                past.counted.stats(names, State::Gone, phases)
-            }))
     }
 
     fn slot(&self, id: &str) -> Option<u32> {
@@ -559,73 +476,6 @@ impl Node {
             .iter()
             .filter(|entry| entry.info.owner == uid)
             .count()
-    }
-
-    /// `tracer ps`: the live ones, then the ended, newest last.
-    ///
-    /// # Errors
-    /// When the kernel side refuses.
-    pub fn list(&self, uid: Option<u32>) -> Result<Vec<Line>> {
-        let inner = self.lock();
-        let sees = |owner: u32| uid.is_none_or(|uid| uid == owner);
-        let mut lines = Vec::new();
-        for past in inner.past.iter().filter(|past| sees(past.owner)) {
-            let verdict = &past.verdict;
-            lines.push(books::line(verdict, past.pid, past.runtime.clone()));
-        }
-        for entry in inner.registry.iter().filter(|entry| sees(entry.info.owner)) {
-            let Some(live) = inner.live.get(&entry.slot) else {
-                continue;
-            };
-            lines.push(books::line(
-                &inner.verdict(entry, live, &Rows::new())?,
-                entry.identity.init_tgid,
-                live.runtime.clone(),
-            ));
-        }
-        Ok(lines)
-    }
-
-    /// `tracer status`.
-    ///
-    /// # Errors
-    /// When the kernel side refuses.
-    pub fn status(&self) -> Result<Status> {
-        let inner = self.lock();
-        let mut admitted = 0;
-        let mut lost = 0;
-        let mut balanced = true;
-        for entry in inner.registry.iter() {
-            let Some(live) = inner.live.get(&entry.slot) else {
-                continue;
-            };
-            let books = inner.verdict(entry, live, &Rows::new())?.books;
-            admitted += books.admitted;
-            lost += books.lost();
-        }
-        for past in &inner.past {
-            admitted += past.verdict.books.admitted;
-            lost += past.verdict.books.lost();
-            balanced &= past.verdict.balanced;
-        }
-        let counters = inner.kernel.counters()?;
-        let counters: BTreeMap<_, _> = Counter::ALL
-            .iter()
-            .zip(counters)
-            .map(|(counter, value)| (counter.name().to_owned(), value))
-            .collect();
-        Ok(Status {
-            ready: true,
-            version: env!("CARGO_PKG_VERSION").into(),
-            abi_version: ABI_VERSION,
-            attached: inner.kernel.attached(),
-            containers: inner.registry.iter().count(),
-            missed: 0,
-            admitted,
-            lost,
-            balanced,
-            counters,
-        })
     }
 }
 

@@ -25,7 +25,13 @@ use tracer_hook::{
     protocol::{self, Lines, REGISTER_FDS, Receipt, Reply, Request},
 };
 
-use crate::{daemon::Shared, event, identity, log::note, node::Admitted};
+use crate::{
+    daemon::Shared,
+    identity,
+    log::note,
+    names::{self, describe},
+    node::Admitted,
+};
 
 /// How long a connection may take in all. The hook's own deadline is 1 s.
 const CONNECTION_TIME: Duration = Duration::from_secs(2);
@@ -419,42 +425,14 @@ pub async fn attach_missed(shared: &Arc<Shared>) {
 
 /// Books all containers before the daemon goes. They run on, untraced.
 pub async fn end_all(shared: &Arc<Shared>) {
-    for line in shared.node.list(None).unwrap_or_default() {
-        if let Some((admitted, _)) = shared.node.admitted(&line.names.id) {
-            end(admitted, &line.names.id, shared).await;
+    for (info, _) in shared.node.known().into_iter().filter(|(_, live)| *live) {
+        if let Some((admitted, _)) = shared.node.admitted(&info.id) {
+            end(admitted, &info.id, shared).await;
         }
     }
 }
 
-/// The container's names, from what its runtime annotated.
-fn describe(id: &str, annotations: &BTreeMap<String, String>, owner: u32) -> event::Container {
-    let first = |keys: &[&str]| keys.iter().find_map(|key| annotations.get(*key)).cloned();
-    event::Container {
-        id: id.to_owned(),
-        name: first(&["io.kubernetes.cri.container-name", "io.kubernetes.container.name"])
-            .unwrap_or_else(|| id.to_owned()),
-        pod: first(&["io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"]),
-        namespace: first(&[
-            "io.kubernetes.cri.sandbox-namespace",
-            "io.kubernetes.pod.namespace",
-        ]),
-        image: first(&[
-            "io.kubernetes.cri.image-name",
-            "io.kubernetes.cri-o.ImageName",
-            "org.opencontainers.image.ref.name",
-        ]),
-        owner,
-    }
-}
-
-/// Who runs the container: its manager by its annotation, else the hook's parent.
+/// Who runs the container: its manager by its annotations, else the hook's parent.
 fn runtime_of(hook: u32, annotations: &BTreeMap<String, String>) -> Option<String> {
-    if let Some(manager) = annotations.get("io.container.manager") {
-        return Some(if manager == "libpod" {
-            "podman".to_owned()
-        } else {
-            manager.clone()
-        });
-    }
-    identity::parent_name(hook)
+    names::manager(annotations).or_else(|| identity::parent_name(hook))
 }

@@ -20,6 +20,19 @@ pub struct Names {
     pub namespace: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub image: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Names {
+    /// As a container of which nothing but its id is known.
+    pub fn id_only(&self) -> event::Container {
+        event::Container {
+            id: self.id.clone(),
+            name: self.id.clone(),
+            ..event::Container::default()
+        }
+    }
 }
 
 impl From<&event::Container> for Names {
@@ -31,6 +44,7 @@ impl From<&event::Container> for Names {
             namespace,
             image,
             owner: _,
+            labels,
         } = container.clone();
         Self {
             id,
@@ -38,6 +52,7 @@ impl From<&event::Container> for Names {
             pod,
             namespace,
             image,
+            labels,
         }
     }
 }

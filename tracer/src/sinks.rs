@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     event::{Body, Event, Loss, LossReason, Phase},
     filter::Filter,
+    selector::Selector,
 };
 
 /// How events are written.
@@ -56,8 +57,8 @@ impl std::str::FromStr for Phases {
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
     pub phases: Phases,
-    /// Names, ids or beginnings of ids; empty = every one that `visible_to` may see.
-    pub containers: Vec<String>,
+    /// Which containers, of those that `visible_to` may see.
+    pub select: Selector,
     /// A uid that sees only its own containers; `None` sees all.
     pub visible_to: Option<u32>,
     /// Which calls; all else passes.
@@ -67,8 +68,7 @@ pub struct Selection {
 impl Selection {
     /// Whether the container's events are for this sink at all.
     pub fn takes_container(&self, container: &crate::event::Container) -> bool {
-        self.visible_to.is_none_or(|uid| uid == container.owner)
-            && (self.containers.is_empty() || self.containers.iter().any(|word| container.is_meant_by(word)))
+        self.visible_to.is_none_or(|uid| uid == container.owner) && self.select.takes(container)
     }
 
     fn takes(&self, event: &Event) -> bool {

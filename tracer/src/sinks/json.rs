@@ -203,10 +203,11 @@ fn head(out: &mut Vec<u8>, event: &Event, kind: &str, seq: Option<u64>) {
     out.extend_from_slice(b",\"time\":\"");
     time(out, event.time_ns);
     field(out, b"\",\"ktime\":", event.ktime);
-    container(out, &event.container);
+    // Labels are many and the calls are more: they stand where the container itself is what happened.
+    container(out, &event.container, kind == "container");
 }
 
-fn container(out: &mut Vec<u8>, container: &Container) {
+fn container(out: &mut Vec<u8>, container: &Container, labels: bool) {
     out.extend_from_slice(b",\"container\":{\"id\":");
     string(out, &container.id);
     out.extend_from_slice(b",\"name\":");
@@ -221,6 +222,18 @@ fn container(out: &mut Vec<u8>, container: &Container) {
             out.extend_from_slice(label.as_bytes());
             string(out, value);
         }
+    }
+    if labels && !container.labels.is_empty() {
+        out.extend_from_slice(b",\"labels\":");
+        let mut before = b'{';
+        for (key, value) in &container.labels {
+            out.push(before);
+            string(out, key);
+            out.push(b':');
+            string(out, value);
+            before = b',';
+        }
+        out.push(b'}');
     }
     out.push(b'}');
 }

@@ -56,6 +56,7 @@ fn the_contracts_line() {
         namespace: Some("shop".into()),
         image: Some("nginx:1".into()),
         owner: 0,
+        labels: [("app".to_owned(), "sh\u{f6}p".to_owned())].into(),
     });
     assert_eq!(
         text(&event),

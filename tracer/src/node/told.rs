@@ -1,0 +1,159 @@
+//! What a node tells of its containers: which there are, their books and counts, how it is itself.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use anyhow::Result;
+use tracer_common::{ABI_VERSION, filter::Counter};
+
+use super::{Node, Rows, books};
+use crate::{
+    event,
+    report::{Line, State, Stats, Status, Verdict},
+    sinks::{Phases, Selection},
+};
+
+impl Node {
+    /// The containers that are known, the ended first, and whether they live.
+    pub fn known(&self) -> Vec<(Arc<event::Container>, bool)> {
+        let inner = self.lock();
+        let past = inner.past.iter().map(|past| (past.info.clone(), false));
+        let live = inner.registry.iter().map(|entry| (entry.info.clone(), true));
+        past.chain(live).collect()
+    }
+
+    /// The containers whose name is, or whose id begins with, that word, for that uid (`None` sees all): (id, live).
+    pub fn find(&self, word: &str, uid: Option<u32>) -> Vec<(String, bool)> {
+        let mut all = self.known();
+        all.retain(|(info, _)| uid.is_none_or(|uid| uid == info.owner) && info.is_meant_by(word));
+        if all.iter().any(|(info, _)| info.id == word || info.name == word) {
+            all.retain(|(info, _)| info.id == word || info.name == word);
+        }
+        all.into_iter()
+            .map(|(info, live)| (info.id.clone(), live))
+            .collect()
+    }
+
+    /// `tracer verify`; the newest of that id.
+    ///
+    /// # Errors
+    /// When the kernel side refuses or the pipeline has ended.
+    pub fn verify(&self, id: &str) -> Result<Option<Verdict>> {
+        let slot = self.slot(id);
+        let sinks = self.reached(slot)?;
+        let inner = self.lock();
+        if let Some(entry) = slot.and_then(|slot| inner.registry.get(slot))
+            && let Some(live) = inner.live.get(&entry.slot)
+        {
+            let rows = inner.kernel.aggregates(entry.slot, entry.generation)?;
+            let mut verdict = inner.verdict(entry, live, &rows)?;
+            verdict.sinks = books::sink_books(sinks);
+            return Ok(Some(verdict));
+        }
+        Ok(inner
+            .past
+            .iter()
+            .rev()
+            .find(|past| past.verdict.container.id == id)
+            .map(|past| past.verdict.clone()))
+    }
+
+    /// `tracer stats` of these phases' calls; the newest of that id.
+    ///
+    /// # Errors
+    /// When the kernel side refuses or the pipeline has ended.
+    pub fn stats(&self, id: &str, phases: Phases) -> Result<Option<Stats>> {
+        let slot = self.slot(id);
+        // What came before the application is counted by its events.
+        self.reached(slot)?;
+        let inner = self.lock();
+        if let Some(entry) = slot.and_then(|slot| inner.registry.get(slot)) {
+            let rows = inner.kernel.aggregates(entry.slot, entry.generation)?;
+            let per_cpu = inner.kernel.books(entry.slot)?;
+            let counted = books::Counted::new(&per_cpu, rows);
+            return Ok(Some(counted.stats((&*entry.info).into(), State::Live, phases)));
+        }
+        Ok(inner
+            .past
+            .iter()
+            .rev()
+            .find(|past| past.verdict.container.id == id)
+            .map(|past| {
+                let names = past.verdict.container.clone();
+                past.counted.stats(names, State::Gone, phases)
+            }))
+    }
+
+    /// `tracer ps`: the live ones, then the ended, newest last.
+    ///
+    /// # Errors
+    /// When the kernel side refuses.
+    pub fn list(&self, selection: &Selection) -> Result<Vec<Line>> {
+        let inner = self.lock();
+        let mut lines = Vec::new();
+        for past in inner
+            .past
+            .iter()
+            .filter(|past| selection.takes_container(&past.info))
+        {
+            let verdict = &past.verdict;
+            lines.push(books::line(verdict, past.pid, past.runtime.clone()));
+        }
+        for entry in inner
+            .registry
+            .iter()
+            .filter(|entry| selection.takes_container(&entry.info))
+        {
+            let Some(live) = inner.live.get(&entry.slot) else {
+                continue;
+            };
+            lines.push(books::line(
+                &inner.verdict(entry, live, &Rows::new())?,
+                entry.identity.init_tgid,
+                live.runtime.clone(),
+            ));
+        }
+        Ok(lines)
+    }
+
+    /// `tracer status`.
+    ///
+    /// # Errors
+    /// When the kernel side refuses.
+    pub fn status(&self) -> Result<Status> {
+        let inner = self.lock();
+        let mut admitted = 0;
+        let mut lost = 0;
+        let mut balanced = true;
+        for entry in inner.registry.iter() {
+            let Some(live) = inner.live.get(&entry.slot) else {
+                continue;
+            };
+            let books = inner.verdict(entry, live, &Rows::new())?.books;
+            admitted += books.admitted;
+            lost += books.lost();
+        }
+        for past in &inner.past {
+            admitted += past.verdict.books.admitted;
+            lost += past.verdict.books.lost();
+            balanced &= past.verdict.balanced;
+        }
+        let counters = inner.kernel.counters()?;
+        let counters: BTreeMap<_, _> = Counter::ALL
+            .iter()
+            .zip(counters)
+            .map(|(counter, value)| (counter.name().to_owned(), value))
+            .collect();
+        Ok(Status {
+            ready: true,
+            version: env!("CARGO_PKG_VERSION").into(),
+            abi_version: ABI_VERSION,
+            attached: inner.kernel.attached(),
+            containers: inner.registry.iter().count(),
+            missed: 0,
+            admitted,
+            lost,
+            balanced,
+            counters,
+        })
+    }
+}
