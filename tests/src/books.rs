@@ -28,7 +28,8 @@ impl Verdict {
     pub fn dropped(&self) -> Result<u64> {
         Ok(self.book("dropped/ring_full")?
             + self.book("dropped/no_storage")?
-            + self.book("dropped/unpaired")?)
+            + self.book("dropped/unpaired")?
+            + self.book("dropped/rate_limit")?)
     }
 
     pub fn is_complete(&self) -> bool {

@@ -1,6 +1,6 @@
 //! A private daemon with a runtime directory of its own, and its clients.
 
-use crate::{Event, Verdict, event, leaks, programs, wait};
+use crate::{Event, Verdict, event, leaks, programs, user::User, wait};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -109,6 +109,13 @@ impl Daemon {
         command
     }
 
+    /// The same, as that user runs it.
+    pub fn client_of(&self, user: &User, verb: &str) -> Result<Command> {
+        let mut command = user.command(user.program(&programs::tracer()?)?);
+        command.env("TRACER_RUNTIME_DIR", self.dir()).arg(verb);
+        Ok(command)
+    }
+
     pub fn status(&self) -> Result<Value> {
         let text = programs::success(self.client("status").args(["-o", "json"]))?;
         serde_json::from_str(&text).with_context(|| text)
@@ -178,9 +185,13 @@ impl Daemon {
 
     /// The same of whatever the arguments select; `name` is for its files.
     pub fn tail_of(&self, name: &str, args: &[&str]) -> Result<Tail> {
+        self.tail_by(self.client("tail"), name, args)
+    }
+
+    /// The same by that command.
+    pub fn tail_by(&self, mut command: Command, name: &str, args: &[&str]) -> Result<Tail> {
         let base = self.dir().join(format!("tail-{name}"));
         let (out, err) = (base.with_extension("out"), base.with_extension("err"));
-        let mut command = self.client("tail");
         command.args(["--since-start", "--until-gone"]).args(args);
         command.stdout(File::create(&out)?).stderr(File::create(&err)?);
         let child = command.spawn().with_context(|| programs::show(&command))?;
@@ -264,6 +275,16 @@ impl Tail {
     /// Waits for its end and returns what it printed.
     pub fn text(mut self) -> Result<String> {
         self.finish()
+    }
+
+    /// Waits for its end, whatever it says of losses: its exit code, what it printed, what it complained of.
+    pub fn end(mut self) -> Result<(Option<i32>, String, String)> {
+        let status = wait::exit(&mut self.child, "tracer tail", 2 * wait::LONG)?;
+        Ok((
+            status.code(),
+            fs::read_to_string(&self.out)?,
+            fs::read_to_string(&self.err)?,
+        ))
     }
 
     fn finish(&mut self) -> Result<String> {

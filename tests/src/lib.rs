@@ -11,12 +11,14 @@ pub mod compare;
 pub mod daemon;
 pub mod event;
 pub mod hook;
+pub mod image;
 pub mod leaks;
 pub mod line;
 pub mod podman;
 pub mod programs;
 pub mod runtime;
 pub mod strace;
+pub mod user;
 pub mod wait;
 
 pub use books::Verdict;

@@ -1,7 +1,7 @@
 //! podman with a storage of its own and one image, busybox.
 
-use crate::{Rootfs, bundle, programs};
-use anyhow::Result;
+use crate::{image, programs, user::User};
+use anyhow::{Context, Result};
 use serde_json::json;
 use std::{fs, path::Path, process::Command};
 use tempfile::TempDir;
@@ -11,24 +11,31 @@ const IMAGE: &str = "localhost/tt-busybox:1";
 /// A storage; it goes with this.
 pub struct Podman {
     dir: TempDir,
+    /// Whose podman it is; root's without one.
+    user: Option<User>,
+    hooks_dir: bool,
 }
 
 impl Podman {
-    /// Imports the image and installs our hook for containers of that daemon that bear the annotation.
+    /// Imports the image and hangs our hook in for containers of that daemon that bear the annotation.
     pub fn new(runtime_dir: &Path) -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("tt-podman-").tempdir()?;
-        let podman = Self { dir };
+        Self::hooked(runtime_dir, None)
+    }
+
+    /// The same for a user's own podman.
+    pub fn hooked(runtime_dir: &Path, user: Option<User>) -> Result<Self> {
+        let mut podman = Self::bare(user)?;
+        let program = match &podman.user {
+            Some(user) => user.program(&programs::hook()?)?,
+            None => programs::hook()?,
+        };
         let hooks = podman.path("hooks.d");
         fs::create_dir(&hooks)?;
-        let (rootfs, tar) = (podman.path("rootfs"), podman.path("rootfs.tar"));
-        bundle::make_rootfs(Path::new(&rootfs), Rootfs::Busybox)?;
-        programs::success(programs::command("tar").args(["-C", &rootfs, "-cf", &tar, "."]))?;
-        programs::success(podman.command().args(["import", "--quiet", &tar, IMAGE]))?;
         for stage in ["createRuntime", "poststop"] {
             let hook = json!({
                 "version": "1.0.0",
                 "hook": {
-                    "path": programs::hook()?,
+                    "path": program,
                     "args": ["tracer-hook", "--runtime-dir", runtime_dir, stage],
                     "timeout": 10,
                 },
@@ -37,7 +44,28 @@ impl Podman {
             });
             fs::write(Path::new(&hooks).join(format!("{stage}.json")), hook.to_string())?;
         }
+        podman.hooks_dir = true;
         Ok(podman)
+    }
+
+    /// Imports the image. The hooks are those that podman reads with this machine's or the user's configuration.
+    pub fn bare(user: Option<User>) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("tt-podman-").tempdir()?;
+        let tar = image::rootfs_tar(dir.path())?;
+        if let Some(user) = &user {
+            user.own(dir.path())?;
+        }
+        let podman = Self {
+            dir,
+            user,
+            hooks_dir: false,
+        };
+        programs::success(podman.command().args(["import", "--quiet"]).arg(&tar).arg(IMAGE))?;
+        Ok(podman)
+    }
+
+    pub fn user(&self) -> Option<&User> {
+        self.user.as_ref()
     }
 
     fn path(&self, name: &str) -> String {
@@ -45,7 +73,10 @@ impl Podman {
     }
 
     fn command(&self) -> Command {
-        let mut command = programs::command("podman");
+        let mut command = match &self.user {
+            Some(user) => user.command("podman"),
+            None => programs::command("podman"),
+        };
         command.args([
             "--root",
             &self.path("root"),
@@ -62,7 +93,10 @@ impl Podman {
             "--events-backend",
             "none",
         ]);
-        command.args(["--runtime", "runc", "--hooks-dir", &self.path("hooks.d")]);
+        command.args(["--runtime", "runc"]);
+        if self.hooks_dir {
+            command.args(["--hooks-dir", &self.path("hooks.d")]);
+        }
         command
     }
 
@@ -81,6 +115,18 @@ impl Podman {
     pub fn start(&self, id: &str) -> Result<String> {
         programs::success(self.command().args(["start", "--attach", id]))
     }
+
+    /// Starts it and leaves it running; init's host process id.
+    pub fn start_detached(&self, id: &str) -> Result<u32> {
+        programs::success(self.command().args(["start", id]))?;
+        let pid = programs::success(self.command().args(["inspect", "--format", "{{.State.Pid}}", id]))?;
+        pid.trim().parse().with_context(|| pid.clone())
+    }
+
+    /// Kills and removes it.
+    pub fn remove(&self, id: &str) -> Result<()> {
+        programs::success(self.command().args(["rm", "--force", "--time", "0", id])).map(drop)
+    }
 }
 
 impl Drop for Podman {
@@ -91,6 +137,10 @@ impl Drop for Podman {
             && !removed.is_ok_and(|out| out.status.success())
         {
             eprintln!("podman rm: {out}");
+        }
+        if self.user.is_some() {
+            // The process that keeps the user's namespaces would keep the user too.
+            drop(programs::output(self.command().args(["system", "migrate"])));
         }
     }
 }

@@ -15,8 +15,9 @@ pub struct Container {
     pub pid_ns: u32,
     /// Host process id of the task whose first successful execve begins the application.
     pub init_tgid: u32,
-    /// Explicit padding.
-    pub _pad: u32,
+    /// Which entries of the rate table bound its events, where [`state::LIMITED`] is set: its own, its owner's; 0 is
+    /// none.
+    pub rates: [u16; 2],
     /// CLOCK_MONOTONIC nanoseconds of the registration: a task that started later and was not forked by a member
     /// joined from outside.
     pub armed_at: u64,
@@ -35,7 +36,29 @@ pub mod state {
     /// Calls are taken at their exits alone: no durations, no call that seccomp refused or that did not return is told
     /// apart. With [`EXIT_ONLY`](super::Filter::EXIT_ONLY) in the slot's filter.
     pub const EXIT_ONLY: u32 = 1 << 4;
+    /// Its events are bounded by its [`Container::rates`].
+    pub const LIMITED: u32 = 1 << 5;
 }
+
+/// How many events a second may go into the ring, of the container or of the user whose entry it is. The daemon writes
+/// the limit, the programs the rest; a cache line of its own, since CPUs write it at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct Rate {
+    /// Most events in a second.
+    pub limit: u64,
+    /// CLOCK_MONOTONIC nanoseconds of the second's begin.
+    pub began: u64,
+    /// Events in it that asked.
+    pub asked: u64,
+    /// Explicit padding.
+    pub _pad: [u64; 5],
+}
+
+/// Where the users' entries of the rate table begin; a container's own stands at its slot.
+pub const USER_RATES: u32 = crate::MAX_CONTAINERS;
+/// Entries of the rate table.
+pub const MAX_RATES: u32 = 2 * USER_RATES;
 
 /// What a member task's storage holds between the programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -291,7 +314,7 @@ impl Filter {
 /// Books of one container on one CPU. Never reset while the slot is in use.
 ///
 /// `admitted - finished` are in flight, and
-/// `admitted = emitted + ring_full + no_storage + unpaired + counted + filtered + in flight`.
+/// `admitted = emitted + ring_full + no_storage + unpaired + limited + counted + filtered + in flight`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Books {
@@ -313,6 +336,8 @@ pub struct Books {
     pub counted: u64,
     /// Calls that a kernel-side filter left out.
     pub filtered: u64,
+    /// Calls that were more in a second than the container, or its owner, may have.
+    pub limited: u64,
     /// Last sequence number of a process record.
     pub process_seq: u64,
     /// Process records that went into the ring.
@@ -457,7 +482,9 @@ const _: () = {
     assert!(size_of::<Plan>() == 136);
     assert!(size_of::<Filter>() == 656);
     assert!(outcome::UNFINISHED as usize == OUTCOME_WORDS * 64 - 1);
-    assert!(size_of::<Books>() == 104);
+    assert!(size_of::<Books>() == 112);
+    assert!(size_of::<Rate>() == 64);
+    assert!(MAX_RATES <= 1 << 16);
     assert!(size_of::<AggregateKey>() == 8);
     assert!(size_of::<Aggregate>() == 144);
 };

@@ -449,6 +449,10 @@ fn finish(
         books.filtered += 1;
         return drop_strings(task, state);
     }
+    if !sieve::may_have(container, ktime) {
+        books.limited += 1;
+        return drop_strings(task, state);
+    }
     if state.flags & task::VIA_EXEC != 0 {
         flags |= flag::VIA_EXEC;
     }

@@ -5,7 +5,7 @@
 //! They must never change what the traced task does, never loop unbounded (the verifier sees to it) and never lose a
 //! call without counting it.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
-// For the one atomic instruction of `known`, which `core` does not offer on this target.
+// For the atomic instructions of `known` and `sieve`, which `core` does not offer on this target.
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]

@@ -12,7 +12,7 @@ use tracer_common::{
     MAX_CONTAINERS,
     filter::{
         Aggregate, AggregateKey, Books, COUNTERS, Container, Counter, Filter, MAX_COPY, MAX_KEPT, MAX_PLANS,
-        Plan, RECENT_ROWS, RecentRow, Task, word,
+        MAX_RATES, Plan, RECENT_ROWS, Rate, RecentRow, Task, word,
     },
     record::MAX_RECORD,
 };
@@ -44,6 +44,9 @@ pub(crate) static PLANS: Array<Plan> = Array::with_max_entries(MAX_PLANS, 0);
 /// Which calls go into the ring, by slot.
 #[map]
 pub(crate) static FILTERS: Array<Filter> = Array::with_max_entries(MAX_CONTAINERS, 0);
+/// How many events a second may come, by slot, then by user.
+#[map]
+pub(crate) static RATES: Array<Rate> = Array::with_max_entries(MAX_RATES, 0);
 
 /// Books by slot.
 #[map]

@@ -1,12 +1,16 @@
-//! Does a call that ended go into the ring? What the daemon's sinks want of the container, and no more; the books and the
-//! aggregates have it all the same.
+//! Does a call that ended go into the ring? What the daemon's sinks want of the container, as much as it may have in a
+//! second, and no more; the books and the aggregates have it all the same.
+
+use core::{arch::asm, ptr};
 
 use tracer_common::{
-    filter::{Filter, NR_X32, Task, X32_BIT, outcome, task},
+    filter::{Container, Filter, NR_X32, Task, X32_BIT, outcome, state, task},
     record::flag,
 };
 
-use crate::maps::FILTERS;
+use crate::maps::{FILTERS, RATES};
+
+const SECOND: u64 = 1_000_000_000;
 
 /// prctl(2)'s first argument when it renames the task: include/uapi/linux/prctl.h.
 const PR_SET_NAME: u64 = 15;
@@ -53,4 +57,52 @@ fn renames(filter: &Filter, state: &Task, index: u32, ret: i64) -> bool {
         && state.args[0] == PR_SET_NAME
         && (index == u32::from(filter.rename[0]) || index == u32::from(filter.rename[1]))
         && index != 0
+}
+
+/// Whether the container, and its owner, may have one event more in this second.
+#[inline(always)]
+pub(crate) fn may_have(container: &Container, now: u64) -> bool {
+    container.state & state::LIMITED == 0 || within(container.rates, now)
+}
+
+#[inline(never)]
+fn within(rates: [u16; 2], now: u64) -> bool {
+    may(rates[0], now) && may(rates[1], now)
+}
+
+#[inline(always)]
+fn may(index: u16, now: u64) -> bool {
+    if index == 0 {
+        return true;
+    }
+    let Some(rate) = RATES.get_ptr_mut(u32::from(index)) else {
+        return true;
+    };
+    // Several CPUs may find the second over at once: each begins it anew, and what was asked for in between is forgotten.
+    // SAFETY: a value of the map, which lives as long; its words are read and written whole.
+    unsafe {
+        let began = ptr::read_volatile(&raw const (*rate).began);
+        if now > began && now - began >= SECOND {
+            ptr::write_volatile(&raw mut (*rate).began, now);
+            ptr::write_volatile(&raw mut (*rate).asked, 0);
+        }
+        fetch_add(&raw mut (*rate).asked, 1) < ptr::read_volatile(&raw const (*rate).limit)
+    }
+}
+
+/// Adds to a word that other CPUs add to; what it was before. The target has the instruction, but core has no
+/// `AtomicU64::fetch_add` for it.
+#[inline(always)]
+unsafe fn fetch_add(at: *mut u64, add: u64) -> u64 {
+    let before;
+    // SAFETY: the caller's: `at` is a word of a map.
+    unsafe {
+        asm!(
+            "{value} = atomic_fetch_add((u64 *)({at} + 0), {value})",
+            at = in(reg) at,
+            value = inout(reg) add => before,
+            options(nostack),
+        );
+    }
+    before
 }

@@ -6,7 +6,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{filter, registry, selector, sinks::Phases};
+use crate::{filter, options::Allowed, quota::Limits, registry, selector, sinks::Phases};
 
 pub use look::{Color, Look, Summary};
 
@@ -206,6 +206,28 @@ impl Filter {
     }
 }
 
+/// Reads a filter as it is typed, from one text: an expression, and the options of filters.
+///
+/// # Errors
+/// One line that says what is wrong.
+pub fn filter_words(text: &str) -> Result<filter::Words, String> {
+    #[derive(Parser)]
+    #[command(no_binary_name = true, disable_help_flag = true)]
+    struct Typed {
+        expression: Option<String>,
+        #[command(flatten)]
+        filter: Filter,
+    }
+    let typed = Typed::try_parse_from(text.split_whitespace()).map_err(|error| {
+        let told = error.to_string();
+        let line = told.lines().next().unwrap_or_default();
+        line.trim_start_matches("error: ").to_owned()
+    })?;
+    let mut words = typed.filter.words();
+    words.expressions.splice(0..0, typed.expression);
+    Ok(words)
+}
+
 /// How calls are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
@@ -302,6 +324,28 @@ pub struct Daemon {
     /// How long the programs stay attached after the last container (`500ms`, `30s`, `5m`).
     #[arg(long, default_value = "30s", value_parser = duration, value_name = "TIME")]
     pub linger: Duration,
+    #[command(flatten)]
+    pub bounds: Bounds,
+}
+
+/// What users and containers may take.
+#[derive(Debug, Args)]
+pub struct Bounds {
+    /// Containers that one user may have registered; root has no quota.
+    #[arg(long, default_value_t = Limits::default().containers, value_name = "NUMBER")]
+    pub user_containers: usize,
+    /// Events a second of one user, of all its containers together; 0 is no limit.
+    #[arg(long, default_value_t = Limits::default().event_rate, value_name = "NUMBER")]
+    pub user_event_rate: u64,
+    /// Events a second of any one container; 0 is no limit.
+    #[arg(long, default_value_t = 0, value_name = "NUMBER")]
+    pub max_event_rate: u64,
+    /// Bytes that may wait for one user's readers.
+    #[arg(long, default_value = "16M", value_parser = size, value_name = "BYTES")]
+    pub user_queue: u32,
+    /// Which options containers may ask for by annotation: all, none, or of mode,filter,event-rate.
+    #[arg(long, default_value = "all", value_name = "LIST")]
+    pub annotation_options: Allowed,
 }
 
 fn size(text: &str) -> Result<u32, String> {

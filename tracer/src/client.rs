@@ -16,11 +16,15 @@ const MAX_FRAME: u32 = 128 << 20;
 
 fn connect(runtime_dir: &Path, request: &Request) -> Result<BufReader<UnixStream>> {
     let path = runtime_dir.join("control.sock");
-    let mut stream = UnixStream::connect(&path).map_err(|error| match error.kind() {
-        ErrorKind::PermissionDenied => anyhow!(
-            "{}: only root and the members of group tracer may",
-            path.display()
-        ),
+    let connected = UnixStream::connect(&path).or_else(|error| match error.kind() {
+        // Who may not see all sees its own.
+        ErrorKind::PermissionDenied => UnixStream::connect(runtime_dir.join("user.sock")),
+        _ => Err(error),
+    });
+    let mut stream = connected.map_err(|error| match error.kind() {
+        ErrorKind::PermissionDenied => {
+            anyhow!("{}: you may not connect to the daemon", runtime_dir.display())
+        }
         _ => anyhow!(error).context(format!(
             "no daemon answers on {}; start `tracer daemon`, or give --runtime-dir",
             path.display()

@@ -20,6 +20,8 @@ use crate::{
     daemon, decode,
     filter::Filter,
     node,
+    options::Policy,
+    quota::Limits,
     registry::Mode,
     report::{Line, Status, Verdict, summary},
     run,
@@ -45,11 +47,25 @@ pub fn run(cli: Cli) -> Result<u8> {
     match cli.command {
         Command::Run(arguments) => run_command(arguments),
         Command::Daemon(arguments) => {
-            let node = node_settings(&arguments.tuning, true);
+            let bounds = arguments.bounds;
+            let node = node::Settings {
+                user_rate: bounds.user_event_rate,
+                ..node_settings(&arguments.tuning, true)
+            };
             daemon::run(&daemon::Settings {
                 runtime_dir: directory,
                 node,
                 linger: arguments.linger,
+                limits: Limits {
+                    containers: bounds.user_containers,
+                    event_rate: bounds.user_event_rate,
+                    queue: bounds.user_queue as usize,
+                },
+                policy: Policy {
+                    allowed: bounds.annotation_options,
+                    max_event_rate: bounds.max_event_rate,
+                    mode: arguments.tuning.mode.into(),
+                },
             })?;
             Ok(0)
         }
@@ -120,6 +136,7 @@ fn node_settings(tuning: &Tuning, keep_history: bool) -> node::Settings {
         },
         mode: tuning.mode.into(),
         keep_history,
+        user_rate: 0,
     }
 }
 

@@ -1,7 +1,8 @@
 //! `control.sock`: answers the command line. One request, a JSON line; one answer, a JSON line; for `tail`, then
 //! frames of rendered lines until a closing frame and a last line with the subscriber's books.
 //!
-//! Root and group tracer see all; any other uid sees only the containers that it registered.
+//! Root and group tracer see all; any other uid sees only the containers that it owns, through `user.sock`, which
+//! answers what changes nothing.
 
 mod subscriber;
 
@@ -13,7 +14,7 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{
         UnixListener, UnixStream,
-        unix::{OwnedReadHalf, OwnedWriteHalf},
+        unix::{OwnedReadHalf, OwnedWriteHalf, UCred},
     },
     task::spawn_blocking,
     time::timeout,
@@ -25,6 +26,7 @@ use crate::{
     filter::{self, Filter},
     log::note,
     node::Node,
+    quota::Connections,
     selector::Selector,
     sinks::{Format, Output, Phases, Selection, text::TextOptions, tree::Tree},
 };
@@ -35,6 +37,9 @@ use subscriber::Subscriber;
 pub const MAX_REQUEST: u64 = 64 * 1024;
 /// How long a client may take to say what it wants.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
+/// Connections to `user.sock` at one time, in all and of one uid that is not root.
+const MAX_USERS: usize = 256;
+const MAX_OF_USER: usize = 16;
 /// How long a subscriber may take nothing before it is given up.
 const STALL: Duration = Duration::from_secs(60);
 
@@ -96,35 +101,88 @@ pub enum Answer<T> {
     Error(String),
 }
 
-/// Serves clients until it is aborted.
-pub async fn serve(listener: UnixListener, shared: Arc<Shared>) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let shared = shared.clone();
-                tokio::spawn(async move {
-                    if let Err(error) = connection(stream, shared).await
-                        && !crate::node::is_broken_pipe(&error)
-                    {
-                        note(&format!("control.sock: {error:#}"));
-                    }
-                });
-            }
-            Err(error) => {
-                note(&format!("control.sock: {error}"));
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+/// Which socket a client came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// `control.sock`, for root and group tracer.
+    Control,
+    /// `user.sock`, for everybody.
+    User,
+}
+
+impl Door {
+    const fn socket(self) -> &'static str {
+        match self {
+            Self::Control => "control.sock",
+            Self::User => "user.sock",
+        }
+    }
+
+    /// The uid whose containers the peer sees; `None` sees all.
+    fn sees(self, peer: UCred) -> Option<u32> {
+        let all = match self {
+            Self::Control => peer.uid() == 0 || in_group(peer.uid(), peer.gid()),
+            // Whoever is in the group may use the other door, and no stranger makes us ask who is.
+            Self::User => peer.uid() == 0,
+        };
+        (!all).then(|| peer.uid())
+    }
+
+    /// Whether that may be asked through it. What is new must be thought of here.
+    const fn takes(self, request: &Request) -> bool {
+        match (self, request) {
+            (Self::Control, _) => true,
+            (
+                Self::User,
+                Request::Status
+                | Request::Ps { .. }
+                | Request::Verify { .. }
+                | Request::Stats { .. }
+                | Request::Tail(_),
+            ) => true,
         }
     }
 }
 
-async fn connection(stream: UnixStream, shared: Arc<Shared>) -> Result<()> {
-    let peer = stream.peer_cred().context("the peer's credentials")?;
-    let sees = if peer.uid() == 0 || in_group(peer.uid(), peer.gid()) {
-        None
-    } else {
-        Some(peer.uid())
+/// Serves clients until it is aborted.
+pub async fn serve(listener: UnixListener, door: Door, shared: Arc<Shared>) {
+    let (all, of_user) = match door {
+        Door::Control => (usize::MAX, usize::MAX),
+        Door::User => (MAX_USERS, MAX_OF_USER),
     };
+    let connections = Connections::new(all, of_user);
+    loop {
+        let mut stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                note(&format!("{}: {error}", door.socket()));
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+        };
+        let Ok(peer) = stream.peer_cred() else { continue };
+        let place = connections.take(peer.uid());
+        let shared = shared.clone();
+        tokio::spawn(async move {
+            let Some(_place) = place else {
+                shared.quotas.refused("connections");
+                let full =
+                    Answer::<()>::Error("too many connections at this time; end a tail, or try again".into());
+                // The peer may have gone; the reason was for it.
+                let _gone = timeout(Duration::from_millis(100), say(&mut stream, &full)).await;
+                return;
+            };
+            if let Err(error) = connection(stream, peer, door, shared).await
+                && !crate::node::is_broken_pipe(&error)
+            {
+                note(&format!("{}: {error:#}", door.socket()));
+            }
+        });
+    }
+}
+
+async fn connection(stream: UnixStream, peer: UCred, door: Door, shared: Arc<Shared>) -> Result<()> {
+    let sees = door.sees(peer);
     let (read, mut write) = stream.into_split();
     let mut line = Vec::new();
     let mut reader = BufReader::new(read.take(MAX_REQUEST));
@@ -139,13 +197,17 @@ async fn connection(stream: UnixStream, shared: Arc<Shared>) -> Result<()> {
             return say(&mut write, &Answer::<()>::Error(answer)).await;
         }
     };
+    if !door.takes(&request) {
+        let answer = format!("{} answers no such request; use control.sock", door.socket());
+        return say(&mut write, &Answer::<()>::Error(answer)).await;
+    }
     match request {
         Request::Status => {
-            let missed = shared.missed.lines().len();
-            let status = blocking(&shared, |node| node.status()).await.map(|mut status| {
-                status.missed = missed;
-                status
-            });
+            let mut status = blocking(&shared, move |node| node.status(sees)).await;
+            if let (Ok(status), None) = (&mut status, sees) {
+                status.missed = shared.missed.lines().len();
+                status.refused = shared.quotas.refusals();
+            }
             answer(&mut write, status).await
         }
         Request::Ps { select } => {
@@ -245,7 +307,7 @@ async fn subscribe(
         Err(error) => return say(&mut write, &Answer::<()>::Error(error)).await,
     };
     let mut changes = shared.changes.subscribe();
-    let (subscriber, mut chunks) = Subscriber::new();
+    let (subscriber, mut chunks) = Subscriber::new(shared.quotas.room(sees));
     let id = shared.node.output_id();
     let selection = Selection {
         phases: tail.phases,

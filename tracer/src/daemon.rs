@@ -22,7 +22,15 @@ use tokio::{
     sync::watch,
 };
 
-use crate::{control, log::note, missed::Missed, node, node::Node, registration};
+use crate::{
+    control::{self, Door},
+    log::note,
+    missed::Missed,
+    node::{self, Node},
+    options::Policy,
+    quota::{Limits, Quotas},
+    registration,
+};
 
 /// How to run the daemon.
 #[derive(Clone, Debug)]
@@ -31,13 +39,19 @@ pub struct Settings {
     pub node: node::Settings,
     /// How long the programs stay attached when the last container has gone.
     pub linger: Duration,
+    /// What one user may take.
+    pub limits: Limits,
+    /// What containers may ask for by annotation.
+    pub policy: Policy,
 }
 
-/// What both sockets serve from.
+/// What all sockets serve from.
 pub struct Shared {
     pub node: Node,
     pub missed: Missed,
     pub linger: Duration,
+    pub quotas: Quotas,
+    pub policy: Policy,
     /// Changes whenever a container comes or goes.
     pub changes: watch::Sender<u64>,
 }
@@ -65,6 +79,8 @@ pub fn run(settings: &Settings) -> Result<()> {
         node,
         missed,
         linger: settings.linger,
+        quotas: Quotas::new(settings.limits),
+        policy: settings.policy.clone(),
         changes: watch::Sender::new(0),
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -91,9 +107,12 @@ async fn serve(settings: &Settings, shared: &Arc<Shared>) -> Result<()> {
     // The kernel's limit of waiting connections, net.core.somaxconn, bounds this.
     let (hook, own_hook) = listener(directory, "hook.sock", 0o666, None)?;
     let (control, own_control) = listener(directory, "control.sock", 0o660, group_id("tracer"))?;
+    let (user, own_user) = listener(directory, "user.sock", 0o666, None)?;
     registration::attach_missed(shared).await;
     let hooks = tokio::spawn(registration::serve(hook, shared.clone()));
-    let clients = tokio::spawn(control::serve(control, shared.clone()));
+    let clients = tokio::spawn(control::serve(control, Door::Control, shared.clone()));
+    let users = tokio::spawn(control::serve(user, Door::User, shared.clone()));
+    let losses = tokio::spawn(tell_limited(shared.clone()));
     note(&format!("ready: {}", directory.display()));
     // Without systemd there is nobody to tell.
     let _nobody = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -105,12 +124,25 @@ async fn serve(settings: &Settings, shared: &Arc<Shared>) -> Result<()> {
     note("stopping");
     hooks.abort();
     clients.abort();
+    users.abort();
+    losses.abort();
     registration::end_all(shared).await;
-    for path in [own_hook, own_control].into_iter().flatten() {
+    for path in [own_hook, own_control, own_user].into_iter().flatten() {
         // Somebody else's removal is as good.
         let _absent = fs::remove_file(path);
     }
     Ok(())
+}
+
+/// Once a second, what rate limits have cost.
+async fn tell_limited(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let shared = shared.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || shared.node.tell_limited()).await {
+            note(&format!("losses by rate limits could not be told: {error:#}"));
+        }
+    }
 }
 
 /// Holds the lock of the directory for as long as it lives.

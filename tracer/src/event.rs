@@ -246,6 +246,8 @@ pub enum Lifecycle {
     Registered { late: bool },
     /// The proof round came back: from here on nothing is missed.
     Armed { round_trip_ns: u64 },
+    /// Something that it asked for is not done, and why.
+    Warning { text: String },
     /// Init's first successful execve: the application begins.
     Exec,
     /// It ended; these are its final books.
@@ -279,21 +281,26 @@ pub struct Dropped {
     pub ring_full: u64,
     pub no_storage: u64,
     pub unpaired: u64,
+    #[serde(default)]
+    pub rate_limit: u64,
+}
+
+impl Dropped {
+    /// All of them.
+    pub fn sum(&self) -> u64 {
+        self.ring_full + self.no_storage + self.unpaired + self.rate_limit
+    }
 }
 
 impl Books {
     /// Calls of this container that did not reach the sinks' doors.
     pub fn lost(&self) -> u64 {
-        self.dropped.ring_full
-            + self.dropped.no_storage
-            + self.dropped.unpaired
-            + self.undecodable
-            + self.queue_drop
+        self.dropped.sum() + self.undecodable + self.queue_drop
     }
 
     /// Whether both equations hold.
     pub fn balance(&self) -> bool {
-        let dropped = self.dropped.ring_full + self.dropped.no_storage + self.dropped.unpaired;
+        let dropped = self.dropped.sum();
         self.admitted == self.emitted + dropped + self.filtered + self.counted + self.in_flight
             && self.emitted == self.decoded + self.undecodable + self.queue_drop
             && self.aggregated == self.admitted - self.in_flight
@@ -326,6 +333,8 @@ pub enum LossReason {
     NoStorage,
     /// A call's exit was never seen.
     Unpaired,
+    /// They were more in a second than the container, or its owner, may have.
+    RateLimit,
     /// A record could not be decoded.
     Undecodable,
     /// The queue behind the ring was full.
@@ -343,6 +352,7 @@ impl LossReason {
             Self::RingFull => "ring_full",
             Self::NoStorage => "no_storage",
             Self::Unpaired => "unpaired",
+            Self::RateLimit => "rate_limit",
             Self::Undecodable => "undecodable",
             Self::Queue => "queue_drop",
             Self::Sink => "sink_drop",

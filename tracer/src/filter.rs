@@ -126,6 +126,11 @@ impl Filter {
             && (self.paths.is_empty() || names_one(call, &self.paths))
     }
 
+    /// What the kernel side can tell of it.
+    pub fn of_kernel(&self) -> &kernel::Filter {
+        &self.kernel
+    }
+
     /// What the kernel side lets pass so that each of these gets all that it takes, and as little more as one filter
     /// can: everything when one takes everything, and when there is none.
     pub fn union<'a>(filters: impl IntoIterator<Item = &'a Self>) -> kernel::Filter {
@@ -151,6 +156,21 @@ impl Filter {
         });
         union.unwrap_or(kernel::Filter::ALL)
     }
+}
+
+/// What both let pass.
+pub fn both(a: &kernel::Filter, b: &kernel::Filter) -> kernel::Filter {
+    if a.active == 0 {
+        return *b;
+    }
+    let mut both = *a;
+    if b.active != 0 {
+        both.min_ns = a.min_ns.max(b.min_ns);
+        keep(&mut both.calls, &b.calls);
+        keep(&mut both.outcomes, &b.outcomes);
+        add(&mut both.light, &b.light);
+    }
+    both
 }
 
 /// The call's bit in a [`kernel::Filter`].

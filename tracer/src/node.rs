@@ -2,6 +2,7 @@
 //! not know sockets or the command line.
 
 mod books;
+mod rates;
 mod readers;
 mod told;
 
@@ -25,13 +26,15 @@ use crate::{
     decode,
     enrich::{Clock, Progress, monotonic_ns},
     event,
-    pipeline::{self, Births, End, Mark, Pipeline, Proofs},
+    filter::Filter,
+    options::Options,
+    pipeline::{self, Asked, Births, End, Mark, Pipeline, Proofs},
     registry::{Entry, FilterChange, Identity, Mode, Refusal, Registered, Registry},
     report::{State, Verdict},
     sinks::{Counts, Selection},
     source::{
         self, Marks, QUEUE_BATCHES,
-        kernel::{Kernel, Options, PROOF_SLOT},
+        kernel::{self, Kernel, PROOF_SLOT},
     },
 };
 
@@ -47,12 +50,14 @@ const PROOF_TIME: Duration = Duration::from_millis(700);
 /// How to start.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    pub kernel: Options,
+    pub kernel: kernel::Options,
     pub decode: decode::Options,
     /// How calls are taken.
     pub mode: Mode,
     /// Whether to hold records for `tail --since-start`.
     pub keep_history: bool,
+    /// Events a second of one user that is not root; 0 is no limit.
+    pub user_rate: u64,
 }
 
 /// Why a container was not taken in.
@@ -61,6 +66,20 @@ pub enum RegisterError {
     Refused(Refusal),
     /// The kernel side refused, or the proof did not come back.
     Failed(anyhow::Error),
+}
+
+impl RegisterError {
+    /// The word that it is counted by.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Refused(Refusal::HostNamespaces) => "host_namespaces",
+            Self::Refused(Refusal::SharedPidHostMount { .. } | Refusal::SharedMount { .. }) => {
+                "shared_namespaces"
+            }
+            Self::Refused(Refusal::Full { .. }) => "full",
+            Self::Failed(_) => "failed",
+        }
+    }
 }
 
 impl fmt::Display for RegisterError {
@@ -107,6 +126,10 @@ struct Live {
     round_trip_ns: Option<u64>,
     /// What the kernel side lets pass.
     filter: kernel_filter::Filter,
+    /// What it lets pass at most: the container asked for no more.
+    at_most: Option<Arc<Filter>>,
+    /// How many events a second it may have.
+    rates: rates::Rates,
 }
 
 /// A container that ended.
@@ -125,6 +148,8 @@ struct Inner {
     past: VecDeque<Past>,
     /// What each open sink takes, by its id.
     selections: Vec<(u64, Selection)>,
+    /// Events a second of one user that is not root, of all its containers together; 0 is no limit.
+    user_rate: u64,
 }
 
 /// The node.
@@ -184,6 +209,7 @@ impl Node {
             live: HashMap::new(),
             past: VecDeque::new(),
             selections: Vec::new(),
+            user_rate: settings.user_rate,
         };
         let node = Self {
             inner: Mutex::new(inner),
@@ -219,15 +245,22 @@ impl Node {
         runtime: Option<String>,
         identity: Identity,
         late: bool,
+        options: Options,
     ) -> Result<Admitted, RegisterError> {
         self.end_former(identity)?;
         let mut inner = self.lock();
         let armed_at = monotonic_ns();
         let registered = inner
             .registry
-            .register(Arc::new(info), identity, armed_at, late, self.mode)
+            .register(
+                Arc::new(info),
+                identity,
+                armed_at,
+                late,
+                options.mode.unwrap_or(self.mode),
+            )
             .map_err(RegisterError::Refused)?;
-        let (entry, changes) = match registered {
+        let (entry, mut changes) = match registered {
             Registered::Already(entry) => {
                 return Ok(Admitted {
                     slot: entry.slot,
@@ -239,11 +272,21 @@ impl Node {
         };
         let (live, progress) = pipeline::live(entry.generation, entry.info.clone(), identity.init_tgid);
         // Before the filter entry: no record of it can come before it is known.
-        self.births.announce(entry.slot as u16, live, late);
+        let asked = Asked {
+            filter: options.filter.clone(),
+            warnings: options.warnings,
+        };
+        self.births.announce(entry.slot as u16, live, late, asked);
         let mark = Mark::Registered {
             slot: entry.slot as u16,
         };
-        let filter = inner.wanted_of(&entry);
+        let filter = inner.wanted_of(&entry, options.filter.as_deref());
+        let rates = inner.rates_of(&entry, options.event_rate);
+        for change in &mut changes {
+            if let FilterChange::Arm { container, .. } = change {
+                rates.bound(container);
+            }
+        }
         // All programs are attached before anybody is a member: no enter is seen without its exit.
         let enters = inner.enters();
         let done = self
@@ -251,6 +294,7 @@ impl Node {
             .post(mark)
             .and_then(|()| inner.kernel.attach(enters))
             .and_then(|()| inner.kernel.set_filter(entry.slot, &filter))
+            .and_then(|()| inner.set_rates(&rates))
             .and_then(|()| inner.apply(changes));
         if let Err(error) = done {
             if let Some((_, changes)) = inner.registry.remove(entry.slot) {
@@ -268,6 +312,8 @@ impl Node {
                 armed_wall_ns,
                 round_trip_ns: None,
                 filter,
+                at_most: options.filter,
+                rates,
             },
         );
         Ok(Admitted {
@@ -400,6 +446,7 @@ impl Node {
             books,
             complete: verdict.complete,
             exit: live.progress.seen().exit,
+            limited: live.rates.untold(&per_cpu),
         };
         let mark = Mark::Gone {
             slot: entry.slot as u16,

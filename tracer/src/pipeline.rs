@@ -18,6 +18,7 @@ use crate::{
     decode,
     enrich::{Clock, Enricher, Live, Progress},
     event::{Books, Comm, Container, Event, Exit, Lifecycle, Loss, LossReason},
+    filter::Filter,
     sinks::{Counts, Output},
     source::{Batch, Item},
 };
@@ -49,6 +50,12 @@ pub enum Mark {
         end: Box<End>,
         sinks: Sender<Vec<(String, Counts)>>,
     },
+    /// So many calls more were lost to the rate limit.
+    Limited {
+        slot: u16,
+        ktime: u64,
+        count: u64,
+    },
     /// Opens a sink; with `history`, it first gets what is still held.
     Open {
         output: Box<Output>,
@@ -72,6 +79,8 @@ pub struct End {
     pub books: Books,
     pub complete: bool,
     pub exit: Option<Exit>,
+    /// Calls lost to the rate limit that no [`Mark::Limited`] told.
+    pub limited: u64,
 }
 
 /// Containers that are about to send records. They are put here before the filter is armed, and fetched at their first
@@ -83,17 +92,28 @@ pub struct Births(Arc<Mutex<HashMap<u16, Birth>>>);
 struct Birth {
     live: Box<Live>,
     late: bool,
+    asked: Asked,
     ktime: u64,
+}
+
+/// What a container asked for that concerns its events.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// What all its readers get at most.
+    pub filter: Option<Arc<Filter>>,
+    /// What is told on its stream.
+    pub warnings: Vec<String>,
 }
 
 impl Births {
     /// Announces a container.
-    pub fn announce(&self, slot: u16, live: Box<Live>, late: bool) {
+    pub fn announce(&self, slot: u16, live: Box<Live>, late: bool, asked: Asked) {
         self.lock().insert(
             slot,
             Birth {
                 live,
                 late,
+                asked,
                 ktime: crate::enrich::monotonic_ns(),
             },
         );
@@ -241,6 +261,8 @@ fn records(chunk: &[u8]) -> impl Iterator<Item = (Comm, &[u8])> {
 #[derive(Debug)]
 struct Held {
     info: Arc<Container>,
+    filter: Option<Arc<Filter>>,
+    warnings: Vec<Event>,
     ended: Option<Event>,
     history: History,
 }
@@ -254,6 +276,8 @@ pub struct Pipeline {
     /// By slot while it lives; the ended ones by their order.
     held: HashMap<u16, Held>,
     past: VecDeque<Held>,
+    /// The filters that containers have of their own.
+    filters: HashMap<u16, Arc<Filter>>,
     keep_history: bool,
     events: Vec<Event>,
 }
@@ -267,6 +291,7 @@ impl Pipeline {
             outputs: Vec::new(),
             held: HashMap::new(),
             past: VecDeque::new(),
+            filters: HashMap::new(),
             keep_history,
             events: Vec::new(),
         }
@@ -321,9 +346,10 @@ impl Pipeline {
 
     /// Gives the events at hand to each sink.
     fn hand_out(&mut self, slot: u16) {
+        let at_most = self.filters.get(&slot).map(Arc::as_ref);
         for event in self.events.drain(..) {
             for output in &mut self.outputs {
-                output.take(slot, &event);
+                output.take(slot, &event, at_most);
             }
         }
     }
@@ -370,6 +396,10 @@ impl Pipeline {
                 end,
                 sinks,
             } => self.gone(slot, ktime, *end, &sinks),
+            Mark::Limited { slot, ktime, count } => {
+                self.lost(slot, ktime, LossReason::RateLimit, count);
+                self.hand_out(slot);
+            }
             Mark::Open { output, history } => {
                 let mut output = *output;
                 if history {
@@ -397,17 +427,37 @@ impl Pipeline {
 
     /// Takes an announced container in.
     fn born(&mut self, slot: u16) {
-        let Some(Birth { live, late, ktime }) = self.births.lock().remove(&slot) else {
+        let Some(birth) = self.births.lock().remove(&slot) else {
             return;
         };
+        let Birth {
+            live,
+            late,
+            asked,
+            ktime,
+        } = birth;
         let held = Held {
             info: live.info.clone(),
+            filter: asked.filter.clone(),
+            warnings: Vec::new(),
             ended: None,
             history: History::default(),
         };
         self.held.insert(slot, held);
         self.enricher.insert(slot, *live);
+        match asked.filter {
+            Some(filter) => self.filters.insert(slot, filter),
+            None => self.filters.remove(&slot),
+        };
         self.lifecycle(slot, ktime, Lifecycle::Registered { late });
+        for text in asked.warnings {
+            let warning = self.enricher.lifecycle(slot, ktime, Lifecycle::Warning { text });
+            if let Some(held) = self.held.get_mut(&slot) {
+                held.warnings.extend(warning.clone());
+            }
+            self.events.extend(warning);
+        }
+        self.hand_out(slot);
     }
 
     fn lifecycle(&mut self, slot: u16, ktime: u64, what: Lifecycle) {
@@ -415,23 +465,29 @@ impl Pipeline {
         self.hand_out(slot);
     }
 
+    /// Tells a loss that has no place.
+    fn lost(&mut self, slot: u16, ktime: u64, reason: LossReason, count: u64) {
+        if count > 0
+            && let Some(mut event) = self.enricher.lifecycle(slot, ktime, Lifecycle::Exec)
+        {
+            event.body = crate::event::Body::Loss(Loss {
+                reason,
+                count,
+                hole: None,
+            });
+            self.events.push(event);
+        }
+    }
+
     fn gone(&mut self, slot: u16, ktime: u64, end: End, sinks: &Sender<Vec<(String, Counts)>>) {
         self.enricher.close(slot, &end.last_seq, ktime, &mut self.events);
         let rest = [
             (LossReason::NoStorage, end.books.dropped.no_storage),
             (LossReason::Unpaired, end.books.dropped.unpaired),
+            (LossReason::RateLimit, end.limited),
         ];
         for (reason, count) in rest {
-            if count > 0
-                && let Some(mut event) = self.enricher.lifecycle(slot, ktime, Lifecycle::Exec)
-            {
-                event.body = crate::event::Body::Loss(Loss {
-                    reason,
-                    count,
-                    hole: None,
-                });
-                self.events.push(event);
-            }
+            self.lost(slot, ktime, reason, count);
         }
         self.hand_out(slot);
         self.flush();
@@ -472,6 +528,9 @@ impl Pipeline {
             if !output.selection.takes_container(&held.info) {
                 continue;
             }
+            for warning in &held.warnings {
+                output.take(slot, warning, None);
+            }
             if held.history.dropped > 0 {
                 let loss = Loss {
                     reason: LossReason::NotHeld,
@@ -485,7 +544,7 @@ impl Pipeline {
                     container: held.info.clone(),
                     body: crate::event::Body::Loss(loss),
                 };
-                output.take(slot, &event);
+                output.take(slot, &event, None);
             }
             for (comm, record) in held.history.records() {
                 let Ok(mut decoded) = decode::decode(record, &self.options) else {
@@ -504,10 +563,10 @@ impl Pipeline {
                         decode::Body::Process(process) => crate::event::Body::Process(process),
                     },
                 };
-                output.take(slot, &event);
+                output.take(slot, &event, held.filter.as_deref());
             }
             if let Some(ended) = &held.ended {
-                output.take(slot, ended);
+                output.take(slot, ended, None);
             }
         }
     }

@@ -4,11 +4,11 @@
 //! A peer is whoever the kernel says; what it sends is checked before it is believed.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     io,
     mem::MaybeUninit,
     os::fd::{AsFd, OwnedFd},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -26,11 +26,14 @@ use tracer_hook::{
 };
 
 use crate::{
+    cli,
     daemon::Shared,
     identity,
     log::note,
     names::{self, describe},
     node::Admitted,
+    options::{self, Options},
+    quota::Connections,
 };
 
 /// How long a connection may take in all. The hook's own deadline is 1 s.
@@ -38,54 +41,10 @@ const CONNECTION_TIME: Duration = Duration::from_secs(2);
 /// Connections at one time, in all and of one uid that is not root.
 const MAX_CONNECTIONS: usize = 1024;
 const MAX_CONNECTIONS_OF_USER: usize = 64;
-/// Containers of one uid that is not root.
-const MAX_CONTAINERS_OF_USER: usize = 64;
-
-/// Connections at this time, by uid.
-#[derive(Clone, Default)]
-struct Connections(Arc<Mutex<HashMap<u32, usize>>>);
-
-/// One connection's place; given back when dropped.
-struct Place {
-    connections: Connections,
-    uid: u32,
-}
-
-impl Connections {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u32, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(&self, uid: u32) -> Option<Place> {
-        let mut counts = self.lock();
-        let all: usize = counts.values().sum();
-        let own = counts.entry(uid).or_default();
-        if all >= MAX_CONNECTIONS || (uid != 0 && *own >= MAX_CONNECTIONS_OF_USER) {
-            return None;
-        }
-        *own += 1;
-        Some(Place {
-            connections: self.clone(),
-            uid,
-        })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.connections.lock();
-        if let Some(own) = counts.get_mut(&self.uid) {
-            *own -= 1;
-            if *own == 0 {
-                counts.remove(&self.uid);
-            }
-        }
-    }
-}
 
 /// Serves hooks until it is aborted.
 pub async fn serve(listener: UnixListener, shared: Arc<Shared>) {
-    let connections = Connections::default();
+    let connections = Connections::new(MAX_CONNECTIONS, MAX_CONNECTIONS_OF_USER);
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -98,6 +57,7 @@ pub async fn serve(listener: UnixListener, shared: Arc<Shared>) {
         };
         let Ok(peer) = stream.peer_cred() else { continue };
         let Some(place) = connections.take(peer.uid()) else {
+            shared.quotas.refused("connections");
             refuse(stream, "too many connections at this time; try again").await;
             continue;
         };
@@ -225,7 +185,10 @@ async fn register(
     };
     let owner = match authorise(&init, peer.uid(), shared) {
         Ok(owner) => owner,
-        Err(error) => return receiver.refuse(format!("{error:#}")).await,
+        Err(Denied(reason, text)) => {
+            shared.quotas.refused(reason);
+            return receiver.refuse(text).await;
+        }
     };
     let identity = match identity::of(init.pidfd.as_fd(), init.pid_ns.as_fd(), init.mnt_ns.as_fd()) {
         Ok(identity) => identity,
@@ -243,14 +206,16 @@ async fn register(
             .await;
     };
     let info = describe(&id, &annotations, owner);
+    let options = asked(&id, &annotations, shared);
     let runtime = runtime_of(hook, &annotations);
     let admitted = {
         let shared = shared.clone();
-        spawn_blocking(move || shared.node.register(info, runtime, identity, false)).await?
+        spawn_blocking(move || shared.node.register(info, runtime, identity, false, options)).await?
     };
     let admitted = match admitted {
         Ok(admitted) => admitted,
         Err(error) => {
+            shared.quotas.refused(error.word());
             return receiver.refuse(error.to_string()).await;
         }
     };
@@ -286,25 +251,34 @@ async fn register(
     }
 }
 
+/// Why a peer may not register: the word that it is counted by, and the sentence that it gets.
+struct Denied(&'static str, String);
+
 /// Section "Security" of docs/hook.md: a pidfd proves nothing, so a peer that is not root must own the user namespace
 /// that the container's PID namespace belongs to. Returns the uid that the container is booked under.
-fn authorise(init: &Init, uid: u32, shared: &Shared) -> Result<u32> {
+fn authorise(init: &Init, uid: u32, shared: &Shared) -> Result<u32, Denied> {
     if tracer_hook::identity::has_ended(&init.pidfd) {
-        bail!("the container's process has ended");
+        return Err(Denied("ended", "the container's process has ended".into()));
     }
     let owner = identity::owner_of(init.pid_ns.as_fd());
     if uid == 0 {
         return Ok(owner.unwrap_or(0));
     }
+    let not_of = |what: &str| {
+        let text = format!("uid {uid} does not own the user namespace of the container's {what} namespace");
+        Denied("not_owner", text)
+    };
     if owner != Some(uid) {
-        bail!("uid {uid} does not own the user namespace of the container's PID namespace");
+        return Err(not_of("PID"));
     }
     if identity::owner_of(init.mnt_ns.as_fd()).is_some_and(|owner| owner != uid) {
-        bail!("uid {uid} does not own the user namespace of the container's mount namespace");
+        return Err(not_of("mount"));
     }
     let own = shared.node.live_of(uid);
-    if own >= MAX_CONTAINERS_OF_USER {
-        bail!("uid {uid} has {own} containers registered, which is the limit");
+    if own >= shared.quotas.limits.containers {
+        let text =
+            format!("uid {uid} has {own} containers registered, which is the limit (--user-containers)");
+        return Err(Denied("user_containers", text));
     }
     Ok(uid)
 }
@@ -401,7 +375,11 @@ pub async fn attach_missed(shared: &Arc<Shared>) {
         .and_then(|identity| {
             let owner = identity::owner_of(running.init.pid_ns.as_fd()).unwrap_or(0);
             let info = describe(&marker.id, &marker.annotations, owner);
-            Ok((shared.node.register(info, None, identity, true)?, identity))
+            let options = asked(&marker.id, &marker.annotations, shared);
+            Ok((
+                shared.node.register(info, None, identity, true, options)?,
+                identity,
+            ))
         });
         match attached {
             Ok((admitted, identity)) => {
@@ -430,6 +408,15 @@ pub async fn end_all(shared: &Arc<Shared>) {
             end(admitted, &info.id, shared).await;
         }
     }
+}
+
+/// What the container asks for by annotation; what is ignored of it is said here too.
+fn asked(id: &str, annotations: &BTreeMap<String, String>, shared: &Shared) -> Options {
+    let options = options::read(annotations, &shared.policy, cli::filter_words);
+    for warning in &options.warnings {
+        note(&format!("container {id}: {warning}"));
+    }
+    options
 }
 
 /// Who runs the container: its manager by its annotations, else the hook's parent.

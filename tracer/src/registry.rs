@@ -81,6 +81,16 @@ impl Mode {
         }
     }
 
+    /// Orders modes by what they cost.
+    pub const fn cost(self) -> u8 {
+        match self {
+            Self::Counts => 0,
+            Self::TimedCounts => 1,
+            Self::NoDuration => 2,
+            Self::Full => 3,
+        }
+    }
+
     /// Whether the enters of calls are looked at.
     pub const fn enters(self) -> bool {
         self.state() & state::EXIT_ONLY == 0
@@ -240,7 +250,7 @@ impl Registry {
             mnt_ns: identity.mnt_ns,
             pid_ns: identity.pid_ns,
             init_tgid: identity.init_tgid,
-            _pad: 0,
+            rates: [0; 2],
             armed_at,
         };
         changes.push(FilterChange::Arm {

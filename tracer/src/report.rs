@@ -208,4 +208,7 @@ pub struct Status {
     pub balanced: bool,
     /// The kernel side's counters that belong to no container.
     pub counters: BTreeMap<String, u64>,
+    /// Registrations and connections that were refused, by reason.
+    #[serde(default)]
+    pub refused: BTreeMap<String, u64>,
 }

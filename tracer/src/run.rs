@@ -34,6 +34,7 @@ use rustix::{
 use crate::{
     event, identity,
     node::{self, Node},
+    options::Options,
     report::{Stats, Verdict},
     sinks::{Output, Phases},
 };
@@ -109,7 +110,13 @@ pub fn run(settings: &Settings, output: impl FnOnce(u64) -> Result<Output>) -> R
         ..event::Container::default()
     };
     let id = info.id.clone();
-    let admitted = node.register(info, Some("tracer run".into()), identity, false)?;
+    let admitted = node.register(
+        info,
+        Some("tracer run".into()),
+        identity,
+        false,
+        Options::default(),
+    )?;
     let proof = node.begin_proof(identity.init_tgid)?;
     link.write_all(&proof.nonce.to_le_bytes())
         .context("hand out the nonce")?;

@@ -207,10 +207,14 @@ impl Output {
         }
     }
 
-    /// Renders an event of the container in `slot`.
-    pub fn take(&mut self, slot: u16, event: &Event) {
+    /// Renders an event of the container in `slot`, of whose calls nobody gets what `at_most` leaves out.
+    pub fn take(&mut self, slot: u16, event: &Event, at_most: Option<&Filter>) {
         let is_call = matches!(event.body, Body::Syscall(_));
-        if !self.selection.takes(event) {
+        let left_out = match (&event.body, at_most) {
+            (Body::Syscall(call), Some(filter)) => !filter.takes(call),
+            _ => false,
+        };
+        if left_out || !self.selection.takes(event) {
             if is_call {
                 self.counts.entry(slot).or_default().skipped += 1;
             }

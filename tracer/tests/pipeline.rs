@@ -141,7 +141,7 @@ fn run(outputs: Vec<Output>, batches: &[Vec<Vec<u8>>], last_seq: &[u64]) -> Vec<
         ..Container::default()
     });
     let (live, progress) = pipeline::live(GENERATION, info, INIT);
-    births.announce(SLOT, live, false);
+    births.announce(SLOT, live, false, pipeline::Asked::default());
     let (queue, items) = sync_channel::<Item<Mark>>(64);
     let pipeline = Pipeline::new(decode::Options::native(), births, false);
     let thread = thread::spawn(move || pipeline.run(&items));
@@ -179,6 +179,7 @@ fn run(outputs: Vec<Output>, batches: &[Vec<Vec<u8>>], last_seq: &[u64]) -> Vec<
         ..Books::default()
     };
     let end = Box::new(End {
+        limited: 0,
         last_seq: last_seq.to_vec(),
         books,
         complete: false,

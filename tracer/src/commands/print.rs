@@ -136,7 +136,7 @@ pub(super) fn verify(to: &mut impl Write, verdict: &Verdict) -> io::Result<()> {
         "first execve   {} (monotonic)",
         time(verdict.first_exec_ktime)
     )?;
-    let dropped = books.dropped.ring_full + books.dropped.no_storage + books.dropped.unpaired;
+    let dropped = books.dropped.sum();
     writeln!(
         to,
         "kernel         {} admitted = {} emitted + {dropped} dropped + {} filtered + {} counted + {} in flight",
@@ -152,8 +152,11 @@ pub(super) fn verify(to: &mut impl Write, verdict: &Verdict) -> io::Result<()> {
     if dropped > 0 {
         writeln!(
             to,
-            "dropped        {} ring full, {} no storage, {} unpaired",
-            books.dropped.ring_full, books.dropped.no_storage, books.dropped.unpaired
+            "dropped        {} ring full, {} no storage, {} unpaired, {} over the rate",
+            books.dropped.ring_full,
+            books.dropped.no_storage,
+            books.dropped.unpaired,
+            books.dropped.rate_limit
         )?;
     }
     writeln!(

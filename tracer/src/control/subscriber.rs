@@ -10,15 +10,12 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use crate::sinks::Sink;
-
-/// Most bytes that wait for a live subscriber.
-const SUBSCRIBER_BYTES: usize = 64 << 20;
+use crate::{quota::Room, sinks::Sink};
 
 /// A live subscriber: a bounded queue to the task that writes its socket.
 pub(super) struct Subscriber {
     queue: mpsc::UnboundedSender<Chunk>,
-    waiting: Arc<AtomicUsize>,
+    room: Room,
 }
 
 /// Lines on their way to a subscriber; gives its room back when it is dropped.
@@ -35,32 +32,26 @@ impl Drop for Chunk {
 
 impl Subscriber {
     /// A subscriber and the end that its writer reads. The channel counts no items, so its bound is in bytes.
-    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Chunk>) {
+    pub(super) fn new(room: Room) -> (Self, mpsc::UnboundedReceiver<Chunk>) {
         let (queue, chunks) = mpsc::unbounded_channel();
-        (
-            Self {
-                queue,
-                waiting: Arc::default(),
-            },
-            chunks,
-        )
+        (Self { queue, room }, chunks)
     }
 }
 
 impl Sink for Subscriber {
     fn write(&mut self, lines: &mut Vec<u8>) -> io::Result<bool> {
         let len = lines.len();
-        if self.waiting.load(Ordering::Relaxed) + len > SUBSCRIBER_BYTES {
+        if self.room.waiting.load(Ordering::Relaxed) + len > self.room.most {
             if self.queue.is_closed() {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
             lines.clear();
             return Ok(false);
         }
-        self.waiting.fetch_add(len, Ordering::Relaxed);
+        self.room.waiting.fetch_add(len, Ordering::Relaxed);
         let chunk = Chunk {
             lines: std::mem::take(lines),
-            waiting: self.waiting.clone(),
+            waiting: self.room.waiting.clone(),
         };
         self.queue
             .send(chunk)

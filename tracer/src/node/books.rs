@@ -32,6 +32,7 @@ pub(super) fn sum(
             ring_full: total(|books| books.ring_full),
             no_storage: total(|books| books.no_storage),
             unpaired: total(|books| books.unpaired),
+            rate_limit: total(|books| books.limited),
         },
         filtered: total(|books| books.filtered),
         counted: total(|books| books.counted),

@@ -6,7 +6,12 @@ use anyhow::{Context, Result};
 use tracer_common::filter as kernel;
 
 use super::{Inner, Node};
-use crate::{filter::Filter, pipeline::Mark, registry::Entry, sinks::Output};
+use crate::{
+    filter::{self, Filter},
+    pipeline::Mark,
+    registry::Entry,
+    sinks::Output,
+};
 
 impl Node {
     /// An id for a new [`Output`].
@@ -52,13 +57,17 @@ impl Node {
 impl Inner {
     /// What the open sinks want of a container. Nobody who wants less leaves something out for the others, and with no
     /// sink all is held as history.
-    pub(super) fn wanted_of(&self, entry: &Entry) -> kernel::Filter {
+    /// At most what the container asked for itself.
+    pub(super) fn wanted_of(&self, entry: &Entry, at_most: Option<&Filter>) -> kernel::Filter {
         let takers = self.selections.iter().map(|(_, selection)| selection);
         let mut wanted = Filter::union(
             takers
                 .filter(|selection| selection.takes_container(&entry.info))
                 .map(|selection| &selection.filter),
         );
+        if let Some(filter) = at_most {
+            wanted = filter::both(filter.of_kernel(), &wanted);
+        }
         if !entry.mode.enters() {
             wanted.active |= kernel::Filter::EXIT_ONLY;
         }
@@ -68,7 +77,8 @@ impl Inner {
     /// Tells the kernel side, where that has changed.
     fn set_filters(&mut self) -> Result<()> {
         for entry in self.registry.iter() {
-            let wanted = self.wanted_of(entry);
+            let at_most = self.live.get(&entry.slot).and_then(|live| live.at_most.clone());
+            let wanted = self.wanted_of(entry, at_most.as_deref());
             if let Some(live) = self.live.get_mut(&entry.slot)
                 && live.filter != wanted
             {

@@ -115,16 +115,17 @@ impl Node {
         Ok(lines)
     }
 
-    /// `tracer status`.
+    /// `tracer status`, as that uid sees it: no other's containers are in its sums.
     ///
     /// # Errors
     /// When the kernel side refuses.
-    pub fn status(&self) -> Result<Status> {
+    pub fn status(&self, uid: Option<u32>) -> Result<Status> {
         let inner = self.lock();
-        let mut admitted = 0;
-        let mut lost = 0;
+        let sees = |info: &event::Container| uid.is_none_or(|uid| uid == info.owner);
+        let (mut containers, mut admitted, mut lost) = (0, 0, 0);
         let mut balanced = true;
-        for entry in inner.registry.iter() {
+        for entry in inner.registry.iter().filter(|entry| sees(&entry.info)) {
+            containers += 1;
             let Some(live) = inner.live.get(&entry.slot) else {
                 continue;
             };
@@ -132,7 +133,7 @@ impl Node {
             admitted += books.admitted;
             lost += books.lost();
         }
-        for past in &inner.past {
+        for past in inner.past.iter().filter(|past| sees(&past.info)) {
             admitted += past.verdict.books.admitted;
             lost += past.verdict.books.lost();
             balanced &= past.verdict.balanced;
@@ -148,12 +149,14 @@ impl Node {
             version: env!("CARGO_PKG_VERSION").into(),
             abi_version: ABI_VERSION,
             attached: inner.kernel.attached(),
-            containers: inner.registry.iter().count(),
+            containers,
             missed: 0,
             admitted,
             lost,
             balanced,
-            counters,
+            // The kernel side's are of all containers together.
+            counters: if uid.is_none() { counters } else { BTreeMap::new() },
+            refused: BTreeMap::new(),
         })
     }
 }

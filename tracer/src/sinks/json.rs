@@ -159,6 +159,10 @@ fn lifecycle(out: &mut Vec<u8>, event: &Event, life: &Lifecycle) {
             field(out, b",\"round_trip_ns\":", *round_trip_ns);
             out.push(b'}');
         }
+        Lifecycle::Warning { text } => {
+            out.extend_from_slice(b",\"state\":\"warning\",\"warning\":");
+            string(out, text);
+        }
         Lifecycle::Exec => out.extend_from_slice(b",\"state\":\"exec\""),
         Lifecycle::Gone {
             books,

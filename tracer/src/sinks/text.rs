@@ -96,7 +96,7 @@ fn write_line(out: &mut Vec<u8>, event: &Event, options: &TextOptions) {
                 self::process(out, process);
             }
         }
-        Body::Container(life) if options.show_containers => {
+        Body::Container(life) if options.show_containers || matches!(life, Lifecycle::Warning { .. }) => {
             prefix(out, event, None, options);
             lifecycle(out, event, life);
         }
@@ -336,6 +336,10 @@ fn lifecycle(out: &mut Vec<u8>, event: &Event, life: &Lifecycle) {
             out.extend_from_slice(b" armed, proved in ");
             number(out, round_trip_ns / 1_000);
             out.extend_from_slice(b" us");
+        }
+        Lifecycle::Warning { text } => {
+            out.extend_from_slice(b": ");
+            escaped(out, text.as_bytes());
         }
         Lifecycle::Exec => out.extend_from_slice(b" begins its application"),
         Lifecycle::Gone {

@@ -17,7 +17,7 @@ use aya_log::EbpfLogger;
 use log::{Log, Metadata, Record};
 use tracer_common::{
     MAX_CONTAINERS,
-    filter::{Aggregate, AggregateKey, Books, COUNTERS, Container, Filter, MAX_PLANS, Plan, state},
+    filter::{Aggregate, AggregateKey, Books, COUNTERS, Container, Filter, MAX_PLANS, Plan, Rate, state},
 };
 
 use aggregates::Aggregates;
@@ -79,6 +79,7 @@ pub struct Kernel {
     links: Vec<(&'static str, BtfTracePointLink)>,
     containers: Array<MapData, Abi<Container>>,
     filters: Array<MapData, Abi<Filter>>,
+    rates: Array<MapData, Abi<Rate>>,
     mount_namespaces: maps::HashMap<MapData, u32, u32>,
     pid_namespaces: maps::HashMap<MapData, u32, u32>,
     excluded: maps::HashMap<MapData, u32, u8>,
@@ -165,6 +166,7 @@ impl Kernel {
             log,
             containers: take(&mut ebpf, "CONTAINERS")?,
             filters: take(&mut ebpf, "FILTERS")?,
+            rates: take(&mut ebpf, "RATES")?,
             mount_namespaces: take(&mut ebpf, "MOUNT_NAMESPACES")?,
             pid_namespaces: take(&mut ebpf, "PID_NAMESPACES")?,
             excluded: take(&mut ebpf, "EXCLUDED")?,
@@ -287,6 +289,20 @@ impl Kernel {
         self.filters
             .set(slot, Abi(*filter), 0)
             .context("write the filter of calls")
+    }
+
+    /// Lets so many events a second pass by an entry of the rate table, from now on.
+    ///
+    /// # Errors
+    /// When the map refuses.
+    pub fn set_rate(&mut self, index: u16, limit: u64) -> Result<()> {
+        let rate = Rate {
+            limit,
+            ..Rate::default()
+        };
+        self.rates
+            .set(index.into(), Abi(rate), 0)
+            .context("write the rate table")
     }
 
     /// Lets a PID namespace decide for a slot, or for none.

@@ -173,6 +173,14 @@ fn containers_and_losses() {
         armed["receipt"],
         json!({"armed_at": 5_123_456_789_u64, "round_trip_ns": 5})
     );
+    assert_eq!(armed["container"].get("labels"), None);
+    let warning = valid(Body::Container(Lifecycle::Warning {
+        text: "no \u{1b}mode".into(),
+    }));
+    assert_eq!(
+        (&warning["state"], &warning["warning"]),
+        (&json!("warning"), &json!("no \u{1b}mode"))
+    );
     valid(Body::Container(Lifecycle::Exec));
     let books = Books {
         admitted: 7,

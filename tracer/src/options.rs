@@ -1,0 +1,258 @@
+//! What a container asks for by annotation, bounded by what the node allows. Pure; docs/annotations.md has the keys.
+//!
+//! An option can only make less of a trace: it opens nothing, runs nothing and names no path of the host. One that
+//! means nothing, or that the node does not allow, is told on the container's own event stream, and ignored.
+
+use std::{collections::BTreeMap, str::FromStr, sync::Arc};
+
+use tracer_hook::annotations::{IMAGE, LABELS, NAME, TRACE};
+
+use crate::{decode, filter::Filter, registry::Mode};
+
+/// What stands before every option.
+const PREFIX: &str = "container-tracer.io/";
+/// Longest value of an option.
+const MAX_VALUE: usize = 1024;
+
+/// What annotations may ask for on this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The options that are heard.
+    pub allowed: Allowed,
+    /// Most events a second of one container; 0 is no limit.
+    pub max_event_rate: u64,
+    /// How the node takes calls: an option asks for no more.
+    pub mode: Mode,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            allowed: Allowed(KEYS.to_vec()),
+            max_event_rate: 0,
+            mode: Mode::Full,
+        }
+    }
+}
+
+/// The options by name, behind the prefix.
+const KEYS: [&str; 3] = ["mode", "filter", "event-rate"];
+
+/// A list of options.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allowed(Vec<&'static str>);
+
+impl FromStr for Allowed {
+    type Err = String;
+
+    /// `all`, `none`, or names of options with commas between them.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "all" => Ok(Self(KEYS.to_vec())),
+            "none" => Ok(Self(Vec::new())),
+            list => list
+                .split(',')
+                .map(|word| KEYS.iter().find(|key| **key == word.trim()).copied().ok_or(word))
+                .collect::<Result<_, _>>()
+                .map(Self)
+                .map_err(|word| format!("no option {word:?}: all, none, or of {}", KEYS.join(","))),
+        }
+    }
+}
+
+/// What a container gets.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// `None`: the node's.
+    pub mode: Option<Mode>,
+    /// What all its readers get at most.
+    pub filter: Option<Arc<Filter>>,
+    /// Most events a second; 0 is no limit.
+    pub event_rate: u64,
+    /// What was ignored, and why.
+    pub warnings: Vec<String>,
+}
+
+/// Reads what a container asks for. `words` reads a filter as it is typed.
+pub fn read(
+    annotations: &BTreeMap<String, String>,
+    policy: &Policy,
+    words: impl Fn(&str) -> Result<crate::filter::Words, String>,
+) -> Options {
+    let mut options = Options {
+        event_rate: policy.max_event_rate,
+        ..Options::default()
+    };
+    for (key, value) in annotations {
+        let Some(name) = key.strip_prefix(PREFIX) else {
+            continue;
+        };
+        if [TRACE, NAME, IMAGE, LABELS].contains(&key.as_str()) {
+            continue;
+        }
+        let set = if !KEYS.contains(&name) {
+            Err(format!("is no option: there are {}", KEYS.join(", ")))
+        } else if !policy.allowed.0.contains(&name) {
+            Err("is not allowed on this node".to_owned())
+        } else if value.len() > MAX_VALUE {
+            Err(format!("is longer than {MAX_VALUE} bytes"))
+        } else {
+            set(&mut options, name, value.trim(), policy, &words)
+        };
+        if let Err(why) = set {
+            // Parts of it are the container maker's, and it stands in a log too.
+            let harmless = |c: char| {
+                if c.is_control() {
+                    char::REPLACEMENT_CHARACTER
+                } else {
+                    c
+                }
+            };
+            let warning = format!("annotation {PREFIX}{name} {why}; it is ignored");
+            options.warnings.push(warning.chars().map(harmless).collect());
+        }
+    }
+    let untimed = !options.mode.unwrap_or(policy.mode).enters();
+    if untimed
+        && options
+            .filter
+            .take_if(|filter| filter.of_kernel().min_ns > 0)
+            .is_some()
+    {
+        let warning = format!(
+            "annotation {PREFIX}filter has --min-duration, but no duration is measured; it is ignored"
+        );
+        options.warnings.push(warning);
+    }
+    options
+}
+
+fn set(
+    options: &mut Options,
+    name: &str,
+    value: &str,
+    policy: &Policy,
+    words: impl Fn(&str) -> Result<crate::filter::Words, String>,
+) -> Result<(), String> {
+    match name {
+        "mode" => {
+            let mode = match value {
+                "full" => Mode::Full,
+                "no-duration" => Mode::NoDuration,
+                "counts" => Mode::Counts,
+                other => return Err(format!("knows no mode {other:?}: full, no-duration or counts")),
+            };
+            if mode.cost() > policy.mode.cost() {
+                return Err("asks for more than this node's --mode".to_owned());
+            }
+            options.mode = Some(mode);
+        }
+        "filter" => {
+            let filter = words(value)
+                .and_then(|words| Filter::new(&words, decode::Options::native().arch))
+                .map_err(|why| format!("cannot be read ({why})"))?;
+            options.filter = Some(Arc::new(filter));
+        }
+        _ => {
+            let rate = value
+                .parse()
+                .ok()
+                .filter(|rate| *rate > 0)
+                .ok_or_else(|| format!("is no number of events a second: {value:?}"))?;
+            let most = policy.max_event_rate;
+            if most != 0 && rate > most {
+                return Err(format!("asks for more than this node's {most} events a second"));
+            }
+            options.event_rate = rate;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(pairs: &[(&str, &str)], policy: &Policy) -> Options {
+        let annotations = pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        read(&annotations, policy, crate::cli::filter_words)
+    }
+
+    #[test]
+    fn options_are_read() {
+        let options = asked(
+            &[
+                (TRACE, "true"),
+                (NAME, "web"),
+                ("container-tracer.io/mode", "counts"),
+                ("container-tracer.io/filter", "%file -Z --errno 2"),
+                ("container-tracer.io/event-rate", "5000"),
+                ("other.io/mode", "x"),
+            ],
+            &Policy::default(),
+        );
+        assert_eq!(options.warnings, Vec::<String>::new());
+        assert_eq!((options.mode, options.event_rate), (Some(Mode::Counts), 5000));
+        let typed = crate::filter::Words {
+            expressions: vec!["%file".into()],
+            failed: true,
+            errnos: vec!["2".into()],
+            ..Default::default()
+        };
+        let want = Filter::new(&typed, decode::Options::native().arch).unwrap();
+        assert_eq!(*options.filter.unwrap(), want);
+    }
+
+    #[test]
+    fn what_means_nothing_is_told_and_ignored() {
+        for (key, value, says) in [
+            ("mode", "none", "no mode \"none\""),
+            ("filter", "trace=nothing_such", "nothing_such"),
+            ("filter", "--pod x", "unexpected argument"),
+            ("filter", "-P", "value is required"),
+            ("event-rate", "-1", "no number"),
+            ("event-rate", "0", "no number"),
+            ("rings", "1", "no option"),
+            ("", "1", "no option"),
+        ] {
+            let options = asked(&[(&format!("{PREFIX}{key}"), value)], &Policy::default());
+            let [warning] = options.warnings.as_slice() else {
+                panic!("{key}={value}: {:?}", options.warnings)
+            };
+            assert!(
+                warning.starts_with(&format!("annotation {PREFIX}{key} "))
+                    && warning.contains(says)
+                    && !warning.contains('\n'),
+                "{warning}"
+            );
+            assert_eq!((options.mode, options.event_rate), (None, 0));
+            assert!(options.filter.is_none());
+        }
+        let long = "x".repeat(MAX_VALUE + 1);
+        assert!(
+            asked(&[("container-tracer.io/filter", &long)], &Policy::default()).warnings[0]
+                .contains("longer")
+        );
+    }
+
+    #[test]
+    fn the_node_bounds_what_is_asked_for() {
+        let policy = Policy {
+            allowed: "event-rate".parse().unwrap(),
+            max_event_rate: 1000,
+            mode: Mode::NoDuration,
+        };
+        let rate = |rate: &str| asked(&[("container-tracer.io/event-rate", rate)], &policy);
+        assert_eq!((rate("10").event_rate, rate("10").warnings.len()), (10, 0));
+        assert_eq!((rate("1001").event_rate, rate("1001").warnings.len()), (1000, 1));
+        assert_eq!(asked(&[], &policy).event_rate, 1000);
+        let mode = asked(&[("container-tracer.io/mode", "counts")], &policy);
+        assert_eq!((mode.mode, mode.warnings.len()), (None, 1));
+        assert!("mode,x".parse::<Allowed>().is_err());
+        assert_eq!("none".parse(), Ok(Allowed(vec![])));
+        assert_eq!("all".parse(), Ok(Policy::default().allowed));
+    }
+}

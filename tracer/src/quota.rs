@@ -1,0 +1,193 @@
+//! What one user may take of the node, and how often somebody was refused, by reason. Bookkeeping alone: who refuses
+//! and drops is elsewhere.
+//!
+//! Root has no quota.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::AtomicUsize},
+};
+
+/// Most bytes that wait for one live subscriber that has no quota.
+const SUBSCRIBER_BYTES: usize = 64 << 20;
+
+/// What one uid that is not root may have at one time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Containers that are registered.
+    pub containers: usize,
+    /// Events a second that go to the daemon, of all its containers together; 0 is no limit.
+    pub event_rate: u64,
+    /// Bytes that wait for its readers, of all its tails together.
+    pub queue: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            containers: 64,
+            event_rate: 200_000,
+            queue: 16 << 20,
+        }
+    }
+}
+
+/// The users' accounts.
+#[derive(Debug, Default)]
+pub struct Quotas {
+    pub limits: Limits,
+    queues: Mutex<HashMap<u32, Weak<AtomicUsize>>>,
+    refused: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+/// Room for what waits for a reader.
+#[derive(Clone, Debug)]
+pub struct Room {
+    /// Bytes that wait now, of all who share it.
+    pub waiting: Arc<AtomicUsize>,
+    pub most: usize,
+}
+
+impl Quotas {
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            ..Self::default()
+        }
+    }
+
+    /// The room of a new reader: its own for who sees all, else the one that the uid has.
+    pub fn room(&self, uid: Option<u32>) -> Room {
+        let Some(uid) = uid else {
+            return Room {
+                waiting: Arc::default(),
+                most: SUBSCRIBER_BYTES,
+            };
+        };
+        let mut queues = lock(&self.queues);
+        queues.retain(|_, queue| queue.strong_count() > 0);
+        let waiting = queues.get(&uid).and_then(Weak::upgrade).unwrap_or_default();
+        queues.insert(uid, Arc::downgrade(&waiting));
+        Room {
+            waiting,
+            most: self.limits.queue,
+        }
+    }
+
+    /// Counts a refusal.
+    pub fn refused(&self, reason: &'static str) {
+        *lock(&self.refused).entry(reason).or_default() += 1;
+    }
+
+    /// The refusals since the start.
+    pub fn refusals(&self) -> BTreeMap<String, u64> {
+        let refused = lock(&self.refused);
+        refused
+            .iter()
+            .map(|(reason, count)| ((*reason).to_owned(), *count))
+            .collect()
+    }
+}
+
+/// Connections at this time, by uid.
+#[derive(Clone, Debug)]
+pub struct Connections {
+    open: Arc<Mutex<HashMap<u32, usize>>>,
+    all: usize,
+    of_user: usize,
+}
+
+/// One connection's place; given back when dropped.
+#[derive(Debug)]
+pub struct Place {
+    connections: Connections,
+    uid: u32,
+}
+
+impl Connections {
+    /// At most so many, and so many of one uid that is not root.
+    pub fn new(all: usize, of_user: usize) -> Self {
+        Self {
+            open: Arc::default(),
+            all,
+            of_user,
+        }
+    }
+
+    /// A place, while there is one.
+    pub fn take(&self, uid: u32) -> Option<Place> {
+        let mut open = lock(&self.open);
+        let all: usize = open.values().sum();
+        let own = open.get(&uid).copied().unwrap_or(0);
+        if all >= self.all || (uid != 0 && own >= self.of_user) {
+            return None;
+        }
+        open.insert(uid, own + 1);
+        Some(Place {
+            connections: self.clone(),
+            uid,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = lock(&self.connections.open);
+        if let Some(own) = open.get_mut(&self.uid) {
+            *own -= 1;
+            if *own == 0 {
+                open.remove(&self.uid);
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each change leaves the table whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+
+    #[test]
+    fn a_users_readers_share_one_room_and_roots_do_not() {
+        let quotas = Quotas::new(Limits {
+            queue: 10,
+            ..Limits::default()
+        });
+        let (first, second) = (quotas.room(Some(7)), quotas.room(Some(7)));
+        first.waiting.fetch_add(4, Ordering::Relaxed);
+        assert_eq!((second.waiting.load(Ordering::Relaxed), second.most), (4, 10));
+        assert_eq!(quotas.room(Some(8)).waiting.load(Ordering::Relaxed), 0);
+        let root = quotas.room(None);
+        root.waiting.fetch_add(4, Ordering::Relaxed);
+        assert_eq!(quotas.room(None).waiting.load(Ordering::Relaxed), 0);
+        drop((first, second));
+        assert_eq!(quotas.room(Some(7)).waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn places_are_bounded_and_given_back() {
+        let connections = Connections::new(4, 2);
+        let places = [connections.take(7), connections.take(7)];
+        assert!(places.iter().all(Option::is_some) && connections.take(7).is_none());
+        let _root = [connections.take(0), connections.take(0)];
+        assert!(connections.take(8).is_none(), "full");
+        drop(places);
+        assert!(connections.take(8).is_some() && connections.take(7).is_some());
+    }
+
+    #[test]
+    fn refusals_are_counted_by_reason() {
+        let quotas = Quotas::default();
+        for reason in ["not_owner", "user_containers", "not_owner"] {
+            quotas.refused(reason);
+        }
+        assert_eq!(quotas.refusals()["not_owner"], 2);
+        assert_eq!(quotas.refusals()["user_containers"], 1);
+    }
+}
