@@ -49,18 +49,17 @@ pub fn run(cli: Cli) -> Result<u8> {
         Command::Daemon(arguments) => {
             let bounds = arguments.bounds;
             let node = node::Settings {
-                user_rate: bounds.user_event_rate,
+                limits: Limits {
+                    containers: bounds.user_containers,
+                    event_rate: bounds.user_event_rate,
+                    queue: bounds.user_queue as usize,
+                },
                 ..node_settings(&arguments.tuning, true)
             };
             daemon::run(&daemon::Settings {
                 runtime_dir: directory,
                 node,
                 linger: arguments.linger,
-                limits: Limits {
-                    containers: bounds.user_containers,
-                    event_rate: bounds.user_event_rate,
-                    queue: bounds.user_queue as usize,
-                },
                 policy: Policy {
                     allowed: bounds.annotation_options,
                     max_event_rate: bounds.max_event_rate,
@@ -136,7 +135,7 @@ fn node_settings(tuning: &Tuning, keep_history: bool) -> node::Settings {
         },
         mode: tuning.mode.into(),
         keep_history,
-        user_rate: 0,
+        limits: Limits::default(),
     }
 }
 

@@ -28,7 +28,7 @@ use crate::{
     missed::Missed,
     node::{self, Node},
     options::Policy,
-    quota::{Limits, Quotas},
+    quota::Quotas,
     registration,
 };
 
@@ -39,8 +39,6 @@ pub struct Settings {
     pub node: node::Settings,
     /// How long the programs stay attached when the last container has gone.
     pub linger: Duration,
-    /// What one user may take.
-    pub limits: Limits,
     /// What containers may ask for by annotation.
     pub policy: Policy,
 }
@@ -79,7 +77,7 @@ pub fn run(settings: &Settings) -> Result<()> {
         node,
         missed,
         linger: settings.linger,
-        quotas: Quotas::new(settings.limits),
+        quotas: Quotas::new(settings.node.limits),
         policy: settings.policy.clone(),
         changes: watch::Sender::new(0),
     });

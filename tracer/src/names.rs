@@ -186,6 +186,13 @@ mod tests {
         assert_eq!(manager(&BTreeMap::new()), None);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_labels_are_read(text in "(\\PC|[=,{}\":]){0,60}") {
+            let _read = of(&[(LABELS, &text), ("io.kubernetes.cri-o.Labels", &text)]);
+        }
+    }
+
     #[test]
     fn labels_that_are_none_are_none() {
         for text in ["", "x", "{", "[1]", "{\"a\":1}", ",,"] {

@@ -29,6 +29,7 @@ use crate::{
     filter::Filter,
     options::Options,
     pipeline::{self, Asked, Births, End, Mark, Pipeline, Proofs},
+    quota::Limits,
     registry::{Entry, FilterChange, Identity, Mode, Refusal, Registered, Registry},
     report::{State, Verdict},
     sinks::{Counts, Selection},
@@ -56,8 +57,8 @@ pub struct Settings {
     pub mode: Mode,
     /// Whether to hold records for `tail --since-start`.
     pub keep_history: bool,
-    /// Events a second of one user that is not root; 0 is no limit.
-    pub user_rate: u64,
+    /// What one user may take.
+    pub limits: Limits,
 }
 
 /// Why a container was not taken in.
@@ -77,6 +78,7 @@ impl RegisterError {
                 "shared_namespaces"
             }
             Self::Refused(Refusal::Full { .. }) => "full",
+            Self::Refused(Refusal::Quota { .. }) => "user_containers",
             Self::Failed(_) => "failed",
         }
     }
@@ -205,11 +207,16 @@ impl Node {
         })?;
         let inner = Inner {
             kernel,
-            registry: Registry::new(mnt_ns, pid_ns, PROOF_SLOT as usize - 1),
+            registry: Registry::new(
+                mnt_ns,
+                pid_ns,
+                PROOF_SLOT as usize - 1,
+                settings.limits.containers,
+            ),
             live: HashMap::new(),
             past: VecDeque::new(),
             selections: Vec::new(),
-            user_rate: settings.user_rate,
+            user_rate: settings.limits.event_rate,
         };
         let node = Self {
             inner: Mutex::new(inner),
@@ -513,16 +520,6 @@ impl Node {
                 };
                 (admitted, entry.info.owner)
             })
-    }
-
-    /// How many containers of that uid are live.
-    pub fn live_of(&self, uid: u32) -> usize {
-        let inner = self.lock();
-        inner
-            .registry
-            .iter()
-            .filter(|entry| entry.info.owner == uid)
-            .count()
     }
 }
 

@@ -238,6 +238,19 @@ mod tests {
         );
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_annotation_is_read_or_told(
+            name in "(mode|filter|event-rate|\\PC{0,12})",
+            value in "([-a-zA-Z%!,=/. 0-9]|\\PC|[\\x00-\\x1f]){0,60}",
+        ) {
+            let options = asked(&[(&format!("{PREFIX}{name}"), &value)], &Policy::default());
+            for warning in options.warnings {
+                proptest::prop_assert!(!warning.chars().any(char::is_control), "{}", warning);
+            }
+        }
+    }
+
     #[test]
     fn the_node_bounds_what_is_asked_for() {
         let policy = Policy {

@@ -35,7 +35,8 @@ impl Default for Limits {
 /// The users' accounts.
 #[derive(Debug, Default)]
 pub struct Quotas {
-    pub limits: Limits,
+    /// Bytes that wait for one user's readers.
+    queue: usize,
     queues: Mutex<HashMap<u32, Weak<AtomicUsize>>>,
     refused: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -51,7 +52,7 @@ pub struct Room {
 impl Quotas {
     pub fn new(limits: Limits) -> Self {
         Self {
-            limits,
+            queue: limits.queue,
             ..Self::default()
         }
     }
@@ -70,7 +71,7 @@ impl Quotas {
         queues.insert(uid, Arc::downgrade(&waiting));
         Room {
             waiting,
-            most: self.limits.queue,
+            most: self.queue,
         }
     }
 

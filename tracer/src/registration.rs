@@ -183,7 +183,7 @@ async fn register(
         pid_ns,
         mnt_ns,
     };
-    let owner = match authorise(&init, peer.uid(), shared) {
+    let owner = match authorise(&init, peer.uid()) {
         Ok(owner) => owner,
         Err(Denied(reason, text)) => {
             shared.quotas.refused(reason);
@@ -256,7 +256,7 @@ struct Denied(&'static str, String);
 
 /// Section "Security" of docs/hook.md: a pidfd proves nothing, so a peer that is not root must own the user namespace
 /// that the container's PID namespace belongs to. Returns the uid that the container is booked under.
-fn authorise(init: &Init, uid: u32, shared: &Shared) -> Result<u32, Denied> {
+fn authorise(init: &Init, uid: u32) -> Result<u32, Denied> {
     if tracer_hook::identity::has_ended(&init.pidfd) {
         return Err(Denied("ended", "the container's process has ended".into()));
     }
@@ -273,12 +273,6 @@ fn authorise(init: &Init, uid: u32, shared: &Shared) -> Result<u32, Denied> {
     }
     if identity::owner_of(init.mnt_ns.as_fd()).is_some_and(|owner| owner != uid) {
         return Err(not_of("mount"));
-    }
-    let own = shared.node.live_of(uid);
-    if own >= shared.quotas.limits.containers {
-        let text =
-            format!("uid {uid} has {own} containers registered, which is the limit (--user-containers)");
-        return Err(Denied("user_containers", text));
     }
     Ok(uid)
 }

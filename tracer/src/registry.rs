@@ -108,6 +108,8 @@ pub enum Refusal {
     SharedMount { other: String },
     /// All slots are taken.
     Full { limit: usize },
+    /// Its owner has as many as one user may have.
+    Quota { uid: u32, limit: usize },
 }
 
 impl fmt::Display for Refusal {
@@ -128,6 +130,11 @@ impl fmt::Display for Refusal {
             Self::Full { limit } => {
                 write!(to, "all {limit} slots are taken; remove the annotation from containers that need no tracing")
             }
+            Self::Quota { uid, limit } => write!(
+                to,
+                "uid {uid} has {limit} containers registered, which is the limit for one user (--user-containers of the \
+                 daemon)"
+            ),
         }
     }
 }
@@ -150,16 +157,19 @@ pub struct Registry {
     generations: Vec<u32>,
     /// The slot that was given last.
     last: usize,
+    /// Most containers of one uid that is not root.
+    of_user: usize,
 }
 
 impl Registry {
-    /// An empty table for a host with these namespaces, with slots `1..=limit`.
-    pub fn new(host_mnt_ns: u32, host_pid_ns: u32, limit: usize) -> Self {
+    /// An empty table for a host with these namespaces, with slots `1..=limit`, and so many containers of one user.
+    pub fn new(host_mnt_ns: u32, host_pid_ns: u32, limit: usize, of_user: usize) -> Self {
         Self {
             host: (host_mnt_ns, host_pid_ns),
             entries: vec![None; limit + 1],
             generations: vec![0; limit + 1],
             last: 0,
+            of_user,
         }
     }
 
@@ -198,6 +208,13 @@ impl Registry {
             }
             return Err(Refusal::SharedMount {
                 other: other.info.id.clone(),
+            });
+        }
+        let uid = info.owner;
+        if uid != 0 && self.iter().filter(|entry| entry.info.owner == uid).count() >= self.of_user {
+            return Err(Refusal::Quota {
+                uid,
+                limit: self.of_user,
             });
         }
         let sharers: Vec<_> = self
@@ -289,7 +306,7 @@ mod tests {
     const HOST: (u32, u32) = (100, 200);
 
     fn registry() -> Registry {
-        Registry::new(HOST.0, HOST.1, 4)
+        Registry::new(HOST.0, HOST.1, 4, 2)
     }
 
     fn add(registry: &mut Registry, id: &str, mnt_ns: u32, pid_ns: u32) -> Result<Registered, Refusal> {
@@ -354,6 +371,30 @@ mod tests {
         assert_eq!((mount, pid), (true, false));
         let (_, mount, pid, _) = rules(add(&mut registry, "hostmnt", HOST.0, 2).unwrap());
         assert_eq!((mount, pid), (false, true));
+    }
+
+    #[test]
+    fn a_user_has_its_quota_and_root_has_none() {
+        let mut registry = registry();
+        let mut add = |owner: u32, inode: u32| {
+            let info = Arc::new(event::Container {
+                id: inode.to_string(),
+                owner,
+                ..Default::default()
+            });
+            let identity = Identity {
+                mnt_ns: inode,
+                pid_ns: inode,
+                owns_pid_ns: true,
+                init_tgid: 7,
+            };
+            registry.register(info, identity, 1, false, Mode::Full).map(drop)
+        };
+        assert_eq!((add(7, 1), add(7, 2)), (Ok(()), Ok(())));
+        assert_eq!(add(7, 3), Err(Refusal::Quota { uid: 7, limit: 2 }));
+        assert_eq!(add(7, 2), Ok(()), "the same again is no further one");
+        assert_eq!((add(8, 4), add(0, 5)), (Ok(()), Ok(())));
+        assert_eq!(add(0, 6), Err(Refusal::Full { limit: 4 }));
     }
 
     #[test]

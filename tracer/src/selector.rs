@@ -115,7 +115,13 @@ impl FromStr for Requirement {
         };
         let key = key.trim();
         let may_be = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
-        if key.is_empty() || !key.chars().all(may_be) {
+        // Else it would not be read as it is written.
+        let is_plain = |value: &String| !value.contains(['=', '!', ',', '(', ')']);
+        let plain = match &test {
+            Test::Is(values) | Test::IsNot(values) => values.iter().all(is_plain),
+            Test::Exists | Test::Absent => true,
+        };
+        if key.is_empty() || !key.chars().all(may_be) || !plain {
             return Err(format!(
                 "{text:?} is no label selector: key=value, key!=value, key in (a,b), key notin (a,b), key or !key, \
                  with commas between them"
@@ -292,9 +298,21 @@ mod tests {
             "a=b,",
             "ä=1",
             "!",
+            "a===b",
+            "a=b(c",
+            "a=b!",
             "app within (a)",
         ] {
             assert!(labels(wrong).is_err(), "{wrong}: {:?}", labels(wrong));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "([ab=!,() in]|\\PC){0,24}") {
+            for label in labels(&text).unwrap_or_default() {
+                proptest::prop_assert_eq!(label.to_string().parse(), Ok(label));
+            }
         }
     }
 

@@ -235,6 +235,9 @@ pub(super) fn status(to: &mut impl Write, status: &Status) -> io::Result<()> {
             "do not balance"
         }
     )?;
+    for (reason, count) in &status.refused {
+        writeln!(to, "refused        {reason} {count}")?;
+    }
     for (name, value) in &status.counters {
         writeln!(to, "counter        {name} {value}")?;
     }
