@@ -8,6 +8,8 @@
 pub mod books;
 pub mod bundle;
 pub mod compare;
+pub mod containerd;
+pub mod cri;
 pub mod daemon;
 pub mod event;
 pub mod hook;

@@ -5,14 +5,18 @@ use crate::sh;
 use anyhow::{Context, Result, bail, ensure};
 use std::{fs, path::Path};
 
-/// Program, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 17] = [
+/// Program (or the path of another file), and the Debian package that has it.
+const PROGRAMS: [(&str, &str); 23] = [
     ("runc", "runc"),
     ("crun", "crun"),
     ("podman", "podman"),
     ("conmon", "conmon"),
     ("netavark", "netavark"),
     ("newuidmap", "uidmap"),
+    ("containerd", "containerd"),
+    ("dockerd", "docker.io"),
+    ("docker", "docker.io"),
+    ("protoc", "protobuf-compiler"),
     ("busybox", "busybox-static"),
     ("strace", "strace"),
     ("bpftool", "bpftool"),
@@ -20,6 +24,14 @@ const PROGRAMS: [(&str, &str); 17] = [
     ("nsenter", "util-linux"),
     ("ps", "procps"),
     ("python3", "python3"),
+    (
+        "/usr/lib/python3/dist-packages/grpc/__init__.py",
+        "python3-grpcio",
+    ),
+    (
+        "/usr/lib/python3/dist-packages/google/protobuf/__init__.py",
+        "python3-protobuf",
+    ),
     ("git", "git"),
     ("find", "findutils"),
     ("tar", "tar"),
