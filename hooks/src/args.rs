@@ -5,11 +5,15 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
+/// Time for all of it, unless the command line says otherwise.
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
 Registers a container with the tracer's daemon, from the OCI runtime's hook stages.
 
 Usage: tracer-hook [STAGE] [OPTIONS] < STATE
+       tracer-hook runtime [--runtime PATH] [OPTIONS] [--] WORDS...
 
 Reads the OCI state on standard input. A container without the annotation
 container-tracer.io/trace=true is left alone.
@@ -18,6 +22,11 @@ Stages:
   createRuntime, prestart  register the container, and wait until it is traced
   poststop                 tell the daemon that the container was deleted
   (none)                   poststop when the state's status is `stopped`, else register
+
+runtime is an OCI runtime that puts this hook into the bundles of containers
+that ask to be traced, and then becomes runc or crun (the first in PATH, or
+--runtime PATH) with these words. Docker's containers ask by the variable
+CONTAINER_TRACER_TRACE=true; with --all, all do.
 
 Options:
   --runtime-dir DIR        directory of the daemon's sockets [env: TRACER_RUNTIME_DIR] [default: /run/tracer]
@@ -89,7 +98,7 @@ pub(crate) fn parse(words: &[OsString], runtime_dir: Option<OsString>) -> Result
         runtime_dir: runtime_dir
             .filter(|dir| !dir.is_empty())
             .map_or_else(|| PathBuf::from(tracer_hook::DEFAULT_RUNTIME_DIR), PathBuf::from),
-        timeout: Duration::from_secs(1),
+        timeout: DEFAULT_TIMEOUT,
         all: false,
         sandboxes: false,
     };
@@ -132,7 +141,7 @@ pub(crate) fn parse(words: &[OsString], runtime_dir: Option<OsString>) -> Result
 }
 
 /// A time such as `500ms` or `1.5s`, 1 ms to 60 s.
-fn timeout(text: &str) -> Result<Duration, String> {
+pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
     let (number, unit) = match text.strip_suffix("ms") {
         Some(number) => (number, 0.001),
         None => (text.strip_suffix('s').unwrap_or(""), 1.0),

@@ -1,8 +1,9 @@
 //! The hook's half of a registration, and the protocol that it and the daemon speak (`docs/hook.md`).
 //!
 //! It owns: the messages and their limits ([`protocol`]), the client with its one deadline ([`client`]), what the
-//! hook reads ([`state`], [`annotations`], [`records`], [`identity`]) and what it leaves behind when no daemon was there
-//! ([`missed`]). It knows nothing of the daemon behind the socket, of eBPF, of configuration or of the network, and
+//! hook reads ([`state`], [`annotations`], [`records`], [`identity`]), how it gets into a container's configuration
+//! ([`spec`]) and what it leaves behind when no daemon was there ([`missed`]). It knows nothing of the daemon behind the
+//! socket, of eBPF, of configuration or of the network, and
 //! it starts no thread: the task that proves the path must be the peer that the socket names.
 #![deny(missing_docs)]
 
@@ -12,6 +13,7 @@ pub mod identity;
 pub mod missed;
 pub mod protocol;
 pub mod records;
+pub mod spec;
 pub mod state;
 
 use std::path::{Path, PathBuf};

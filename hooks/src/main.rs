@@ -4,6 +4,7 @@
 //! goes wrong, a panic included, is one line on standard error and, unless the policy says block, exit status 0.
 
 mod args;
+mod runtime;
 
 use std::{
     env,
@@ -33,6 +34,11 @@ const MAX_LINE: usize = 1000;
 fn main() -> ExitCode {
     let started = Instant::now();
     let words: Vec<OsString> = env::args_os().skip(1).collect();
+    if let Some((first, rest)) = words.split_first()
+        && first == "runtime"
+    {
+        process::exit(runtime::run(rest));
+    }
     let on_failure = args::on_failure(&words);
     std::panic::set_hook(Box::new(move |info| {
         say(&format!(

@@ -7,6 +7,7 @@
 
 mod daemon;
 mod with_runc;
+mod wrapper;
 
 use std::{
     io::Write,
