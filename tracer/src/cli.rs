@@ -1,5 +1,6 @@
 //! The command line: what the user typed. It ends here: `commands` gets resolved settings.
 
+mod hook;
 mod look;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
@@ -8,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{filter, options::Allowed, quota::Limits, registry, selector, sinks::Phases};
 
+pub use hook::{Hook, HookCommand, Place, Runtime};
 pub use look::{Color, Look, Summary};
 
 /// Trace the system calls of containers from the first instruction of their application.
@@ -39,6 +41,8 @@ pub enum Command {
     Check(Output),
     /// Print the JSON Schema of the events.
     Schema,
+    /// Install the hook into a container runtime, take it out, or check it.
+    Hook(Hook),
     /// Serve this node: take containers in from hooks, answer the other commands.
     Daemon(Daemon),
 }

@@ -1,6 +1,7 @@
 //! One function a command: settings in, output and exit code out.
 
 mod check;
+mod hook;
 mod print;
 mod stats;
 
@@ -108,6 +109,7 @@ pub fn run(cli: Cli) -> Result<u8> {
             Ok(0)
         }
         Command::Check(arguments) => check::check(arguments.output == Format::Json),
+        Command::Hook(arguments) => hook::run(&directory, arguments),
         Command::Schema => {
             io::stdout().lock().write_all(json::SCHEMA.as_bytes())?;
             Ok(0)

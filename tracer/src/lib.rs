@@ -22,6 +22,7 @@ pub mod event;
 pub mod filter;
 pub mod histogram;
 pub mod identity;
+pub mod install;
 mod log;
 pub mod missed;
 pub mod names;
