@@ -84,9 +84,12 @@ impl Drop for Installation<'_> {
     }
 }
 
-/// Mode, owner and content of each file and folder below these.
-pub fn tree(roots: &[&Path]) -> Result<BTreeMap<PathBuf, (u32, u32, Vec<u8>)>> {
-    let mut found = BTreeMap::new();
+/// Files and folders: mode, owner and content of each.
+pub type Tree = BTreeMap<PathBuf, (u32, u32, Vec<u8>)>;
+
+/// All that is below these.
+pub fn tree(roots: &[&Path]) -> Result<Tree> {
+    let mut found = Tree::new();
     let mut left: Vec<PathBuf> = roots.iter().map(|root| (*root).to_owned()).collect();
     while let Some(path) = left.pop() {
         let Ok(file) = fs::symlink_metadata(&path) else {
