@@ -1,6 +1,8 @@
-//! The units are what systemd understands, and keep the daemon small in rights.
+//! The units are what systemd understands, and keep the daemon small in rights. The manifests for Kubernetes are
+//! consistent with themselves, with the units and with the documents.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use std::{fs, path::Path};
 use tracer_tests::programs;
 
@@ -42,4 +44,112 @@ fn systemd_understands_the_units() -> Result<()> {
         ])
         .arg(service);
     programs::success(&mut security).map(|_| ())
+}
+
+fn packaging(name: &str) -> Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../packaging")
+        .join(name);
+    fs::read_to_string(&path).with_context(|| path.display().to_string())
+}
+
+/// The documents of a manifest, by kind.
+fn manifest(name: &str) -> Result<Vec<Value>> {
+    const TO_JSON: &str =
+        "import json, sys, yaml; json.dump(list(yaml.safe_load_all(sys.stdin)), sys.stdout)";
+    let text = packaging(&format!("kubernetes/{name}"))?;
+    // Debian's own, which has the module.
+    let mut python = programs::command("/usr/bin/python3");
+    let out = programs::output_with(python.args(["-c", TO_JSON]), text.as_bytes())?;
+    ensure!(out.status.success(), "{name}: {}", programs::both(&out));
+    Ok(serde_json::from_slice(&out.stdout)?)
+}
+
+fn of_kind<'a>(manifests: &'a [Value], api: &str, kind: &str) -> Result<&'a Value> {
+    let found = manifests.iter().find(|manifest| manifest["kind"] == kind);
+    let found = found.with_context(|| format!("no {kind}"))?;
+    assert_eq!(found["apiVersion"], api, "{kind}");
+    Ok(found)
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+#[test]
+fn the_daemonset_is_sound() -> Result<()> {
+    let manifests = manifest("daemonset.yaml")?;
+    let namespace = of_kind(&manifests, "v1", "Namespace")?;
+    let set = of_kind(&manifests, "apps/v1", "DaemonSet")?;
+    assert_eq!(set["metadata"]["namespace"], namespace["metadata"]["name"]);
+    let template = &set["spec"]["template"];
+    assert_eq!(
+        set["spec"]["selector"]["matchLabels"],
+        template["metadata"]["labels"]
+    );
+    assert_ne!(
+        template["metadata"]["annotations"]["container-tracer.io/trace"], "true",
+        "it traces itself"
+    );
+    let pod = &template["spec"];
+    assert_eq!(
+        (&pod["hostPID"], &pod["automountServiceAccountToken"]),
+        (&true.into(), &false.into())
+    );
+
+    let volumes: Vec<&Value> = list(&pod["volumes"]).collect();
+    let path_of = |mount: &Value| {
+        let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]);
+        volume.with_context(|| format!("no volume for {mount}"))?["hostPath"]["path"]
+            .as_str()
+            .map(str::to_owned)
+            .with_context(|| format!("no path for {mount}"))
+    };
+    let mut mounted = Vec::new();
+    for container in list(&pod["initContainers"]).chain(list(&pod["containers"])) {
+        let security = &container["securityContext"];
+        ensure!(security["privileged"] != true && security["allowPrivilegeEscalation"] == false);
+        assert_eq!(security["capabilities"]["drop"], serde_json::json!(["ALL"]));
+        for mount in list(&container["volumeMounts"]) {
+            mounted.push((path_of(mount)?, mount["mountPath"].clone()));
+        }
+    }
+    let hook = "/usr/libexec/oci/hooks.d";
+    let want = [(hook, "/host"), ("/run/tracer", "/run/tracer")];
+    assert_eq!(mounted, want.map(|(host, here)| (host.to_owned(), here.into())));
+
+    let unit = packaging("systemd/tracer.service")?;
+    let unit = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("CapabilityBoundingSet="))
+        .context("no capabilities in the unit")?;
+    let added = list(&pod["containers"][0]["securityContext"]["capabilities"]["add"]);
+    let added: Vec<String> = added
+        .filter_map(|name| Some(format!("CAP_{}", name.as_str()?)))
+        .collect();
+    assert_eq!(added, unit.split_whitespace().collect::<Vec<_>>());
+    let image = packaging("kubernetes/Containerfile")?;
+    ensure!(image.contains(&format!("{hook}/tracer-hook")) && image.contains("/usr/bin/tracer"));
+    Ok(())
+}
+
+#[test]
+fn the_example_asks_for_what_the_documents_install() -> Result<()> {
+    let (classes, pods) = (manifest("runtimeclass.yaml")?, manifest("pod.yaml")?);
+    let class = of_kind(&classes, "node.k8s.io/v1", "RuntimeClass")?;
+    let pod = of_kind(&pods, "v1", "Pod")?;
+    assert_eq!(pod["spec"]["runtimeClassName"], class["metadata"]["name"]);
+    assert_eq!(
+        pod["metadata"]["annotations"]["container-tracer.io/trace"], "true",
+        "a string, not a boolean"
+    );
+    let install = format!(
+        "tracer hook install --runtime containerd --handler {}",
+        class["handler"].as_str().context("no handler")?
+    );
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/hook.md");
+    for text in [packaging("kubernetes/README.md")?, fs::read_to_string(docs)?] {
+        ensure!(text.contains(&install), "no {install:?}");
+    }
+    Ok(())
 }

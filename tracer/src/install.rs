@@ -68,12 +68,14 @@ impl Settings {
     }
 }
 
+/// Makes the text with our part in it, from one without it; `None` stands for no file.
+type PutIn = Box<dyn Fn(Option<&str>) -> Result<String>>;
+
 /// A file, and what becomes of it.
 struct Part {
     path: PathBuf,
     kind: Kind,
-    /// The text with our part in it, from one without it; `None` stands for no file.
-    with: Box<dyn Fn(Option<&str>) -> Result<String>>,
+    with: PutIn,
     /// What a new file is shown against.
     like: Option<(String, String)>,
 }

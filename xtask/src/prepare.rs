@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use std::{fs, path::Path};
 
 /// Program (or the path of another file), and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 23] = [
+const PROGRAMS: [(&str, &str); 26] = [
     ("runc", "runc"),
     ("crun", "crun"),
     ("podman", "podman"),
@@ -21,6 +21,8 @@ const PROGRAMS: [(&str, &str); 23] = [
     ("strace", "strace"),
     ("bpftool", "bpftool"),
     ("unshare", "util-linux"),
+    ("setpriv", "util-linux"),
+    ("useradd", "passwd"),
     ("nsenter", "util-linux"),
     ("ps", "procps"),
     ("python3", "python3"),
@@ -28,6 +30,7 @@ const PROGRAMS: [(&str, &str); 23] = [
         "/usr/lib/python3/dist-packages/grpc/__init__.py",
         "python3-grpcio",
     ),
+    ("/usr/lib/python3/dist-packages/yaml/__init__.py", "python3-yaml"),
     (
         "/usr/lib/python3/dist-packages/google/protobuf/__init__.py",
         "python3-protobuf",

@@ -189,7 +189,11 @@ fn of_containerd(settings: &Settings) -> (Vec<Check>, Option<Call>) {
         Ok(document) => document,
         Err(why) => return (vec![check("configuration", Err(why))], None),
     };
-    let mut checks = vec![check("configuration", Ok(path.display().to_string()))];
+    let found = match path.exists() {
+        true => path.display().to_string(),
+        false => format!("{} is not there: containerd has its defaults", path.display()),
+    };
+    let mut checks = vec![check("configuration", Ok(found))];
     let mut call = None;
     let handlers = containerd::handlers(settings, &document, &mut super::Plan::default()).unwrap_or_default();
     for handler in handlers {
