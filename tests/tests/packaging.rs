@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::{fs, path::Path};
-use tracer_tests::programs;
+use tracer_tests::{Bundle, HookStage, Rootfs, Runtime, Verdict, programs, wait};
 
 /// What `systemd-analyze security` may score at most, in tenths.
 const EXPOSURE: &str = "35";
@@ -152,4 +152,55 @@ fn the_example_asks_for_what_the_documents_install() -> Result<()> {
         ensure!(text.contains(&install), "no {install:?}");
     }
     Ok(())
+}
+
+/// The daemon in a container that has what the DaemonSet's has: the host's PID namespace, the same capabilities, and
+/// nothing to write to but its runtime directory.
+#[test]
+fn the_daemon_works_with_the_rights_of_its_pod() -> Result<()> {
+    let manifests = manifest("daemonset.yaml")?;
+    let container =
+        &of_kind(&manifests, "apps/v1", "DaemonSet")?["spec"]["template"]["spec"]["containers"][0];
+    let dir = tempfile::Builder::new().prefix("tt-pod-").tempdir()?;
+    let args = ["/workloads/tracer", "daemon"];
+    let mut bundle = Bundle::new("daemon", Rootfs::Host, &args)?.namespace("pid", None)?;
+    for set in ["bounding", "effective", "permitted"] {
+        bundle.config["process"]["capabilities"][set] = serde_json::json!([]);
+    }
+    for name in list(&container["securityContext"]["capabilities"]["add"]) {
+        bundle = bundle.capability(&format!("CAP_{}", name.as_str().context("capability")?));
+    }
+    bundle.config["root"]["readonly"] = container["securityContext"]["readOnlyRootFilesystem"].clone();
+    fs::create_dir_all(bundle.path().join("rootfs/run/tracer"))?;
+    let mounts = [
+        serde_json::json!({"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]}),
+        serde_json::json!({"destination": "/run/tracer", "type": "bind", "source": dir.path(), "options": ["bind", "rw"]}),
+    ];
+    let all = bundle.config["mounts"].as_array_mut().context("no mounts")?;
+    all.extend(mounts);
+    let daemon = Runtime::Runc.start(bundle)?;
+
+    let client = |verb: &str| -> Result<std::process::Command> {
+        let mut command = programs::command(programs::tracer()?);
+        command.env("TRACER_RUNTIME_DIR", dir.path()).arg(verb);
+        Ok(command)
+    };
+    wait::until("the daemon in its container", wait::LONG, || {
+        let out = programs::output(client("status")?.args(["-o", "json"]))?;
+        Ok(out.status.success().then_some(()))
+    })
+    .with_context(|| daemon.outputs())?;
+    let traced = Bundle::new("traced", Rootfs::Busybox, &["/bin/echo", "hello"])?
+        .hook(HookStage::CreateRuntime, dir.path())?
+        .annotate("true");
+    let mut traced = Runtime::Runc.start(traced)?;
+    traced.success()?;
+    let verdict = wait::until("the end of the traced container", wait::LONG, || {
+        let out = programs::output(client("verify")?.args(["-o", "json", traced.id()]))?;
+        let verdict =
+            Verdict::parse(&String::from_utf8_lossy(&out.stdout)).with_context(|| programs::both(&out))?;
+        Ok((verdict.state() == "gone").then_some(verdict))
+    })?;
+    verdict.whole()?;
+    daemon.kill("TERM")
 }

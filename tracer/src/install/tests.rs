@@ -1,3 +1,5 @@
+//! Installing and uninstalling on the files of scratch machines.
+
 use std::{collections::BTreeMap, fs, time::Duration};
 
 use proptest::prelude::*;
