@@ -62,7 +62,7 @@ const HOMES: &[Home] = &[
             "tracer/src/run.rs",
             "tracer/src/daemon.rs",
             "tracer/src/registration.rs",
-            "tracer/examples/bench.rs",
+            "tracer/examples/bench/",
             "hooks/src/client.rs",
             "hooks/tests/",
             "tests/src/bin/",
