@@ -190,6 +190,7 @@ mod tests {
             id,
             bundle,
             annotations,
+            late: true,
         })
         .unwrap();
         assert!(line.len() <= MAX_MESSAGE);

@@ -37,6 +37,8 @@ pub struct Registration {
     pub bundle: String,
     /// What [`crate::annotations::useful`] left.
     pub annotations: BTreeMap<String, String>,
+    /// It runs already.
+    pub late: bool,
     /// Its identity.
     pub init: Init,
 }
@@ -147,6 +149,7 @@ pub fn register(
             id: registration.id.clone(),
             bundle: registration.bundle.clone(),
             annotations: registration.annotations.clone(),
+            late: registration.late,
         },
         &[init.pidfd.as_fd(), init.pid_ns.as_fd(), init.mnt_ns.as_fd()],
     )?;

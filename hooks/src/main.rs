@@ -110,6 +110,7 @@ fn register(state: &State, options: &Options, deadline: Instant, on_failure: OnF
             id: state.id.clone(),
             bundle: state.bundle.clone(),
             annotations: useful.clone(),
+            late: false,
             init: Init::open(state.pid).map_err(Failure::Identity)?,
         };
         client::register(

@@ -38,6 +38,9 @@ pub enum Request {
         /// The subset of [`crate::annotations::useful`].
         #[serde(default)]
         annotations: BTreeMap<String, String>,
+        /// It runs already, so its beginning was missed and its trace is never called complete.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        late: bool,
     },
     /// The call with the nonce was made.
     Proved {
@@ -318,6 +321,7 @@ mod tests {
             id: id.into(),
             bundle: "/b".into(),
             annotations: BTreeMap::from([("container-tracer.io/trace".into(), "true".into())]),
+            late: false,
         }
     }
 
@@ -472,9 +476,11 @@ mod tests {
         }
 
         #[test]
-        fn what_is_encoded_is_parsed(id in "\\PC{1,60}", bundle in ".{0,60}", key in ".*", value in ".*") {
+        fn what_is_encoded_is_parsed(
+            id in "\\PC{1,60}", bundle in ".{0,60}", key in ".*", value in ".*", late: bool
+        ) {
             let request =
-                Request::Register { v: VERSION, id, bundle, annotations: BTreeMap::from([(key, value)]) };
+                Request::Register { v: VERSION, id, bundle, annotations: BTreeMap::from([(key, value)]), late };
             prop_assert_eq!(parse_request(&encode(&request).unwrap()), Ok(request));
         }
 

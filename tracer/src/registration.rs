@@ -152,7 +152,12 @@ async fn connection(stream: UnixStream, peer: UCred, shared: &Arc<Shared>) -> Re
         Err(error) => return receiver.refuse(format!("{error:#}")).await,
     };
     match request {
-        Request::Register { id, annotations, .. } => register(receiver, peer, shared, id, annotations).await,
+        Request::Register {
+            id,
+            annotations,
+            late,
+            ..
+        } => register(receiver, peer, shared, id, annotations, late).await,
         Request::Gone { id, .. } => {
             gone(peer, shared, &id).await;
             receiver.send(&Reply::Ok).await
@@ -171,6 +176,7 @@ async fn register(
     shared: &Arc<Shared>,
     id: String,
     annotations: BTreeMap<String, String>,
+    late: bool,
 ) -> Result<()> {
     let mut fds = std::mem::take(&mut receiver.fds).into_iter();
     let (Some(pidfd), Some(pid_ns), Some(mnt_ns)) = (fds.next(), fds.next(), fds.next()) else {
@@ -207,10 +213,11 @@ async fn register(
     };
     let info = describe(&id, &annotations, owner);
     let options = asked(&id, &annotations, shared);
-    let runtime = runtime_of(hook, &annotations);
+    // Who registers late is not the runtime's child.
+    let runtime = runtime_of((!late).then_some(hook), &annotations);
     let admitted = {
         let shared = shared.clone();
-        spawn_blocking(move || shared.node.register(info, runtime, identity, false, options)).await?
+        spawn_blocking(move || shared.node.register(info, runtime, identity, late, options)).await?
     };
     let admitted = match admitted {
         Ok(admitted) => admitted,
@@ -376,6 +383,8 @@ pub async fn attach_missed(shared: &Arc<Shared>) {
             ))
         });
         match attached {
+            // Both a note of the daemon's and somebody's marker may tell of one container.
+            Ok((admitted, _)) if admitted.already => {}
             Ok((admitted, identity)) => {
                 note(&format!(
                     "container {}: attached late; its beginning was missed",
@@ -414,6 +423,6 @@ fn asked(id: &str, annotations: &BTreeMap<String, String>, shared: &Shared) -> O
 }
 
 /// Who runs the container: its manager by its annotations, else the hook's parent.
-fn runtime_of(hook: u32, annotations: &BTreeMap<String, String>) -> Option<String> {
-    names::manager(annotations).or_else(|| identity::parent_name(hook))
+fn runtime_of(hook: Option<u32>, annotations: &BTreeMap<String, String>) -> Option<String> {
+    names::manager(annotations).or_else(|| identity::parent_name(hook?))
 }

@@ -165,6 +165,7 @@ fn a_container_is_registered_and_proved() {
         id: "web".into(),
         bundle: "/b".into(),
         annotations,
+        late: false,
     };
     assert_eq!(daemon.join().unwrap(), want);
     assert!(dir.markers().is_empty());
