@@ -14,7 +14,7 @@ fn systemd_understands_the_units() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/systemd");
     let mut paths = Vec::new();
-    for name in ["tracer.service", "tracer.socket"] {
+    for name in ["tracer.service", "tracer-nri.service", "tracer.socket"] {
         // The program need not be installed here.
         let text = fs::read_to_string(units.join(name))?.replace("/usr/bin/tracer", "/bin/true");
         let path = dir.path().join(name);
@@ -32,18 +32,23 @@ fn systemd_understands_the_units() -> Result<()> {
         "{}",
         programs::both(&out)
     );
-    let service = paths.first().map(|path| path.as_path()).unwrap_or(dir.path());
-    let mut security = programs::command("systemd-analyze");
-    security
-        .args([
-            "security",
-            "--offline=true",
-            "--no-pager",
-            "--threshold",
-            EXPOSURE,
-        ])
-        .arg(service);
-    programs::success(&mut security).map(|_| ())
+    for service in paths
+        .iter()
+        .filter(|path| path.extension().is_some_and(|kind| kind == "service"))
+    {
+        let mut security = programs::command("systemd-analyze");
+        security
+            .args([
+                "security",
+                "--offline=true",
+                "--no-pager",
+                "--threshold",
+                EXPOSURE,
+            ])
+            .arg(service);
+        programs::success(&mut security)?;
+    }
+    Ok(())
 }
 
 fn packaging(name: &str) -> Result<String> {

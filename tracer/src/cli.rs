@@ -45,6 +45,8 @@ pub enum Command {
     Hook(Hook),
     /// Serve this node: take containers in from hooks, answer the other commands.
     Daemon(Daemon),
+    /// Serve containerd or CRI-O as an NRI plugin: put the hook into the containers that ask for tracing.
+    Nri(Nri),
 }
 
 /// How to print.
@@ -352,6 +354,36 @@ pub struct Bounds {
     pub annotation_options: Allowed,
 }
 
+#[derive(Debug, Args)]
+pub struct Nri {
+    /// The runtime's NRI socket.
+    #[arg(long, default_value = "/var/run/nri/nri.sock", value_name = "PATH")]
+    pub socket: PathBuf,
+    /// Name to register with.
+    #[arg(long, default_value = "container-tracer", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub name: String,
+    /// Where to stand among the plugins, from 00 to 99.
+    #[arg(long, default_value = "10", value_parser = index)]
+    pub index: String,
+    /// The hook, as the runtime sees it.
+    #[arg(
+        long,
+        default_value = "/usr/libexec/oci/hooks.d/tracer-hook",
+        value_name = "PATH"
+    )]
+    pub hook: PathBuf,
+    /// Uid of the Pod that the plugin runs in; its containers are never traced.
+    #[arg(long, env = "TRACER_POD_UID", value_name = "UID")]
+    pub pod_uid: Option<String>,
+}
+
+fn index(text: &str) -> Result<String, String> {
+    match text.as_bytes() {
+        [b'0'..=b'9', b'0'..=b'9'] => Ok(text.to_owned()),
+        _ => Err(format!("{text:?} is not two digits")),
+    }
+}
+
 fn size(text: &str) -> Result<u32, String> {
     let (digits, shift) = match text.trim().as_bytes().last() {
         Some(b'K' | b'k') => (&text[..text.len() - 1], 10),
@@ -406,6 +438,7 @@ mod tests {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("0s"), Ok(Duration::ZERO));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert!(index("07").is_ok() && index("7").is_err() && index("a1").is_err());
         assert!(duration("soon").is_err() && duration("").is_err() && duration("-1s").is_err());
     }
 

@@ -20,7 +20,7 @@ use crate::{
     control::{Ended, Request},
     daemon, decode,
     filter::Filter,
-    node,
+    node, nri,
     options::Policy,
     quota::Limits,
     registry::Mode,
@@ -69,6 +69,14 @@ pub fn run(cli: Cli) -> Result<u8> {
             })?;
             Ok(0)
         }
+        Command::Nri(arguments) => match nri::run(&nri::Settings {
+            socket: arguments.socket,
+            name: arguments.name,
+            index: arguments.index,
+            hook: arguments.hook,
+            runtime_dir: directory,
+            pod_uid: arguments.pod_uid,
+        })? {},
         Command::Tail(arguments) => tail(&directory, arguments),
         Command::Ps(arguments) => {
             let lines: Vec<Line> = client::ask(

@@ -27,6 +27,7 @@ mod log;
 pub mod missed;
 pub mod names;
 pub mod node;
+pub mod nri;
 mod numbers;
 pub mod options;
 pub mod pipeline;
