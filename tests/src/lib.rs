@@ -18,6 +18,7 @@ pub mod image;
 pub mod install;
 pub mod leaks;
 pub mod line;
+pub mod nri;
 pub mod podman;
 pub mod programs;
 pub mod runtime;

@@ -33,15 +33,14 @@ pub fn tracer() -> Result<PathBuf> {
     found(built()?.join("tracer"))
 }
 
+/// cargo's folder.
+pub fn target() -> Result<PathBuf> {
+    Ok(built()?.parent().context("no target folder")?.to_owned())
+}
+
 /// `tracer-hook`, built as it ships.
 pub fn hook() -> Result<PathBuf> {
-    let target = built()?;
-    found(
-        target
-            .parent()
-            .context("no target folder")?
-            .join("hook/tracer-hook"),
-    )
+    found(target()?.join("hook/tracer-hook"))
 }
 
 /// The folder with the workloads of `src/bin`.

@@ -1,6 +1,8 @@
 //! What the end-to-end tests and the demo need of a machine: programs, a kernel with BTF, mounts, our own binaries.
 //! On Debian and as root it installs what is missing; elsewhere it names it.
 
+mod containerd;
+
 use crate::sh;
 use anyhow::{Context, Result, bail, ensure};
 use std::{fs, path::Path};
@@ -52,6 +54,7 @@ pub(crate) fn run() -> Result<()> {
         "this kernel has no BTF (/sys/kernel/btf/vmlinux)"
     );
     install(&missing(&PROGRAMS))?;
+    containerd::fetch()?;
     mount_tracefs()
 }
 
