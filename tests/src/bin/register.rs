@@ -26,6 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         bundle: String::new(),
         annotations: BTreeMap::new(),
         init: Init::open(pid.parse()?)?,
+        late: false,
     };
     let uid: libc::uid_t = uid.parse()?;
     // SAFETY: takes three numbers; this program has one thread.

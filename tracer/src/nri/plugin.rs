@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use prost::Message;
-use tracer_hook::annotations::{self, TRACE};
+use tracer_hook::annotations::{self, LABELS, TRACE};
 
 use super::api::{
     CREATE_CONTAINER, CREATED, ConfigureRequest, ConfigureResponse, Container, ContainerAdjustment,
@@ -22,9 +22,6 @@ use crate::log::note;
 
 /// Annotations of ours, which a Pod's containers inherit.
 const OURS: &str = "container-tracer.io/";
-
-/// The Pod's labels as a JSON object, as the hook has them of other runtimes.
-const LABELS: &str = "container-tracer.io/labels";
 
 /// Seconds that the runtime gives the hook. The hook gives itself one, and a runtime that loses patience fails the
 /// container: far more than a busy machine needs.
@@ -270,17 +267,7 @@ impl<'a> Plugin<'a> {
 
 /// The Pod's sandbox (pause), where a runtime tells of it as of a container.
 fn is_sandbox(pod: &PodSandbox, container: &Container) -> bool {
-    let kinds = [
-        "io.kubernetes.cri.container-type",
-        "io.kubernetes.cri-o.ContainerType",
-    ];
-    let says = |key: &&str| {
-        container
-            .annotations
-            .get(*key)
-            .is_some_and(|kind| kind == "sandbox")
-    };
-    (!container.id.is_empty() && container.id == pod.id) || kinds.iter().any(says)
+    (!container.id.is_empty() && container.id == pod.id) || annotations::is_sandbox(&container.annotations)
 }
 
 /// The annotations that the hook must find on the container: ours, the container's before its Pod's, and who it is,
