@@ -173,6 +173,7 @@ fn leave_marker(
         pid_start: numbers.map(|n| n.pid_start),
         pid_ns: numbers.map(|n| n.pid_ns),
         mnt_ns: numbers.map(|n| n.mnt_ns),
+        ..Marker::default()
     };
     missed::write(&options.runtime_dir, &marker)
 }

@@ -55,6 +55,12 @@ pub struct Marker {
     /// Inode of its mount namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mnt_ns: Option<u64>,
+    /// What manages the container; only in the daemon's own notes, as the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
+    /// Until when, and from when on again, the daemon was away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub away: Vec<(String, String)>,
 }
 
 /// The directory of the markers.
@@ -82,6 +88,14 @@ pub fn write(runtime_dir: &Path, marker: &Marker) -> io::Result<PathBuf> {
         return Err(error);
     }
     Ok(directory(runtime_dir).join(name))
+}
+
+/// Removes the marker of that id, if there is one.
+pub fn remove(runtime_dir: &Path, id: &str) -> io::Result<()> {
+    match std::fs::remove_file(directory(runtime_dir).join(file_name(id))) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// All markers, by path; the reader removes those that it has reported. No directory is no marker.
@@ -223,6 +237,10 @@ mod tests {
         assert!(read.next().unwrap().1.is_err());
         assert_eq!(read.next().unwrap().1.unwrap(), marker("web"));
         assert!(read.next().is_none());
+        for id in ["web", "web", "../../etc/passwd"] {
+            remove(&runtime_dir, id).unwrap();
+        }
+        assert_eq!(read_all(&runtime_dir).unwrap().len(), 1, "the torn one");
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(
             (mode(&runtime_dir), mode(&directory(&runtime_dir))),

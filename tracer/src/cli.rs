@@ -7,7 +7,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{filter, options::Allowed, quota::Limits, registry, selector, sinks::Phases};
+use crate::{audit, filter, options::Allowed, quota::Limits, registry, selector, sinks::Phases};
 
 pub use hook::{Hook, HookCommand, Place, Runtime};
 pub use look::{Color, Look, Summary};
@@ -37,6 +37,12 @@ pub enum Command {
     Verify(OfContainer),
     /// Tell how the daemon is.
     Status(Output),
+    /// Trace a container that runs already. Its beginning was missed: it is never complete.
+    Attach(Attach),
+    /// End the tracing of a container, with its books. It goes on.
+    Detach(OfContainer),
+    /// Look for containers that ask to be traced, run, and are not.
+    Audit(Output),
     /// Tell whether this machine can trace, and what it lacks.
     Check(Output),
     /// Print the JSON Schema of the events.
@@ -61,6 +67,18 @@ pub struct Output {
     /// Format.
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     pub output: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct Attach {
+    /// A process id on the host, of any of its processes, or the name, id or beginning of an id that its runtime knows.
+    #[arg(value_name = "PID|CONTAINER")]
+    pub container: String,
+    /// Name to give it.
+    #[arg(long)]
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -332,6 +350,8 @@ pub struct Daemon {
     pub linger: Duration,
     #[command(flatten)]
     pub bounds: Bounds,
+    #[command(flatten)]
+    pub audits: Audits,
 }
 
 /// What users and containers may take.
@@ -382,6 +402,20 @@ fn index(text: &str) -> Result<String, String> {
         [b'0'..=b'9', b'0'..=b'9'] => Ok(text.to_owned()),
         _ => Err(format!("{text:?} is not two digits")),
     }
+}
+
+/// How to look for containers that should be traced and are not.
+#[derive(Debug, Args)]
+pub struct Audits {
+    /// What to do with a container that asks to be traced, runs, and is not registered.
+    #[arg(long, value_enum, default_value_t = audit::Mode::Report, value_name = "attach|report|off")]
+    pub audit: audit::Mode,
+    /// How often to look for such containers.
+    #[arg(long, default_value = "30s", value_parser = duration, value_name = "TIME")]
+    pub audit_every: Duration,
+    /// A state directory of runc or crun (their --root) beside the usual ones; may be repeated.
+    #[arg(long, value_name = "DIR")]
+    pub runtime_state: Vec<PathBuf>,
 }
 
 fn size(text: &str) -> Result<u32, String> {

@@ -24,7 +24,7 @@ use crate::{
     options::Policy,
     quota::Limits,
     registry::Mode,
-    report::{Line, Status, Verdict, summary},
+    report::{Attached, Line, Status, Unregistered, Verdict, summary},
     run,
     sinks::{
         self, Output, Selection, Shared, Sink, Stream, json,
@@ -66,6 +66,9 @@ pub fn run(cli: Cli) -> Result<u8> {
                     max_event_rate: bounds.max_event_rate,
                     mode: arguments.tuning.mode.into(),
                 },
+                audit: arguments.audits.audit,
+                audit_every: arguments.audits.audit_every,
+                states: arguments.audits.runtime_state,
             })?;
             Ok(0)
         }
@@ -93,6 +96,45 @@ pub fn run(cli: Cli) -> Result<u8> {
             Ok(0)
         }
         Command::Stats(arguments) => stats::run(&directory, arguments),
+        Command::Attach(arguments) => {
+            let attached: Attached = client::ask(
+                &directory,
+                &Request::Attach {
+                    container: arguments.container,
+                    name: arguments.name,
+                },
+            )?;
+            let mut to = io::stdout().lock();
+            match arguments.output.output {
+                Format::Json => json_line(&mut to, &attached)?,
+                Format::Text => print::attached(&mut to, &attached)?,
+            }
+            Ok(0)
+        }
+        Command::Detach(arguments) => {
+            let verdict: Verdict = client::ask(
+                &directory,
+                &Request::Detach {
+                    container: arguments.container,
+                },
+            )?;
+            let mut to = io::stdout().lock();
+            match arguments.output.output {
+                Format::Json => json_line(&mut to, &verdict)?,
+                Format::Text => print::verify(&mut to, &verdict)?,
+            }
+            // That it is not complete was wanted.
+            Ok(if verdict.lost == 0 { 0 } else { INCOMPLETE })
+        }
+        Command::Audit(arguments) => {
+            let found: Vec<Unregistered> = client::ask(&directory, &Request::Audit)?;
+            let mut to = io::stdout().lock();
+            match arguments.output {
+                Format::Json => found.iter().try_for_each(|line| json_line(&mut to, line))?,
+                Format::Text => print::unregistered(&mut to, &found)?,
+            }
+            Ok(if found.is_empty() { 0 } else { INCOMPLETE })
+        }
         Command::Verify(arguments) => {
             let verdict: Verdict = client::ask(
                 &directory,

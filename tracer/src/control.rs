@@ -21,12 +21,14 @@ use tokio::{
 };
 
 use crate::{
-    daemon::Shared,
+    daemon::{self, Shared},
     decode,
     filter::{self, Filter},
     log::note,
     node::Node,
     quota::Connections,
+    registration,
+    report::Unregistered,
     selector::Selector,
     sinks::{Format, Output, Phases, Selection, text::TextOptions, tree::Tree},
 };
@@ -61,6 +63,19 @@ pub enum Request {
         phases: Phases,
     },
     Tail(Tail),
+    /// Registers a container that runs already.
+    Attach {
+        /// A host process id, or what a runtime calls it.
+        container: String,
+        #[serde(default)]
+        name: Option<String>,
+    },
+    /// Ends the tracing of a container that goes on.
+    Detach {
+        container: String,
+    },
+    /// Looks for containers that ask to be traced and are not.
+    Audit,
 }
 
 /// What a subscriber wants.
@@ -140,6 +155,8 @@ impl Door {
                 | Request::Stats { .. }
                 | Request::Tail(_),
             ) => true,
+            // The first two change what is traced, and an audit looks through all users' containers.
+            (Self::User, Request::Attach { .. } | Request::Detach { .. } | Request::Audit) => false,
         }
     }
 }
@@ -203,12 +220,33 @@ async fn connection(stream: UnixStream, peer: UCred, door: Door, shared: Arc<Sha
     }
     match request {
         Request::Status => {
-            let mut status = blocking(&shared, move |node| node.status(sees)).await;
-            if let (Ok(status), None) = (&mut status, sees) {
-                status.missed = shared.missed.lines().len();
-                status.refused = shared.quotas.refusals();
-            }
+            let unregistered = unregistered(&shared, sees).await;
+            let status = blocking(&shared, move |node| node.status(sees)).await;
+            let status = status.and_then(|mut status| {
+                status.unregistered = unregistered?;
+                status.tracer_unregistered_containers = status.unregistered.len();
+                if sees.is_none() {
+                    status.missed = shared.missed.lines().len();
+                    status.refused = shared.quotas.refusals();
+                }
+                Ok(status)
+            });
             answer(&mut write, status).await
+        }
+        Request::Attach { container, name } => {
+            let attached = registration::attach(&shared, container, name, sees).await;
+            answer(&mut write, attached).await
+        }
+        Request::Detach { container } => {
+            let verdict = match one(&shared.node, &container, sees) {
+                Ok(id) => registration::detach(&shared, &id).await,
+                Err(error) => Err(error),
+            };
+            answer(&mut write, verdict).await
+        }
+        Request::Audit => {
+            let found = unregistered(&shared, sees).await;
+            answer(&mut write, found).await
         }
         Request::Ps { select } => {
             let mut missed = shared.missed.lines();
@@ -246,6 +284,14 @@ async fn connection(stream: UnixStream, peer: UCred, door: Door, shared: Arc<Sha
         }
         Request::Tail(tail) => subscribe(write, reader.into_inner().into_inner(), tail, sees, shared).await,
     }
+}
+
+/// What an audit finds now. What is not registered has no owner yet: only who sees all sees it.
+async fn unregistered(shared: &Arc<Shared>, sees: Option<u32>) -> Result<Vec<Unregistered>> {
+    if sees.is_some() {
+        return Ok(Vec::new());
+    }
+    daemon::audit_now(shared).await
 }
 
 /// Whether the peer is in group tracer, by its own group or by the group's members.

@@ -3,6 +3,8 @@
 //!
 //! It is the one place that knows all stages, and decides nothing itself.
 
+mod audit;
+
 use std::{
     fs,
     os::{
@@ -23,6 +25,7 @@ use tokio::{
 };
 
 use crate::{
+    audit::{Audit, Mode},
     control::{self, Door},
     log::note,
     missed::Missed,
@@ -30,7 +33,13 @@ use crate::{
     options::Policy,
     quota::Quotas,
     registration,
+    runtimes::Runtimes,
 };
+
+pub(crate) use audit::now as audit_now;
+
+/// Between two signs of life while containers are traced.
+const BEAT: Duration = Duration::from_secs(1);
 
 /// How to run the daemon.
 #[derive(Clone, Debug)]
@@ -41,6 +50,10 @@ pub struct Settings {
     pub linger: Duration,
     /// What containers may ask for by annotation.
     pub policy: Policy,
+    pub audit: Mode,
+    pub audit_every: Duration,
+    /// State directories of runtimes beside the usual ones.
+    pub states: Vec<PathBuf>,
 }
 
 /// What all sockets serve from.
@@ -50,6 +63,10 @@ pub struct Shared {
     pub linger: Duration,
     pub quotas: Quotas,
     pub policy: Policy,
+    pub watches: registration::Watches,
+    pub runtimes: Runtimes,
+    pub audit: Audit,
+    auditing: tokio::sync::Mutex<()>,
     /// Changes whenever a container comes or goes.
     pub changes: watch::Sender<u64>,
 }
@@ -70,15 +87,21 @@ pub fn run(settings: &Settings) -> Result<()> {
     fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("set the mode of {}", directory.display()))?;
-    let _only = only_one(directory)?;
+    let only = only_one(directory)?;
     let (node, threads) = Node::start(&settings.node)?;
-    let missed = Missed::new(directory);
+    let missed = Missed::new(directory, only).context("read the last sign of life")?;
     let shared = Arc::new(Shared {
         node,
         missed,
         linger: settings.linger,
         quotas: Quotas::new(settings.node.limits),
         policy: settings.policy.clone(),
+        watches: registration::Watches::default(),
+        runtimes: Runtimes {
+            extra: settings.states.clone(),
+        },
+        audit: Audit::new(settings.audit),
+        auditing: tokio::sync::Mutex::new(()),
         changes: watch::Sender::new(0),
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -107,10 +130,13 @@ async fn serve(settings: &Settings, shared: &Arc<Shared>) -> Result<()> {
     let (control, own_control) = listener(directory, "control.sock", 0o660, group_id("tracer"))?;
     let (user, own_user) = listener(directory, "user.sock", 0o666, None)?;
     registration::attach_missed(shared).await;
+    shared.missed.beat();
+    let beats = tokio::spawn(beat(shared.clone()));
     let hooks = tokio::spawn(registration::serve(hook, shared.clone()));
     let clients = tokio::spawn(control::serve(control, Door::Control, shared.clone()));
     let users = tokio::spawn(control::serve(user, Door::User, shared.clone()));
     let losses = tokio::spawn(tell_limited(shared.clone()));
+    let audits = tokio::spawn(audit::repeat(shared.clone(), settings.audit_every));
     note(&format!("ready: {}", directory.display()));
     // Without systemd there is nobody to tell.
     let _nobody = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -120,11 +146,10 @@ async fn serve(settings: &Settings, shared: &Arc<Shared>) -> Result<()> {
     }
     let _nobody = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     note("stopping");
-    hooks.abort();
-    clients.abort();
-    users.abort();
-    losses.abort();
-    registration::end_all(shared).await;
+    for task in [hooks, clients, users, losses, audits, beats] {
+        task.abort();
+    }
+    registration::leave_all(shared).await;
     for path in [own_hook, own_control, own_user].into_iter().flatten() {
         // Somebody else's removal is as good.
         let _absent = fs::remove_file(path);
@@ -139,6 +164,17 @@ async fn tell_limited(shared: Arc<Shared>) {
         let shared = shared.clone();
         if let Ok(Err(error)) = tokio::task::spawn_blocking(move || shared.node.tell_limited()).await {
             note(&format!("losses by rate limits could not be told: {error:#}"));
+        }
+    }
+}
+
+/// Leaves a sign of life while there are containers, so that the next daemon knows since when nobody traced them.
+async fn beat(shared: Arc<Shared>) {
+    let mut ticks = tokio::time::interval(BEAT);
+    loop {
+        ticks.tick().await;
+        if !shared.node.inits().is_empty() {
+            shared.missed.beat();
         }
     }
 }

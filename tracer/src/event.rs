@@ -242,8 +242,9 @@ pub enum Exit {
 /// A container's life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lifecycle {
-    /// The registry took it; `late` = it ran already, so its beginning was missed.
-    Registered { late: bool },
+    /// The registry took it; `late` = it ran already, so its beginning was missed. `away` = it was traced before, by a
+    /// daemon that ended: when nobody traced it.
+    Registered { late: bool, away: Vec<Away> },
     /// The proof round came back: from here on nothing is missed.
     Armed { round_trip_ns: u64 },
     /// Something that it asked for is not done, and why.
@@ -256,6 +257,18 @@ pub enum Lifecycle {
         complete: bool,
         exit: Option<Exit>,
     },
+    /// It goes on, but is traced no longer; these are the books of what was traced.
+    Detached { books: Books },
+    /// It asks to be traced, runs, and is not.
+    Unregistered { reason: String },
+}
+
+/// A time in which nobody traced a container: UTC as in RFC 3339, to the millisecond.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Away {
+    /// The last sign of life of the daemon that ended.
+    pub from: String,
+    pub to: String,
 }
 
 /// The books of one container, summed over CPUs and stages.

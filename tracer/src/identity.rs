@@ -1,12 +1,16 @@
 //! What a process file descriptor and namespace file descriptors say of a container's init. Numbers come from the
 //! kernel, by fstat(2), fdinfo and ioctl_ns(2), never from a client.
 
+mod tasks;
+
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use anyhow::{Context, Result, bail};
 use procfs::process::Process;
 
 use crate::registry::Identity;
+
+pub use tasks::{Namespaces, container_of, id_by_cgroup};
 
 /// Host process id behind a pidfd, and its number in its own PID namespace.
 ///
@@ -78,6 +82,22 @@ pub fn owner_of(pid_ns: BorrowedFd<'_>) -> Option<u32> {
     // SAFETY: writes one uid_t to the pointer.
     let result = unsafe { libc::ioctl(user_ns.as_fd().as_raw_fd(), NS_GET_OWNER_UID, &raw mut uid) };
     (result == 0).then_some(uid)
+}
+
+/// Whether there is a task of that host process id.
+pub fn exists(pid: u32) -> bool {
+    i32::try_from(pid).is_ok_and(|pid| Process::new(pid).is_ok())
+}
+
+/// Clock ticks since boot when that process started.
+pub fn started(pid: u32) -> Option<u64> {
+    Some(
+        Process::new(i32::try_from(pid).ok()?)
+            .ok()?
+            .stat()
+            .ok()?
+            .starttime,
+    )
 }
 
 /// Whether the process of that marker is still the one that the marker means.

@@ -10,6 +10,7 @@
 //!
 //! ARCHITECTURE.md has a row a stage, with the same words as the file names, and who may know whom.
 
+pub mod audit;
 pub mod cli;
 pub mod client;
 pub mod commands;
@@ -36,6 +37,7 @@ pub mod registration;
 pub mod registry;
 pub mod report;
 pub mod run;
+pub mod runtimes;
 pub mod selector;
 pub mod sinks;
 pub mod source;

@@ -33,6 +33,9 @@ const IMAGES: [&str; 4] = [
     "org.opencontainers.image.ref.name",
 ];
 
+/// Those of labels; of a label in both, the later holds.
+const LABELLED: [&str; 2] = [LABELS, "io.kubernetes.cri-o.Labels"];
+
 /// The container of that id, owned by that uid.
 pub fn describe(id: &str, annotations: &BTreeMap<String, String>, owner: u32) -> Container {
     let labels = labels(annotations);
@@ -56,6 +59,20 @@ pub fn describe(id: &str, annotations: &BTreeMap<String, String>, owner: u32) ->
     }
 }
 
+/// Gives the container that name, whatever its runtime calls it.
+pub fn set(annotations: &mut BTreeMap<String, String>, name: String) {
+    annotations.retain(|key, _| !NAMES.contains(&key.as_str()));
+    // cri-dockerd's labels name it too, and go before.
+    for key in LABELLED {
+        if let Some(text) = annotations.get_mut(key) {
+            let mut labels = written(text);
+            labels.retain(|key, _| !NAMES.contains(&key.as_str()));
+            *text = serde_json::json!(labels).to_string();
+        }
+    }
+    annotations.insert(NAME.to_owned(), name);
+}
+
 /// Who manages the container, where its annotations tell.
 pub fn manager(annotations: &BTreeMap<String, String>) -> Option<String> {
     let has = |prefix: &str| annotations.keys().any(|key| key.starts_with(prefix));
@@ -71,7 +88,7 @@ pub fn manager(annotations: &BTreeMap<String, String>) -> Option<String> {
 
 /// CRI-O's labels and the tracer's own; of a key in both, CRI-O's holds.
 fn labels(annotations: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    [LABELS, "io.kubernetes.cri-o.Labels"]
+    LABELLED
         .iter()
         .filter_map(|key| annotations.get(*key))
         .flat_map(|text| written(text))
@@ -177,6 +194,18 @@ mod tests {
             ),
         ];
         assert_eq!(names(&of(&dockerd))[..2], [Some("app"), Some("web-0")]);
+    }
+
+    #[test]
+    fn a_name_that_is_set_goes_before_all_others() {
+        let mut annotations = annotations(&[
+            ("io.kubernetes.cri.container-name", "app"),
+            (NAME, "web"),
+            (LABELS, r#"{"io.kubernetes.container.name":"app","tier":"front"}"#),
+        ]);
+        set(&mut annotations, "mine".into());
+        let container = describe("4f1c", &annotations, 0);
+        assert_eq!((&*container.name, &*container.labels["tier"]), ("mine", "front"));
     }
 
     #[test]

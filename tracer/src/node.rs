@@ -2,6 +2,7 @@
 //! not know sockets or the command line.
 
 mod books;
+mod late;
 mod rates;
 mod readers;
 mod told;
@@ -27,6 +28,7 @@ use crate::{
     enrich::{Clock, Progress, monotonic_ns},
     event,
     filter::Filter,
+    identity::Namespaces,
     options::Options,
     pipeline::{self, Asked, Births, End, Mark, Pipeline, Proofs},
     quota::Limits,
@@ -125,6 +127,8 @@ struct Live {
     progress: Arc<Progress>,
     runtime: Option<String>,
     armed_wall_ns: u64,
+    /// When the daemon was away.
+    away: Vec<event::Away>,
     round_trip_ns: Option<u64>,
     /// What the kernel side lets pass.
     filter: kernel_filter::Filter,
@@ -192,7 +196,8 @@ impl Node {
         )?;
         kernel.open_proof_slot()?;
         kernel.exclude(std::process::id())?;
-        let (mnt_ns, pid_ns) = (namespace_inode("mnt")?, namespace_inode("pid")?);
+        let host = Namespaces::of_host()?;
+        let (mnt_ns, pid_ns) = (u32::try_from(host.mnt)?, u32::try_from(host.pid)?);
         let (queue, items) = sync_channel(QUEUE_BATCHES);
         let proofs = Proofs::default();
         let births = Births::default();
@@ -254,6 +259,18 @@ impl Node {
         late: bool,
         options: Options,
     ) -> Result<Admitted, RegisterError> {
+        self.admit(info, runtime, identity, late, options, Vec::new())
+    }
+
+    fn admit(
+        &self,
+        info: event::Container,
+        runtime: Option<String>,
+        identity: Identity,
+        late: bool,
+        options: Options,
+        away: Vec<event::Away>,
+    ) -> Result<Admitted, RegisterError> {
         self.end_former(identity)?;
         let mut inner = self.lock();
         let armed_at = monotonic_ns();
@@ -283,7 +300,8 @@ impl Node {
             filter: options.filter.clone(),
             warnings: options.warnings,
         };
-        self.births.announce(entry.slot as u16, live, late, asked);
+        self.births
+            .announce(entry.slot as u16, live, late, asked, away.clone());
         let mark = Mark::Registered {
             slot: entry.slot as u16,
         };
@@ -317,6 +335,7 @@ impl Node {
                 progress,
                 runtime,
                 armed_wall_ns,
+                away,
                 round_trip_ns: None,
                 filter,
                 at_most: options.filter,
@@ -416,6 +435,10 @@ impl Node {
     /// # Errors
     /// When the kernel side refuses or the pipeline has ended.
     pub fn end(&self, admitted: Admitted) -> Result<Option<Verdict>> {
+        self.leave(admitted, State::Gone)
+    }
+
+    fn leave(&self, admitted: Admitted, state: State) -> Result<Option<Verdict>> {
         let is_its = |inner: &Inner| {
             inner
                 .registry
@@ -435,6 +458,11 @@ impl Node {
             return Ok(None);
         };
         inner.apply(changes)?;
+        if state == State::Detached {
+            // Its tasks go on: what they had begun when they left the filter must be in the books on both sides.
+            late::wait_for_programs();
+            self.reached(Some(entry.slot))?;
+        }
         if !inner.enters() {
             inner.kernel.detach_enter();
         }
@@ -446,7 +474,7 @@ impl Node {
         inner.kernel.forget(entry.slot)?;
         let books = books::sum(&per_cpu, &rows, &live.progress);
         let process_lost = books::process_lost(&per_cpu);
-        let mut verdict = books::verdict(&entry, &live, State::Gone, books.clone(), process_lost);
+        let mut verdict = books::verdict(&entry, &live, state, books.clone(), process_lost);
         let (sinks, answered) = channel();
         let end = End {
             last_seq: per_cpu.iter().map(|books| books.seq).collect(),
@@ -454,6 +482,7 @@ impl Node {
             complete: verdict.complete,
             exit: live.progress.seen().exit,
             limited: live.rates.untold(&per_cpu),
+            detached: state == State::Detached,
         };
         let mark = Mark::Gone {
             slot: entry.slot as u16,
@@ -562,13 +591,6 @@ impl Inner {
             books::process_lost(&per_cpu),
         ))
     }
-}
-
-/// Inode of one of this process's namespaces.
-fn namespace_inode(name: &str) -> Result<u32> {
-    let path = format!("/proc/self/ns/{name}");
-    let stat = rustix::fs::stat(&path).with_context(|| format!("read {path}"))?;
-    u32::try_from(stat.st_ino).with_context(|| format!("the inode of {path}"))
 }
 
 impl fmt::Debug for Node {

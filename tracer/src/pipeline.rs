@@ -17,7 +17,7 @@ use tracer_common::record::{Header, Kind};
 use crate::{
     decode,
     enrich::{Clock, Enricher, Live, Progress},
-    event::{Books, Comm, Container, Event, Exit, Lifecycle, Loss, LossReason},
+    event::{Away, Body, Books, Comm, Container, Event, Exit, Lifecycle, Loss, LossReason},
     filter::Filter,
     sinks::{Counts, Output},
     source::{Batch, Item},
@@ -56,6 +56,11 @@ pub enum Mark {
         ktime: u64,
         count: u64,
     },
+    /// A container that is not registered and asks to be.
+    Unregistered {
+        info: Arc<Container>,
+        reason: String,
+    },
     /// Opens a sink; with `history`, it first gets what is still held.
     Open {
         output: Box<Output>,
@@ -81,6 +86,8 @@ pub struct End {
     pub exit: Option<Exit>,
     /// Calls lost to the rate limit that no [`Mark::Limited`] told.
     pub limited: u64,
+    /// It goes on.
+    pub detached: bool,
 }
 
 /// Containers that are about to send records. They are put here before the filter is armed, and fetched at their first
@@ -93,6 +100,7 @@ struct Birth {
     live: Box<Live>,
     late: bool,
     asked: Asked,
+    away: Vec<Away>,
     ktime: u64,
 }
 
@@ -107,13 +115,14 @@ pub struct Asked {
 
 impl Births {
     /// Announces a container.
-    pub fn announce(&self, slot: u16, live: Box<Live>, late: bool, asked: Asked) {
+    pub fn announce(&self, slot: u16, live: Box<Live>, late: bool, asked: Asked, away: Vec<Away>) {
         self.lock().insert(
             slot,
             Birth {
                 live,
                 late,
                 asked,
+                away,
                 ktime: crate::enrich::monotonic_ns(),
             },
         );
@@ -262,6 +271,7 @@ fn records(chunk: &[u8]) -> impl Iterator<Item = (Comm, &[u8])> {
 struct Held {
     info: Arc<Container>,
     filter: Option<Arc<Filter>>,
+    registered: Option<Event>,
     warnings: Vec<Event>,
     ended: Option<Event>,
     history: History,
@@ -400,6 +410,18 @@ impl Pipeline {
                 self.lost(slot, ktime, LossReason::RateLimit, count);
                 self.hand_out(slot);
             }
+            Mark::Unregistered { info, reason } => {
+                let now = crate::enrich::monotonic_ns();
+                let event = Event {
+                    time_ns: Clock::now().wall(now),
+                    ktime: now,
+                    container: info,
+                    body: Body::Container(Lifecycle::Unregistered { reason }),
+                };
+                for output in &mut self.outputs {
+                    output.take(u16::MAX, &event, None);
+                }
+            }
             Mark::Open { output, history } => {
                 let mut output = *output;
                 if history {
@@ -434,29 +456,33 @@ impl Pipeline {
             live,
             late,
             asked,
+            away,
             ktime,
         } = birth;
+        let info = live.info.clone();
+        self.enricher.insert(slot, *live);
+        match &asked.filter {
+            Some(filter) => self.filters.insert(slot, filter.clone()),
+            None => self.filters.remove(&slot),
+        };
+        let registered = self
+            .enricher
+            .lifecycle(slot, ktime, Lifecycle::Registered { late, away });
+        let warnings: Vec<_> = asked
+            .warnings
+            .into_iter()
+            .filter_map(|text| self.enricher.lifecycle(slot, ktime, Lifecycle::Warning { text }))
+            .collect();
+        self.events.extend(registered.iter().chain(&warnings).cloned());
         let held = Held {
-            info: live.info.clone(),
-            filter: asked.filter.clone(),
-            warnings: Vec::new(),
+            info,
+            filter: asked.filter,
+            registered,
+            warnings,
             ended: None,
             history: History::default(),
         };
         self.held.insert(slot, held);
-        self.enricher.insert(slot, *live);
-        match asked.filter {
-            Some(filter) => self.filters.insert(slot, filter),
-            None => self.filters.remove(&slot),
-        };
-        self.lifecycle(slot, ktime, Lifecycle::Registered { late });
-        for text in asked.warnings {
-            let warning = self.enricher.lifecycle(slot, ktime, Lifecycle::Warning { text });
-            if let Some(held) = self.held.get_mut(&slot) {
-                held.warnings.extend(warning.clone());
-            }
-            self.events.extend(warning);
-        }
         self.hand_out(slot);
     }
 
@@ -470,7 +496,7 @@ impl Pipeline {
         if count > 0
             && let Some(mut event) = self.enricher.lifecycle(slot, ktime, Lifecycle::Exec)
         {
-            event.body = crate::event::Body::Loss(Loss {
+            event.body = Body::Loss(Loss {
                 reason,
                 count,
                 hole: None,
@@ -491,10 +517,14 @@ impl Pipeline {
         }
         self.hand_out(slot);
         self.flush();
-        let gone = Lifecycle::Gone {
-            books: end.books,
-            complete: end.complete,
-            exit: end.exit,
+        let gone = if end.detached {
+            Lifecycle::Detached { books: end.books }
+        } else {
+            Lifecycle::Gone {
+                books: end.books,
+                complete: end.complete,
+                exit: end.exit,
+            }
         };
         let ended = self.enricher.lifecycle(slot, ktime, gone);
         self.events.extend(ended.clone());
@@ -528,8 +558,8 @@ impl Pipeline {
             if !output.selection.takes_container(&held.info) {
                 continue;
             }
-            for warning in &held.warnings {
-                output.take(slot, warning, None);
+            for told in held.registered.iter().chain(&held.warnings) {
+                output.take(slot, told, None);
             }
             if held.history.dropped > 0 {
                 let loss = Loss {
@@ -542,7 +572,7 @@ impl Pipeline {
                     time_ns: clock.wall(now),
                     ktime: now,
                     container: held.info.clone(),
-                    body: crate::event::Body::Loss(loss),
+                    body: Body::Loss(loss),
                 };
                 output.take(slot, &event, None);
             }
@@ -559,8 +589,8 @@ impl Pipeline {
                     ktime: decoded.ktime,
                     container: held.info.clone(),
                     body: match decoded.body {
-                        decode::Body::Syscall(call) => crate::event::Body::Syscall(call),
-                        decode::Body::Process(process) => crate::event::Body::Process(process),
+                        decode::Body::Syscall(call) => Body::Syscall(call),
+                        decode::Body::Process(process) => Body::Process(process),
                     },
                 };
                 output.take(slot, &event, held.filter.as_deref());

@@ -3,12 +3,14 @@
 //!
 //! A peer is whoever the kernel says; what it sends is checked before it is believed.
 
+mod late;
+
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     io,
     mem::MaybeUninit,
     os::fd::{AsFd, OwnedFd},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -17,7 +19,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use tokio::{
     io::{AsyncWriteExt, Interest, unix::AsyncFd},
     net::{UnixListener, UnixStream, unix::UCred},
-    task::spawn_blocking,
+    task::{AbortHandle, spawn_blocking},
     time::timeout,
 };
 use tracer_hook::{
@@ -35,6 +37,8 @@ use crate::{
     options::{self, Options},
     quota::Connections,
 };
+
+pub use late::{attach, attach_found, attach_missed, detach, leave_all};
 
 /// How long a connection may take in all. The hook's own deadline is 1 s.
 const CONNECTION_TIME: Duration = Duration::from_secs(2);
@@ -216,7 +220,7 @@ async fn register(
     // Who registers late is not the runtime's child.
     let runtime = runtime_of((!late).then_some(hook), &annotations);
     let admitted = {
-        let shared = shared.clone();
+        let (shared, runtime) = (shared.clone(), runtime.clone());
         spawn_blocking(move || shared.node.register(info, runtime, identity, late, options)).await?
     };
     let admitted = match admitted {
@@ -237,8 +241,8 @@ async fn register(
     }
     shared
         .missed
-        .note_traced(&id, &annotations, &init, identity.init_tgid);
-    watch_init(init.pidfd, admitted, id.clone(), shared.clone());
+        .note_traced(&id, &annotations, &init, identity.init_tgid, runtime, &[]);
+    watch_init(init.pidfd, admitted, id.clone(), shared);
     shared.changed();
     match prove(&mut receiver, hook, admitted, shared).await {
         Ok(round_trip_ns) => {
@@ -309,24 +313,50 @@ async fn prove(receiver: &mut Receiver, hook: u32, admitted: Admitted, shared: &
     .await?
 }
 
+/// The tasks that wait for the containers' ends, by slot: each holds its container's pidfd.
+#[derive(Debug, Default)]
+pub struct Watches(Mutex<HashMap<u32, (u32, AbortHandle)>>);
+
+impl Watches {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u32, (u32, AbortHandle)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, admitted: Admitted, task: AbortHandle) {
+        self.lock().insert(admitted.slot, (admitted.generation, task));
+    }
+
+    fn remove(&self, admitted: Admitted) -> Option<AbortHandle> {
+        let mut watches = self.lock();
+        watches
+            .get(&admitted.slot)
+            .filter(|(generation, _)| *generation == admitted.generation)?;
+        watches.remove(&admitted.slot).map(|(_, task)| task)
+    }
+}
+
 /// Ends the container when its init has: a pidfd is readable from then on.
-fn watch_init(pidfd: OwnedFd, admitted: Admitted, id: String, shared: Arc<Shared>) {
-    tokio::spawn(async move {
-        // SAFETY: the descriptor is owned by the value that is registered, and closed only after it.
-        let watched = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) };
-        let readable = match &watched {
-            Ok(pidfd) => pidfd
-                .readable()
-                .await
-                .map(drop)
-                .map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        if let Err(error) = readable {
-            return note(&format!("container {id}: its end cannot be watched: {error}"));
+fn watch_init(pidfd: OwnedFd, admitted: Admitted, id: String, shared: &Arc<Shared>) {
+    let task = tokio::spawn({
+        let shared = shared.clone();
+        async move {
+            // SAFETY: the descriptor is owned by the value that is registered, and closed only after it.
+            let watched = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) };
+            let readable = match &watched {
+                Ok(pidfd) => pidfd
+                    .readable()
+                    .await
+                    .map(drop)
+                    .map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(error) = readable {
+                return note(&format!("container {id}: its end cannot be watched: {error}"));
+            }
+            end(admitted, &id, &shared).await;
         }
-        end(admitted, &id, &shared).await;
     });
+    shared.watches.add(admitted, task.abort_handle());
 }
 
 /// Books a container's end, whoever saw it first.
@@ -336,15 +366,23 @@ async fn end(admitted: Admitted, id: &str, shared: &Arc<Shared>) {
         spawn_blocking(move || shared.node.end(admitted)).await
     };
     match ended {
-        Ok(Ok(Some(_verdict))) => {
-            shared.missed.forget_traced(id);
-            shared.changed();
-            tokio::spawn(detach_later(shared.clone()));
-        }
+        Ok(Ok(Some(_verdict))) => left(id, shared),
         Ok(Ok(None)) => {}
         Ok(Err(error)) => note(&format!("container {id}: its end could not be booked: {error:#}")),
         Err(error) => note(&format!("container {id}: its end could not be booked: {error}")),
     }
+    // It may be its own watch that called: it ends by itself.
+    let _ending = shared.watches.remove(admitted);
+}
+
+/// A container is in no longer.
+fn left(id: &str, shared: &Arc<Shared>) {
+    // Another of the same id may have come already, and has its note there.
+    if shared.node.admitted(id).is_none() {
+        shared.missed.forget_traced(id);
+    }
+    shared.changed();
+    tokio::spawn(detach_later(shared.clone()));
 }
 
 async fn detach_later(shared: Arc<Shared>) {
@@ -360,56 +398,10 @@ async fn gone(peer: UCred, shared: &Arc<Shared>, id: &str) {
     if let Some((admitted, owner)) = shared.node.admitted(id)
         && (peer.uid() == 0 || peer.uid() == owner)
     {
+        if let Some(watch) = shared.watches.remove(admitted) {
+            watch.abort();
+        }
         end(admitted, id, shared).await;
-    }
-}
-
-/// Takes in late what ran while the daemon was away, and says what was missed.
-pub async fn attach_missed(shared: &Arc<Shared>) {
-    for running in shared.missed.collect() {
-        let marker = running.marker;
-        let attached = identity::of(
-            running.init.pidfd.as_fd(),
-            running.init.pid_ns.as_fd(),
-            running.init.mnt_ns.as_fd(),
-        )
-        .and_then(|identity| {
-            let owner = identity::owner_of(running.init.pid_ns.as_fd()).unwrap_or(0);
-            let info = describe(&marker.id, &marker.annotations, owner);
-            let options = asked(&marker.id, &marker.annotations, shared);
-            Ok((
-                shared.node.register(info, None, identity, true, options)?,
-                identity,
-            ))
-        });
-        match attached {
-            // Both a note of the daemon's and somebody's marker may tell of one container.
-            Ok((admitted, _)) if admitted.already => {}
-            Ok((admitted, identity)) => {
-                note(&format!(
-                    "container {}: attached late; its beginning was missed",
-                    marker.id
-                ));
-                shared
-                    .missed
-                    .note_traced(&marker.id, &marker.annotations, &running.init, identity.init_tgid);
-                watch_init(running.init.pidfd, admitted, marker.id, shared.clone());
-            }
-            Err(error) => {
-                note(&format!("container {}: not attached late: {error:#}", marker.id));
-                shared.missed.book(&marker);
-            }
-        }
-    }
-    shared.changed();
-}
-
-/// Books all containers before the daemon goes. They run on, untraced.
-pub async fn end_all(shared: &Arc<Shared>) {
-    for (info, _) in shared.node.known().into_iter().filter(|(_, live)| *live) {
-        if let Some((admitted, _)) = shared.node.admitted(&info.id) {
-            end(admitted, &info.id, shared).await;
-        }
     }
 }
 

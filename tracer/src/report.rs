@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{self, Books, Hole};
+use crate::event::{self, Away, Books, Hole};
 
 /// A container's names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,29 @@ impl Names {
             id: self.id.clone(),
             name: self.id.clone(),
             ..event::Container::default()
+        }
+    }
+}
+
+impl From<Names> for event::Container {
+    /// Nobody's but root's.
+    fn from(names: Names) -> Self {
+        let Names {
+            id,
+            name,
+            pod,
+            namespace,
+            image,
+            labels,
+        } = names;
+        Self {
+            id,
+            name,
+            pod,
+            namespace,
+            image,
+            owner: 0,
+            labels,
         }
     }
 }
@@ -63,6 +86,8 @@ impl From<&event::Container> for Names {
 pub enum State {
     Live,
     Gone,
+    /// It goes on, but is traced no longer.
+    Detached,
     /// It started while the daemon was away.
     Missed,
 }
@@ -73,6 +98,7 @@ impl State {
         match self {
             Self::Live => "live",
             Self::Gone => "gone",
+            Self::Detached => "detached",
             Self::Missed => "missed",
         }
     }
@@ -124,6 +150,9 @@ pub struct Verdict {
     /// Events that existed and reached no sink's door.
     pub lost: u64,
     pub gaps: Vec<Gap>,
+    /// When the daemon was away: the container ran, and nobody traced it.
+    #[serde(default)]
+    pub away: Vec<Away>,
     /// Process events (fork, exec, exit, join) for which the ring had no room.
     #[serde(default)]
     pub process_lost: u64,
@@ -202,6 +231,12 @@ pub struct Status {
     pub attached: bool,
     pub containers: usize,
     pub missed: usize,
+    /// Containers that ask to be traced, run, and are not, as the last audit found.
+    #[serde(default)]
+    pub unregistered: Vec<Unregistered>,
+    /// How many: a Prometheus name, so that it is the same everywhere.
+    #[serde(default)]
+    pub tracer_unregistered_containers: usize,
     /// Sums over the containers that are known.
     pub admitted: u64,
     pub lost: u64,
@@ -211,4 +246,26 @@ pub struct Status {
     /// Registrations and connections that were refused, by reason.
     #[serde(default)]
     pub refused: BTreeMap<String, u64>,
+}
+
+/// A container that asks to be traced, runs, and is not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unregistered {
+    #[serde(flatten)]
+    pub names: Names,
+    pub runtime: Option<String>,
+    pub pid: u32,
+    /// What became of it.
+    pub reason: String,
+}
+
+/// `tracer attach`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {
+    #[serde(flatten)]
+    pub names: Names,
+    pub runtime: Option<String>,
+    pub pid: u32,
+    /// It was registered before.
+    pub already: bool,
 }

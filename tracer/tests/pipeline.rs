@@ -141,7 +141,7 @@ fn run(outputs: Vec<Output>, batches: &[Vec<Vec<u8>>], last_seq: &[u64]) -> Vec<
         ..Container::default()
     });
     let (live, progress) = pipeline::live(GENERATION, info, INIT);
-    births.announce(SLOT, live, false, pipeline::Asked::default());
+    births.announce(SLOT, live, false, pipeline::Asked::default(), Vec::new());
     let (queue, items) = sync_channel::<Item<Mark>>(64);
     let pipeline = Pipeline::new(decode::Options::native(), births, false);
     let thread = thread::spawn(move || pipeline.run(&items));
@@ -184,6 +184,7 @@ fn run(outputs: Vec<Output>, batches: &[Vec<Vec<u8>>], last_seq: &[u64]) -> Vec<
         books,
         complete: false,
         exit: progress.seen().exit,
+        detached: false,
     });
     queue
         .send(Item::Mark(Mark::Gone {

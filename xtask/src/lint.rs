@@ -32,7 +32,7 @@ const HOMES: &[Home] = &[
     },
     Home {
         what: What::Crate("procfs"),
-        places: &["tracer/src/identity.rs"],
+        places: &["tracer/src/identity.rs", "tracer/src/identity/"],
         why: "what depends on the running system is read in one stage",
     },
     Home {
@@ -49,6 +49,7 @@ const HOMES: &[Home] = &[
             "tracer/src/control.rs",
             "tracer/src/control/",
             "tracer/src/registration.rs",
+            "tracer/src/registration/",
         ],
         why: "the pipeline is plain threads and bounded queues",
     },

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use rustix::termios::tcgetwinsize;
 
-use crate::report::{Line, State, Status, Verdict};
+use crate::report::{Attached, Line, State, Status, Unregistered, Verdict};
 
 /// An id as people need it: enough to name it, short enough for a column.
 fn short(id: &str) -> &str {
@@ -198,10 +198,55 @@ pub(super) fn verify(to: &mut impl Write, verdict: &Verdict) -> io::Result<()> {
             gap.cpu, gap.after, gap.before
         )?;
     }
+    for away in &verdict.away {
+        writeln!(
+            to,
+            "away           from {} to {}: the daemon was away",
+            safe(&away.from),
+            safe(&away.to)
+        )?;
+    }
     match &verdict.reason {
         None => writeln!(to, "complete, 0 lost"),
         Some(reason) => writeln!(to, "not complete, {} lost: {}", verdict.lost, safe(reason)),
     }
+}
+
+pub(super) fn attached(to: &mut impl Write, attached: &Attached) -> io::Result<()> {
+    let Attached {
+        names,
+        runtime,
+        pid,
+        already,
+    } = attached;
+    let how = if *already {
+        "is traced already"
+    } else {
+        "is traced from now on; its beginning was missed"
+    };
+    let runtime = runtime
+        .as_deref()
+        .map_or_else(String::new, |runtime| format!(", {}", safe(runtime)));
+    writeln!(
+        to,
+        "container {} ({}, init {pid}{runtime}) {how}",
+        safe(&names.id),
+        safe(&names.name)
+    )
+}
+
+pub(super) fn unregistered(to: &mut impl Write, found: &[Unregistered]) -> io::Result<()> {
+    for line in found {
+        writeln!(
+            to,
+            "unregistered   {} ({}, init {}): {}",
+            safe(&line.names.id),
+            safe(&line.names.name),
+            line.pid,
+            safe(&line.reason)
+        )?;
+    }
+    Ok(())
 }
 
 pub(super) fn status(to: &mut impl Write, status: &Status) -> io::Result<()> {
@@ -221,6 +266,7 @@ pub(super) fn status(to: &mut impl Write, status: &Status) -> io::Result<()> {
         "containers     {} live, {} missed",
         status.containers, status.missed
     )?;
+    unregistered(to, &status.unregistered)?;
     writeln!(
         to,
         "calls          {} admitted, {} lost",

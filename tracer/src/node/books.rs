@@ -53,10 +53,22 @@ pub(super) fn verdict(entry: &Entry, live: &Live, state: State, books: Books, pr
     let seen = live.progress.seen();
     let some = |value: &AtomicU64| Some(value.load(Relaxed)).filter(|value| *value != 0);
     let lost = books.lost();
-    let reason = if entry.late {
+    let reason = if let [first, rest @ ..] = live.away.as_slice() {
+        let more = match rest.len() {
+            0 => String::new(),
+            1 => ", and once more".to_owned(),
+            times => format!(", and {times} times more"),
+        };
+        Some(format!(
+            "the daemon was away from {} to {}{more}",
+            first.from, first.to
+        ))
+    } else if entry.late {
         Some("it ran already when it was registered".to_owned())
     } else if lost > 0 {
         Some(format!("{lost} events were lost"))
+    } else if state == State::Detached {
+        Some("it was detached and goes on untraced".to_owned())
     } else if live.round_trip_ns.is_none() {
         Some("the proof round has not come back".to_owned())
     } else if state == State::Gone && !books.balance() {
@@ -77,6 +89,7 @@ pub(super) fn verdict(entry: &Entry, live: &Live, state: State, books: Books, pr
         lost,
         books,
         gaps: seen.holes.into_iter().map(Into::into).collect(),
+        away: live.away.clone(),
         process_lost,
         sinks: Vec::new(),
     }

@@ -79,7 +79,7 @@ impl Node {
             .find(|past| past.verdict.container.id == id)
             .map(|past| {
                 let names = past.verdict.container.clone();
-                past.counted.stats(names, State::Gone, phases)
+                past.counted.stats(names, past.verdict.state, phases)
             }))
     }
 
@@ -151,6 +151,8 @@ impl Node {
             attached: inner.kernel.attached(),
             containers,
             missed: 0,
+            unregistered: Vec::new(),
+            tracer_unregistered_containers: 0,
             admitted,
             lost,
             balanced,

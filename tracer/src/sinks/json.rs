@@ -146,9 +146,27 @@ fn exit(out: &mut Vec<u8>, exit: Exit) {
 fn lifecycle(out: &mut Vec<u8>, event: &Event, life: &Lifecycle) {
     head(out, event, "container", None);
     match life {
-        Lifecycle::Registered { late } => {
+        Lifecycle::Registered { late, away } => {
             out.extend_from_slice(b",\"state\":\"registered\",\"late\":");
             out.extend_from_slice(if *late { b"true" } else { b"false" });
+            // Structures of texts, here and below of numbers: serializing them cannot fail.
+            if !away.is_empty()
+                && let Ok(away) = serde_json::to_vec(away)
+            {
+                out.extend_from_slice(b",\"away\":");
+                out.extend_from_slice(&away);
+            }
+        }
+        Lifecycle::Detached { books } => {
+            out.extend_from_slice(b",\"state\":\"detached\",\"complete\":false");
+            if let Ok(books) = serde_json::to_vec(books) {
+                out.extend_from_slice(b",\"books\":");
+                out.extend_from_slice(&books);
+            }
+        }
+        Lifecycle::Unregistered { reason } => {
+            out.extend_from_slice(b",\"state\":\"unregistered\",\"reason\":");
+            string(out, reason);
         }
         Lifecycle::Armed { round_trip_ns } => {
             field(
@@ -174,7 +192,6 @@ fn lifecycle(out: &mut Vec<u8>, event: &Event, life: &Lifecycle) {
             if let Some(ended) = ended {
                 exit(out, *ended);
             }
-            // A structure of numbers: serializing it cannot fail.
             if let Ok(books) = serde_json::to_vec(books) {
                 out.extend_from_slice(b",\"books\":");
                 out.extend_from_slice(&books);

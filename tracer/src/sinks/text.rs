@@ -96,7 +96,7 @@ fn write_line(out: &mut Vec<u8>, event: &Event, options: &TextOptions) {
                 self::process(out, process);
             }
         }
-        Body::Container(life) if options.show_containers || matches!(life, Lifecycle::Warning { .. }) => {
+        Body::Container(life) if options.show_containers || is_warning(life) => {
             prefix(out, event, None, options);
             lifecycle(out, event, life);
         }
@@ -105,6 +105,15 @@ fn write_line(out: &mut Vec<u8>, event: &Event, options: &TextOptions) {
             prefix(out, event, None, options);
             loss(out, lost);
         }
+    }
+}
+
+/// What nobody should miss who only follows the calls: that some are missing, or not taken as was asked.
+fn is_warning(life: &Lifecycle) -> bool {
+    match life {
+        Lifecycle::Registered { away, .. } => !away.is_empty(),
+        Lifecycle::Detached { .. } | Lifecycle::Unregistered { .. } | Lifecycle::Warning { .. } => true,
+        Lifecycle::Armed { .. } | Lifecycle::Exec | Lifecycle::Gone { .. } => false,
     }
 }
 
@@ -328,9 +337,29 @@ fn lifecycle(out: &mut Vec<u8>, event: &Event, life: &Lifecycle) {
     out.extend_from_slice(b"--- container ");
     escaped(out, event.container.name.as_bytes());
     match life {
-        Lifecycle::Registered { late: false } => out.extend_from_slice(b" registered"),
-        Lifecycle::Registered { late: true } => {
+        Lifecycle::Registered { away, .. } if !away.is_empty() => {
+            out.extend_from_slice(b" registered again: the daemon was away");
+            for away in away {
+                for (word, time) in [(&b" from "[..], &away.from), (b" to ", &away.to)] {
+                    out.extend_from_slice(word);
+                    escaped(out, time.as_bytes());
+                }
+            }
+        }
+        Lifecycle::Registered { late: false, .. } => out.extend_from_slice(b" registered"),
+        Lifecycle::Registered { late: true, .. } => {
             out.extend_from_slice(b" registered late: its beginning was missed")
+        }
+        Lifecycle::Detached { books } => {
+            out.extend_from_slice(b" detached, it goes on untraced: ");
+            number(out, books.emitted);
+            out.extend_from_slice(b" events, ");
+            number(out, books.lost());
+            out.extend_from_slice(b" lost");
+        }
+        Lifecycle::Unregistered { reason } => {
+            out.extend_from_slice(b" asks to be traced and is not: ");
+            escaped(out, reason.as_bytes());
         }
         Lifecycle::Armed { round_trip_ns } => {
             out.extend_from_slice(b" armed, proved in ");

@@ -8,7 +8,7 @@ use tracer_common::record::flag;
 use super::*;
 use crate::{
     decode::tests::fake::{A::*, Fake, event},
-    event::{Body, Books, Comm, Hole, LossReason},
+    event::{Away, Body, Books, Comm, Hole, LossReason},
 };
 
 fn text(event: &Event) -> String {
@@ -163,7 +163,30 @@ fn processes() {
 
 #[test]
 fn containers_and_losses() {
-    let registered = valid(Body::Container(Lifecycle::Registered { late: true }));
+    let away = vec![Away {
+        from: "2026-11-22T18:03:11.000Z".into(),
+        to: "2026-11-22T18:03:12.500Z".into(),
+    }];
+    let again = valid(Body::Container(Lifecycle::Registered { late: true, away }));
+    assert_eq!(
+        again["away"],
+        json!([{"from": "2026-11-22T18:03:11.000Z", "to": "2026-11-22T18:03:12.500Z"}])
+    );
+    let detached = valid(Body::Container(Lifecycle::Detached {
+        books: Books::default(),
+    }));
+    assert_eq!(
+        (&detached["state"], &detached["complete"]),
+        (&json!("detached"), &json!(false))
+    );
+    let reason = "no hook \u{1b}".to_owned();
+    let unregistered = valid(Body::Container(Lifecycle::Unregistered { reason }));
+    assert_eq!(unregistered["reason"], json!("no hook \u{1b}"));
+    let registered = valid(Body::Container(Lifecycle::Registered {
+        late: true,
+        away: Vec::new(),
+    }));
+    assert_eq!(registered.get("away"), None);
     assert_eq!(
         (&registered["state"], &registered["late"]),
         (&json!("registered"), &json!(true))

@@ -1,0 +1,66 @@
+//! Runs the coverage audit: now and then, and when a client asks.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Result;
+use tokio::{task::spawn_blocking, time::MissedTickBehavior};
+
+use super::Shared;
+use crate::{audit::Mode, log::note, registration, report::Unregistered};
+
+/// Looks again and again until it is aborted.
+pub(super) async fn repeat(shared: Arc<Shared>, every: Duration) {
+    if shared.audit.mode() == Mode::Off {
+        return;
+    }
+    let mut ticks = tokio::time::interval(every.max(Duration::from_millis(100)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = now(&shared).await {
+            note(&format!("audit: {error:#}"));
+        }
+    }
+}
+
+/// Looks once; attaches what it finds if it shall, tells of what is new, and returns what is still unregistered.
+///
+/// # Errors
+/// When the pipeline has ended.
+pub(crate) async fn now(shared: &Arc<Shared>) -> Result<Vec<Unregistered>> {
+    // One at a time: two would attach the same and tell it twice.
+    let _alone = shared.auditing.lock().await;
+    let found = {
+        let shared = shared.clone();
+        spawn_blocking(move || shared.audit.look(&shared.runtimes, || shared.node.inits())).await?
+    };
+    let mut left = Vec::new();
+    let mut attached = Vec::new();
+    for found in found {
+        if shared.audit.mode() != Mode::Attach {
+            left.push((
+                found,
+                "its hook did not register it; `tracer attach` does".to_owned(),
+            ));
+            continue;
+        }
+        match registration::attach_found(shared, &found).await {
+            Ok(_) => attached.push((found, "its hook did not register it; attached late".to_owned())),
+            // It has ended, or is refused.
+            Err(error) if !crate::identity::exists(found.pid) => drop(error),
+            Err(error) => left.push((found, format!("it cannot be attached: {error:#}"))),
+        }
+    }
+    // Of what is attached is told too, but nothing is left to do.
+    let mut news = shared.audit.keep(&attached);
+    news.extend(shared.audit.keep(&left));
+    for line in news {
+        note(&format!(
+            "warning: container {} asks to be traced and was not: {}",
+            line.names.id, line.reason
+        ));
+        let info = line.names.clone().into();
+        shared.node.warn_unregistered(info, line.reason)?;
+    }
+    Ok(shared.audit.last())
+}
