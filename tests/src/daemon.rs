@@ -76,6 +76,11 @@ impl Daemon {
         self.dir().join("hook.sock")
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     fn pid(&self) -> Result<Pid> {
         Pid::from_raw(self.child.id().try_into()?).context("pid 0")
     }
@@ -141,6 +146,12 @@ impl Daemon {
         Ok(self.ps()?.into_iter().find(|row| row["id"] == id))
     }
 
+    /// The row of one container in that state.
+    pub fn row_of(&self, id: &str, state: &str) -> Result<Option<Value>> {
+        let mut rows = self.ps()?.into_iter();
+        Ok(rows.find(|row| row["id"] == id && row["state"] == state))
+    }
+
     /// `tracer verify`, whose exit code must say the same as its text.
     pub fn verify(&self, id: &str) -> Result<Verdict> {
         let out = programs::output(self.client("verify").args(["-o", "json", id]))?;
@@ -160,6 +171,19 @@ impl Daemon {
     pub fn verify_now(&self, id: &str) -> Result<Verdict> {
         let out = programs::output(self.client("verify").args(["-o", "json", id]))?;
         Verdict::parse(&String::from_utf8_lossy(&out.stdout)).with_context(|| programs::both(&out))
+    }
+
+    /// `tracer attach`; what it says.
+    pub fn attach(&self, args: &[&str]) -> Result<Value> {
+        let text = programs::success(self.client("attach").args(["-o", "json"]).args(args))?;
+        serde_json::from_str(&text).with_context(|| text)
+    }
+
+    /// `tracer detach`, which must have lost nothing.
+    pub fn detach(&self, id: &str) -> Result<Verdict> {
+        Verdict::parse(&programs::success(
+            self.client("detach").args(["-o", "json", id]),
+        )?)
     }
 
     /// The verdict once the container has gone and its ring is drained.

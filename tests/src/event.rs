@@ -50,6 +50,16 @@ impl Event {
         !self.0["ret"].is_null()
     }
 
+    /// An argument's register.
+    pub fn raw(&self, index: usize) -> Option<u64> {
+        self.0["args"][index]["raw"].as_u64()
+    }
+
+    /// The container's id.
+    pub fn container(&self) -> &str {
+        self.0["container"]["id"].as_str().unwrap_or_default()
+    }
+
     /// What strace prints for that argument.
     pub fn arg(&self, index: usize) -> &str {
         self.0["args"][index]["text"].as_str().unwrap_or_default()

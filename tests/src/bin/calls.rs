@@ -1,5 +1,5 @@
-//! `calls N [NAME]`: makes N system calls that do nothing (getppid, or the one named), then prints `done N`. With N =
-//! `forever` it prints `ready` and never ends.
+//! `calls N [NAME [NUMBER]]`: makes N system calls that do nothing (getppid, or the one named) with that number as their
+//! argument, then prints `done N`. With N = `forever` it prints `ready` and never ends.
 
 use std::{env, process::ExitCode};
 
@@ -14,9 +14,12 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    let Ok(argument) = args.get(2).map_or("0", String::as_str).parse::<u32>() else {
+        return ExitCode::from(2);
+    };
     let call = || {
         // SAFETY: the calls above read at most one integer and touch no memory.
-        unsafe { libc::syscall(number, 0) }
+        unsafe { libc::syscall(number, argument) }
     };
     match args.first().map(String::as_str) {
         Some("forever") => {
