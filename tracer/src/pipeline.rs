@@ -477,7 +477,8 @@ impl Pipeline {
         let held = Held {
             info,
             filter: asked.filter,
-            registered,
+            // Only this one tells that what is held is not all.
+            registered: registered.filter(|_| late),
             warnings,
             ended: None,
             history: History::default(),
