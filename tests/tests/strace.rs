@@ -94,7 +94,8 @@ const MAX_UNLISTED: usize = 8;
 
 /// Groups of calls that the programs above do not make: see `tests/src/bin/sys.rs`.
 const OURS: &str = "files xattr descriptors vectors memory signals timers processes scheduling ids sockets messages \
-                    options ipc queues events mounts modern keys wrong";
+                    options ipc queues events mounts modern keys wrong aio uring programs rules policies controls \
+                    watches system traced secrets devices locks";
 
 struct Workload {
     name: String,

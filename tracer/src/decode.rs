@@ -12,15 +12,21 @@
 )]
 
 mod fs;
+mod ioctl;
+mod ipc;
+mod keys;
 mod message;
 mod names;
 mod net;
+mod prctl;
 mod process;
 mod rows;
+mod services;
 mod show;
 mod signal;
 mod table;
 mod time;
+mod uring;
 mod values;
 
 #[cfg(test)]

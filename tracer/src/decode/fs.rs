@@ -40,6 +40,15 @@ pub(super) fn statx(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) -> Op
     Some(())
 }
 
+/// Names of attributes: of none, the address.
+pub(super) fn attribute_names(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    if call.ret == 0 {
+        return None;
+    }
+    out.limited(memory.bytes, call.limit, memory.cut);
+    Some(())
+}
+
 /// `struct open_how`.
 pub(super) fn open_how(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
     let (flags, mode) = (memory.u64(0)?, memory.u64(8)?);
@@ -295,13 +304,29 @@ pub(super) fn fcntl_has_arg(call: &Call<'_>) -> bool {
             | libc::F_GETLEASE
             | libc::F_GETPIPE_SZ
             | libc::F_GET_SEALS
+            | F_GETSIG
     )
 }
+
+/// What libc lacks has 32 bits without a sign in the kernel's headers.
+const F_GETSIG: i32 = linux_raw_sys::general::F_GETSIG.cast_signed();
+const F_SETSIG: i32 = linux_raw_sys::general::F_SETSIG.cast_signed();
+const F_SETOWN_EX: i32 = linux_raw_sys::general::F_SETOWN_EX.cast_signed();
+const F_GETOWN_EX: i32 = linux_raw_sys::general::F_GETOWN_EX.cast_signed();
 
 /// fcntl(2)'s argument: a structure for locks, else a number.
 pub(super) fn fcntl_arg(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
     let command = signed(call.arg(1));
+    if command == F_SETOWN_EX || (command == F_GETOWN_EX && call.succeeded) {
+        out.name_field("{type=", u64::from(memory.u32(0)?), &names::F_OWNER);
+        out.field(", pid=", i64::from(memory.i32(4)?));
+        out.str("}");
+        return Some(());
+    }
     let get = matches!(command, libc::F_GETLK | libc::F_OFD_GETLK);
+    if get && !call.succeeded {
+        return None;
+    }
     if !get
         && !matches!(
             command,
@@ -316,7 +341,7 @@ pub(super) fn fcntl_arg(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>
     out.name(u64::from(memory.u16(2)?), &names::SEEK);
     out.field(", l_start=", memory.i64(8)?);
     out.field(", l_len=", memory.i64(16)?);
-    if get && call.succeeded {
+    if get {
         out.field(", l_pid=", i64::from(memory.i32(24)?));
     }
     out.str("}");
@@ -330,6 +355,9 @@ pub(super) fn fcntl_number(out: &mut Out<'_>, call: &Call<'_>, value: u64) {
         libc::F_SETFD => out.flags(value, &names::FD_FLAGS),
         libc::F_ADD_SEALS => out.flags(value, &names::SEALS),
         libc::F_SETLEASE => out.name(value, &names::LOCK_TYPE),
+        libc::F_NOTIFY => out.flags(value, &names::DN),
+        F_SETSIG => values::signal(out, call, value),
+        F_SETOWN_EX | F_GETOWN_EX => out.pointer(value),
         libc::F_DUPFD | libc::F_DUPFD_CLOEXEC | libc::F_SETPIPE_SZ | libc::F_SETOWN => {
             values::int(out, call, value)
         }
@@ -356,6 +384,8 @@ pub(super) fn fcntl_note(out: &mut Out<'_>, call: &Call<'_>) -> Option<()> {
             out.str("seals ");
             out.flags(value, &names::SEALS);
         }
+        libc::F_GETLEASE => out.name(value, &names::LOCK_TYPE),
+        F_GETSIG => return super::signal::note(out, call),
         _ => return None,
     }
     Some(())
@@ -365,91 +395,8 @@ pub(super) fn fcntl_note(out: &mut Out<'_>, call: &Call<'_>) -> Option<()> {
 pub(super) fn fcntl_in_hex(call: &Call<'_>) -> bool {
     matches!(
         signed(call.arg(1)),
-        libc::F_GETFL | libc::F_GETFD | libc::F_GET_SEALS
+        libc::F_GETFL | libc::F_GETFD | libc::F_GET_SEALS | libc::F_GETLEASE
     )
-}
-
-pub(super) fn ioctl_command(out: &mut Out<'_>, _: &Call<'_>, value: u64) {
-    if let Some(name) = names::IOCTL.get(value) {
-        return out.str(name);
-    }
-    // The fields of a number made by the kernel's _IOC().
-    let direction = value >> 30 & 3;
-    out.str("_IOC(");
-    out.str(match direction {
-        0 => "_IOC_NONE",
-        1 => "_IOC_WRITE",
-        2 => "_IOC_READ",
-        _ => "_IOC_READ|_IOC_WRITE",
-    });
-    for part in [value >> 8 & 0xff, value & 0xff, value >> 16 & 0x3fff] {
-        out.str(", ");
-        out.hex(part);
-    }
-    out.str(")");
-}
-
-/// Whether ioctl(2)'s command takes an argument.
-pub(super) fn ioctl_has_arg(call: &Call<'_>) -> bool {
-    let command = call.int(1);
-    ![
-        libc::FIOCLEX,
-        libc::FIONCLEX,
-        libc::TIOCNOTTY,
-        libc::TIOCEXCL,
-        libc::TIOCNXCL,
-    ]
-    .contains(&command)
-}
-
-/// What ioctl(2)'s argument points to, for the few commands that programs use most.
-pub(super) fn ioctl_arg(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
-    let command = call.int(1);
-    let takes_int = [libc::FIONBIO, libc::FIOASYNC, libc::TIOCSPGRP, libc::TIOCSPTLCK].contains(&command);
-    let gives_int = [
-        libc::FIONREAD,
-        libc::TIOCGPGRP,
-        libc::TIOCOUTQ,
-        libc::TIOCGPTN,
-        libc::TIOCGSID,
-    ];
-    if takes_int || (call.succeeded && gives_int.contains(&command)) {
-        return int(out, call, memory);
-    }
-    let sets_window = command == libc::TIOCSWINSZ;
-    if sets_window || (call.succeeded && command == libc::TIOCGWINSZ) {
-        for (label, at) in [
-            ("{ws_row=", 0),
-            (", ws_col=", 2),
-            (", ws_xpixel=", 4),
-            (", ws_ypixel=", 6),
-        ] {
-            out.ufield(label, u64::from(memory.u16(at)?));
-        }
-        out.str("}");
-        return Some(());
-    }
-    None
-}
-
-/// The same, when it is a number.
-pub(super) fn ioctl_number(out: &mut Out<'_>, call: &Call<'_>, value: u64) {
-    let known = names::IOCTL.get(call.int(1)).is_some();
-    let number = [
-        libc::TIOCSCTTY,
-        libc::TIOCGPTPEER,
-        libc::TCSBRK,
-        libc::TCXONC,
-        libc::TCFLSH,
-        libc::FICLONE,
-    ];
-    if number.contains(&call.int(1)) {
-        values::int(out, call, value);
-    } else if known {
-        out.pointer(value);
-    } else {
-        out.hex(value);
-    }
 }
 
 /// `struct statfs`.

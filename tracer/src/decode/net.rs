@@ -138,11 +138,13 @@ fn port(out: &mut Out<'_>, label: &str, memory: Captured<'_>) -> Option<()> {
 
 /// `SOCK_STREAM|SOCK_CLOEXEC`: the type is a number, the rest bits.
 pub(super) fn socket_type(out: &mut Out<'_>, _: &Call<'_>, value: u64) {
-    let flags = (libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) as u64;
-    out.name(value & 0xf, &names::SOCKET_TYPE);
-    let rest = value & !0xf;
-    if rest & flags != 0 || rest != 0 {
-        out.more_flags(rest, &names::SOCKET_FLAGS);
+    match names::SOCKET_TYPE.get(value & 0xf) {
+        Some(name) => {
+            out.str(name);
+            out.more_flags(value & !0xf, &names::SOCKET_FLAGS);
+        }
+        // Nothing says that its low bits are a type.
+        None => out.flags(value, &names::SOCKET_FLAGS),
     }
 }
 
@@ -154,12 +156,7 @@ pub(super) fn protocol(out: &mut Out<'_>, call: &Call<'_>, value: u64) {
         libc::AF_PACKET => {
             let [a, b, ..] = value.to_le_bytes();
             let protocol = u16::from_be_bytes([a, b]);
-            out.str("htons(");
-            if i32::from(protocol) == libc::ETH_P_ALL {
-                out.str("ETH_P_ALL");
-            } else {
-                out.hex(u64::from(protocol));
-            }
+            out.name_field("htons(", u64::from(protocol), &names::ETH_P);
             out.str(")");
         }
         _ => out.unsigned(value),
@@ -168,13 +165,21 @@ pub(super) fn protocol(out: &mut Out<'_>, call: &Call<'_>, value: u64) {
 
 /// The option's name, which depends on its level.
 pub(super) fn option(out: &mut Out<'_>, call: &Call<'_>, value: u64) {
-    match signed(call.arg(1)) {
-        libc::SOL_SOCKET => out.name(value, &names::SO),
-        libc::SOL_TCP => out.name(value, &names::TCP),
-        libc::SOL_IP => out.name(value, &names::IP),
-        libc::SOL_IPV6 => out.name(value, &names::IPV6),
-        _ => out.unsigned(value),
-    }
+    let names = match names::SOL.get(call.int(1)) {
+        Some("SOL_SOCKET") => &names::SO,
+        Some("SOL_TCP") => &names::TCP,
+        Some("SOL_UDP") => &names::UDP,
+        Some("SOL_IP") => &names::IP,
+        Some("SOL_IPV6") => &names::IPV6,
+        Some("SOL_PACKET") => &names::PACKET,
+        Some("SOL_NETLINK") => &names::NETLINK_OPTION,
+        Some("SOL_SCTP") => &names::SCTP,
+        Some("SOL_ALG") => &names::ALG,
+        Some("SOL_TLS") => &names::TLS,
+        Some("SOL_XDP") => &names::XDP,
+        _ => return out.unsigned(value),
+    };
+    out.name(value, names);
 }
 
 /// The value given to setsockopt(2).
@@ -187,6 +192,13 @@ pub(super) fn option_in(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>
 pub(super) fn option_out(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
     let length = usize::try_from(written::<4>(call)?).ok()?;
     let bytes = memory.bytes.get(..length).unwrap_or(memory.bytes);
+    let error = signed(call.arg(1)) == libc::SOL_SOCKET && signed(call.arg(2)) == libc::SO_ERROR;
+    if let Some(errno @ 1..) = memory.u16(0).filter(|_| error && length == 4) {
+        out.str("[");
+        out.str(&crate::errno::name(errno));
+        out.str("]");
+        return Some(());
+    }
     option_value(out, call, Captured { bytes, ..memory }, length)
 }
 

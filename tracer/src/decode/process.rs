@@ -2,7 +2,7 @@
 
 use super::{
     names,
-    show::{Call, Captured, Out, signed},
+    show::{Call, Captured, Out},
     values,
 };
 
@@ -105,7 +105,7 @@ pub(super) fn clone_args(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) 
     let flags = memory.u64(0)?;
     let has = |flag: i32| flags & u64::from(flag.cast_unsigned()) != 0;
     out.str("{flags=");
-    out.flags(flags, &names::CLONE);
+    out.flags(flags, &names::CLONE3);
     let pointers = [
         (has(libc::CLONE_PIDFD), ", pidfd=", 8),
         (
@@ -126,8 +126,18 @@ pub(super) fn clone_args(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) 
     out.str(", stack_size=");
     out.hex(memory.u64(48)?);
     if has(libc::CLONE_SETTLS) {
-        out.str(", tls=");
-        out.pointer(memory.u64(56)?);
+        out.pfield(", tls=", memory.u64(56)?);
+    }
+    // Kernels took these later; a caller's shorter structure lacks them.
+    let threads = memory.u64(64).unwrap_or(0);
+    let count = memory.u64(72).unwrap_or(0);
+    if threads != 0 || count != 0 {
+        out.pfield(", set_tid=", threads);
+        out.ufield(", set_tid_size=", count);
+    }
+    let group = memory.u64(80).unwrap_or(0);
+    if group != 0 || flags & names::CLONE_INTO_CGROUP != 0 {
+        out.ufield(", cgroup=", group);
     }
     out.str("}");
     Some(())
@@ -235,6 +245,11 @@ pub(super) fn sched_attr(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_
     ] {
         out.ufield(label, memory.u64(at)?);
     }
+    // The structure says how long it is.
+    if memory.u32(0)? >= 56 {
+        out.ufield(", sched_util_min=", u64::from(memory.u32(48)?));
+        out.ufield(", sched_util_max=", u64::from(memory.u32(52)?));
+    }
     out.str("}");
     Some(())
 }
@@ -309,6 +324,32 @@ pub(super) fn sysinfo(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) -> 
     Some(())
 }
 
+/// A domain's or host's name; what is longer than one can be is not looked at.
+pub(super) fn host_name(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    if call.int(1) > 64 {
+        return None;
+    }
+    out.limited(memory.bytes, call.limit, memory.cut);
+    Some(())
+}
+
+/// `[ru_utime…]` of times(2), in hundredths of a second.
+pub(super) fn times(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    let labels = ["{tms_utime=", ", tms_stime=", ", tms_cutime=", ", tms_cstime="];
+    for (label, at) in labels.into_iter().zip((0..).step_by(8)) {
+        let ticks = memory.u64(at)?;
+        out.ufield(label, ticks);
+        if ticks != 0 {
+            out.ufield(" /* ", ticks / 100);
+            out.str(if ticks % 100 < 10 { ".0" } else { "." });
+            out.ufield("", ticks % 100);
+            out.str(" s */");
+        }
+    }
+    out.str("}");
+    Some(())
+}
+
 /// Ids in memory: `[0, 1]`.
 pub(super) fn id(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
     super::fs::int(out, call, memory)
@@ -321,7 +362,7 @@ pub(super) fn groups(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -
 
 /// The groups that getgroups(2) gave; asked for none, it only counts them.
 pub(super) fn groups_out(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
-    if call.int(0) == 0 {
+    if call.int(0) == 0 && call.ret != 0 {
         return None;
     }
     list_of_groups(out, memory, call.ret.unsigned_abs())
@@ -334,126 +375,6 @@ fn list_of_groups(out: &mut Out<'_>, memory: Captured<'_>, count: u64) -> Option
     })
 }
 
-/// How many arguments prctl(2) looks at, with the option.
-fn prctl_args(option: i32) -> usize {
-    match option {
-        libc::PR_GET_DUMPABLE
-        | libc::PR_GET_KEEPCAPS
-        | libc::PR_GET_SECCOMP
-        | libc::PR_GET_TIMERSLACK
-        | libc::PR_GET_TIMING
-        | libc::PR_GET_SECUREBITS
-        | libc::PR_TASK_PERF_EVENTS_DISABLE
-        | libc::PR_TASK_PERF_EVENTS_ENABLE => 1,
-        libc::PR_SET_PDEATHSIG
-        | libc::PR_GET_PDEATHSIG
-        | libc::PR_SET_DUMPABLE
-        | libc::PR_SET_KEEPCAPS
-        | libc::PR_SET_NAME
-        | libc::PR_GET_NAME
-        | libc::PR_CAPBSET_READ
-        | libc::PR_CAPBSET_DROP
-        | libc::PR_SET_SECUREBITS
-        | libc::PR_SET_TIMERSLACK
-        | libc::PR_SET_CHILD_SUBREAPER
-        | libc::PR_GET_CHILD_SUBREAPER
-        | libc::PR_SET_PTRACER
-        | libc::PR_GET_TID_ADDRESS => 2,
-        libc::PR_SET_SECCOMP => 3,
-        _ => 5,
-    }
-}
-
-pub(super) fn prctl_has<const INDEX: usize>(call: &Call<'_>) -> bool {
-    INDEX < prctl_args(signed(call.arg(0)))
-}
-
-/// prctl(2)'s second argument where it points to a string or number.
-pub(super) fn prctl_memory(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
-    let byte = u64::from(memory.u8(0).unwrap_or(0));
-    match signed(call.arg(0)) {
-        libc::PR_SET_NAME => out.quoted(memory.bytes.get(..15).unwrap_or(memory.bytes)),
-        libc::PR_GET_NAME if call.succeeded => out.quoted(memory.bytes),
-        libc::PR_GET_PDEATHSIG if call.succeeded => {
-            out.str("[");
-            values::signal(out, call, byte);
-            out.str("]");
-        }
-        libc::PR_GET_CHILD_SUBREAPER if call.succeeded => {
-            out.ufield("[", byte);
-            out.str("]");
-        }
-        _ => return None,
-    }
-    Some(())
-}
-
-/// prctl(2)'s second argument where it is a value.
-pub(super) fn prctl_second(out: &mut Out<'_>, call: &Call<'_>, value: u64) {
-    match signed(call.arg(0)) {
-        libc::PR_SET_PDEATHSIG => values::signal(out, call, value),
-        libc::PR_CAPBSET_READ | libc::PR_CAPBSET_DROP => values::capability(out, value),
-        libc::PR_SET_DUMPABLE => out.name(value, &names::DUMPABLE),
-        libc::PR_SET_SECCOMP => out.name(value, &names::SECCOMP_MODE),
-        libc::PR_CAP_AMBIENT => out.name(value, &names::PR_AMBIENT),
-        libc::PR_SET_VMA => out.name(value, &names::PR_VMA),
-        libc::PR_SET_SECUREBITS => out.flags(value, &names::SECUREBITS),
-        libc::PR_SET_PTRACER if value == u64::MAX => out.str("PR_SET_PTRACER_ANY"),
-        libc::PR_GET_PDEATHSIG | libc::PR_SET_NAME | libc::PR_GET_NAME => out.pointer(value),
-        option if decimal(option) => out.unsigned(value),
-        _ => out.hex(value),
-    }
-}
-
-/// prctl(2)'s third argument.
-pub(super) fn prctl_third(out: &mut Out<'_>, call: &Call<'_>, value: u64) {
-    let ambient = signed(call.arg(0)) == libc::PR_CAP_AMBIENT;
-    if ambient && signed(call.arg(1)) != libc::PR_CAP_AMBIENT_CLEAR_ALL {
-        values::capability(out, value);
-    } else {
-        prctl_rest(out, call, value);
-    }
-}
-
-/// prctl(2)'s other arguments.
-pub(super) fn prctl_rest(out: &mut Out<'_>, call: &Call<'_>, value: u64) {
-    if decimal(signed(call.arg(0))) {
-        out.unsigned(value)
-    } else {
-        out.hex(value)
-    }
-}
-
-/// prctl(2)'s options whose arguments are plain numbers.
-fn decimal(option: i32) -> bool {
-    matches!(
-        option,
-        libc::PR_SET_KEEPCAPS
-            | libc::PR_SET_NO_NEW_PRIVS
-            | libc::PR_GET_NO_NEW_PRIVS
-            | libc::PR_SET_TIMERSLACK
-            | libc::PR_SET_CHILD_SUBREAPER
-            | libc::PR_SET_THP_DISABLE
-            | libc::PR_GET_THP_DISABLE
-            | libc::PR_SET_PTRACER
-    )
-}
-
-/// `(SUID_DUMP_USER)` after what prctl(2) returned.
-pub(super) fn prctl_note(out: &mut Out<'_>, call: &Call<'_>) -> Option<()> {
-    let value = call.ret.unsigned_abs();
-    match signed(call.arg(0)) {
-        libc::PR_GET_DUMPABLE => out.name(value, &names::DUMPABLE),
-        libc::PR_GET_SECUREBITS if value != 0 => out.flags(value, &names::SECUREBITS),
-        _ => return None,
-    }
-    Some(())
-}
-
-pub(super) fn prctl_in_hex(call: &Call<'_>) -> bool {
-    signed(call.arg(0)) == libc::PR_GET_SECUREBITS
-}
-
 /// The address that arch_prctl(2) stored.
 pub(super) fn arch_prctl(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
     let name = names::ARCH_PRCTL.get(call.int(0))?;
@@ -462,17 +383,6 @@ pub(super) fn arch_prctl(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_
     }
     out.str("[");
     out.pointer(memory.u64(0)?);
-    out.str("]");
-    Some(())
-}
-
-/// What seccomp(2) gets: an action to ask for.
-pub(super) fn seccomp(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
-    if call.int(0) != u64::from(libc::SECCOMP_GET_ACTION_AVAIL) {
-        return None;
-    }
-    out.str("[");
-    out.name(u64::from(memory.u32(0)?), &names::SECCOMP_RET);
     out.str("]");
     Some(())
 }

@@ -5,14 +5,15 @@
 
 mod files;
 mod processes;
+mod services;
 mod sockets;
 
 use tracer_common::filter::copy;
 
 use super::{
-    fs, message, names, net, process,
-    show::{Call, Max, Memory, Moment, Out, Show, signed},
-    signal, time,
+    fs, ioctl, ipc, keys, message, names, net, prctl, process, services as service,
+    show::{self, Call, Max, Memory, Moment, Out, Show, signed},
+    signal, time, uring,
     values::{self, DIRFD, FD, HEX, ID, INT, LONG, MODE, OPEN, POINTER, SIGNAL, UINT},
 };
 
@@ -82,6 +83,8 @@ const TIMESPEC: Show = Show::input(16, time::timespec).wide();
 const TIMESPEC_OUT: Show = Show::output(16, time::timespec).wide();
 const INT_OUT: Show = Show::output(4, fs::int);
 const ID_OUT: Show = Show::output(4, process::id);
+const SIGINFO: Show = Show::input(48, signal::info).wide();
+const SIGEVENT: Show = Show::input(32, signal::event).wide();
 const OFFSET: Show = Show::input(8, fs::offset);
 const FD_SET: Show = Show::input(128, fs::fd_set).wide().at(Moment::Both);
 const POLLFDS: Show = Show::array("nfds", 8, 32, fs::pollfds);
@@ -135,13 +138,9 @@ fn device_mode(mode: u64) -> bool {
     kind == u64::from(libc::S_IFCHR) || kind == u64::from(libc::S_IFBLK)
 }
 
-fn membarrier_for_cpu(call: &Call<'_>) -> bool {
-    call.arg(1) != 0
-}
-
 /// All rows.
 pub(super) fn all() -> impl Iterator<Item = &'static Row> {
-    [files::ROWS, processes::ROWS, sockets::ROWS]
+    [files::ROWS, processes::ROWS, services::ROWS, sockets::ROWS]
         .into_iter()
         .flatten()
 }
@@ -182,7 +181,8 @@ pub(super) fn default_for(ctype: &str, name: &str) -> Show {
         "int" | "const int" => INT,
         "long" | "off_t" | "loff_t" => LONG,
         "unsigned long" if sized(name) => UINT,
-        "unsigned long" | "aio_context_t" => HEX,
+        "aio_context_t" => POINTER,
+        "unsigned long" => HEX,
         _ => UINT,
     }
 }

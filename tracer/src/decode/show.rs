@@ -67,13 +67,15 @@ pub(super) enum Max {
     Path,
     /// What is shown of a string or buffer, and one byte to know that there was more.
     String,
+    /// The same after so many bytes of something else.
+    After(u16),
 }
 
 type Print = fn(&mut Out<'_>, &Call<'_>, Captured<'_>) -> Option<()>;
 type Number = fn(&mut Out<'_>, &Call<'_>, u64);
 
 impl Show {
-    const fn memory(kind: u8, max: Max, output: bool, wide: bool, print: Print) -> Self {
+    pub(super) const fn memory(kind: u8, max: Max, output: bool, wide: bool, print: Print) -> Self {
         Self::Memory(Memory {
             kind,
             max,
@@ -207,6 +209,11 @@ impl Show {
         Self::memory(copy::FIXED, Max::Bytes(size), true, false, print)
     }
 
+    /// As many bytes as are shown of a string, whether or not the call reads or writes them.
+    pub(super) const fn bytes(max: Max, print: Print) -> Self {
+        Self::memory(copy::FIXED, max, false, false, print)
+    }
+
     /// A NULL-terminated array of strings.
     pub(super) const fn strings(print: Print) -> Self {
         Self::memory(copy::ARGV, Max::Path, false, false, print)
@@ -216,6 +223,25 @@ impl Show {
     pub(super) const fn wide(self) -> Self {
         match self {
             Self::Memory(memory) => Self::Memory(Memory { wide: true, ..memory }),
+            other => other,
+        }
+    }
+
+    /// The same with the length in that argument.
+    pub(super) const fn of(self, len: &'static str) -> Self {
+        match self {
+            Self::Memory(memory) => Self::Memory(Memory { len, ..memory }),
+            other => other,
+        }
+    }
+
+    /// The same, written by the call.
+    pub(super) const fn written(self) -> Self {
+        match self {
+            Self::Memory(memory) => Self::Memory(Memory {
+                output: true,
+                ..memory
+            }),
             other => other,
         }
     }
@@ -518,6 +544,38 @@ impl Out<'_> {
         self.unsigned(value);
     }
 
+    /// `label` and a number in hex.
+    pub(super) fn hfield(&mut self, label: &str, value: u64) {
+        self.str(label);
+        self.hex(value);
+    }
+
+    /// `label` and an address.
+    pub(super) fn pfield(&mut self, label: &str, value: u64) {
+        self.str(label);
+        self.pointer(value);
+    }
+
+    /// `label` and named bits.
+    pub(super) fn flags_field(&mut self, label: &str, value: u64, names: &Names) {
+        self.str(label);
+        self.flags(value, names);
+    }
+
+    /// `label` and the name of a value.
+    pub(super) fn name_field(&mut self, label: &str, value: u64, names: &Names) {
+        self.str(label);
+        self.name(value, names);
+    }
+
+    /// Named bits of another kind, after those that were written: `|A|B`, and nothing for zero.
+    pub(super) fn and_flags(&mut self, value: u64, names: &Names) {
+        if value != 0 {
+            self.str("|");
+            self.flags(value, names);
+        }
+    }
+
     /// A quoted string. All but printable ASCII is escaped as strace does it, so that no byte of a container ever
     /// drives a terminal.
     pub(super) fn quoted(&mut self, bytes: &[u8]) {
@@ -562,6 +620,18 @@ impl Out<'_> {
         self.ascii(rest);
     }
 
+    /// Quoted bytes, all as hex.
+    pub(super) fn hex_bytes(&mut self, bytes: &[u8]) -> Option<()> {
+        self.str("\"");
+        for byte in bytes {
+            self.str("\\x");
+            self.text.push(char::from_digit(u32::from(byte >> 4), 16)?);
+            self.text.push(char::from_digit(u32::from(byte & 0xf), 16)?);
+        }
+        self.str("\"");
+        Some(())
+    }
+
     /// Bytes that are known to be printable ASCII.
     fn ascii(&mut self, bytes: &[u8]) {
         self.str(std::str::from_utf8(bytes).unwrap_or_default());
@@ -595,6 +665,14 @@ impl Out<'_> {
     }
 }
 
+/// A NUL-terminated string of which more may have been copied than there is.
+pub(super) fn c_string(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    let end = memory.bytes.iter().position(|byte| *byte == 0);
+    let string = memory.bytes.get(..end.unwrap_or(memory.bytes.len()))?;
+    out.limited(string, call.limit, end.is_none());
+    Some(())
+}
+
 fn path(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) -> Option<()> {
     out.limited(memory.bytes, usize::MAX, memory.cut);
     Some(())
@@ -608,15 +686,7 @@ fn buffer(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()
 /// Random bytes, all as hex: strace's way for getrandom(2).
 pub(super) fn hex_buffer(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
     let shown = memory.bytes.get(..call.limit).unwrap_or(memory.bytes);
-    out.str("\"");
-    for byte in shown {
-        out.str(if *byte < 0x10 { "\\x0" } else { "\\x" });
-        if *byte >= 0x10 {
-            out.text.push(char::from_digit(u32::from(byte >> 4), 16)?);
-        }
-        out.text.push(char::from_digit(u32::from(byte & 0xf), 16)?);
-    }
-    out.str("\"");
+    out.hex_bytes(shown)?;
     if memory.cut || shown.len() < memory.bytes.len() {
         out.str("...");
         out.truncated = true;
@@ -625,61 +695,4 @@ pub(super) fn hex_buffer(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn text(write: impl FnOnce(&mut Out<'_>)) -> String {
-        let mut text = String::new();
-        write(&mut Out {
-            text: &mut text,
-            truncated: false,
-            fault: false,
-        });
-        text
-    }
-
-    #[test]
-    fn numbers_as_c_prints_them() {
-        assert_eq!(text(|o| o.hex(0)), "0");
-        assert_eq!(text(|o| o.hex(0xffff_ffff_ffff_ffff)), "0xffffffffffffffff");
-        assert_eq!(text(|o| o.hex(0x10)), "0x10");
-        for (value, octal) in [
-            (0, "000"),
-            (7, "007"),
-            (0o22, "022"),
-            (0o644, "0644"),
-            (0o7777, "07777"),
-        ] {
-            assert_eq!(text(|o| o.octal(value)), octal);
-        }
-        assert_eq!(text(|o| o.signed(i64::MIN)), i64::MIN.to_string());
-    }
-
-    #[test]
-    fn quoting_as_strace_does_it() {
-        let bytes = b"a\n\t\x1b[31m\xe2\x80\xae\x80 9\x019\x017\"\\\0";
-        assert_eq!(
-            text(|o| o.quoted(bytes)),
-            r#""a\n\t\33[31m\342\200\256\200 9\19\0017\"\\\0""#
-        );
-    }
-
-    #[test]
-    fn every_byte_is_printable_when_quoted() {
-        let all: Vec<u8> = (0..=255).collect();
-        assert!(text(|o| o.quoted(&all)).bytes().all(|b| matches!(b, b' '..=b'~')));
-    }
-
-    #[test]
-    fn unknown_bits_stay() {
-        static NAMES: Names = Names {
-            list: &[(1, "ONE"), (2, "TWO")],
-            unknown: "N_???",
-        };
-        assert_eq!(text(|o| o.flags(3, &NAMES)), "ONE|TWO");
-        assert_eq!(text(|o| o.flags(0x8000_0001, &NAMES)), "ONE|0x80000000");
-        assert_eq!(text(|o| o.flags(8, &NAMES)), "0x8 /* N_??? */");
-        assert_eq!(text(|o| o.flags(0, &NAMES)), "0");
-        assert_eq!(text(|o| o.name(9, &NAMES)), "0x9 /* N_??? */");
-    }
-}
+mod tests;

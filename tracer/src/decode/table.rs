@@ -302,6 +302,7 @@ impl Limits {
             Max::Bytes(bytes) => bytes,
             Max::Path => self.path,
             Max::String => self.string.saturating_add(1),
+            Max::After(head) => self.string.saturating_add(1).saturating_add(head),
         }
         .clamp(1, most)
     }

@@ -7,4 +7,5 @@ mod pointers;
 mod processes;
 mod records;
 mod robust;
+mod services;
 mod sockets;

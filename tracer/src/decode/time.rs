@@ -1,6 +1,9 @@
 //! Printers of times and timers.
 
-use super::show::{Call, Captured, Out, signed};
+use super::{
+    names,
+    show::{Call, Captured, Out, signed},
+};
 use crate::numbers;
 
 /// `{tv_sec=0, tv_nsec=1000}`.
@@ -8,7 +11,8 @@ pub(super) fn pair(out: &mut Out<'_>, unit: &str, seconds: i64, parts: i64) {
     out.field("{tv_sec=", seconds);
     out.str(", ");
     out.str(unit);
-    out.field("=", parts);
+    // The kernel takes a negative one for too large a number, and so does strace.
+    out.ufield("=", parts.cast_unsigned());
     out.str("}");
 }
 
@@ -23,9 +27,16 @@ pub(super) fn comment(out: &mut Out<'_>, seconds: i64, nanos: i64) {
 }
 
 /// The same with parts of a second whose first digit counts `unit`.
-fn comment_in(out: &mut Out<'_>, seconds: i64, parts: i64, mut unit: u64) {
+fn comment_in(out: &mut Out<'_>, seconds: i64, parts: i64, unit: u64) {
+    out.str(" /* ");
+    date(out, seconds, parts, unit);
+    out.str(" */");
+}
+
+/// `1970-01-01T00:00:01+0000`
+fn date(out: &mut Out<'_>, seconds: i64, parts: i64, mut unit: u64) {
     let t = numbers::utc(seconds);
-    out.field(" /* ", t.year);
+    out.field("", t.year);
     for (separator, value) in [
         ("-", t.month),
         ("-", t.day),
@@ -48,7 +59,66 @@ fn comment_in(out: &mut Out<'_>, seconds: i64, parts: i64, mut unit: u64) {
         }
         out.unsigned(parts);
     }
-    out.str("+0000 */");
+    out.str("+0000");
+}
+
+/// The time that time(2) stored.
+pub(super) fn stored(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    let seconds = memory.i64(0)?;
+    out.field("[", seconds);
+    comment(out, seconds, 0);
+    out.str("]");
+    Some(())
+}
+
+/// The date that time(2) returned.
+pub(super) fn date_note(out: &mut Out<'_>, call: &Call<'_>) -> Option<()> {
+    date(out, call.ret, 0, 1);
+    Some(())
+}
+
+/// `struct timezone`.
+pub(super) fn zone(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    out.field("{tz_minuteswest=", i64::from(memory.i32(0)?));
+    out.field(", tz_dsttime=", i64::from(memory.i32(4)?));
+    out.str("}");
+    Some(())
+}
+
+/// `struct timex`.
+pub(super) fn clock_state(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+    out.flags_field("{modes=", u64::from(memory.u32(0)?), &names::ADJ);
+    for (label, at) in [
+        (", offset=", 8),
+        (", freq=", 16),
+        (", maxerror=", 24),
+        (", esterror=", 32),
+    ] {
+        out.field(label, memory.i64(at)?);
+    }
+    out.flags_field(", status=", u64::from(memory.u32(40)?), &names::STA);
+    for (label, at) in [(", constant=", 48), (", precision=", 56), (", tolerance=", 64)] {
+        out.field(label, memory.i64(at)?);
+    }
+    out.str(", time=");
+    pair_at(out, "tv_usec", memory, 72)?;
+    out.field(", tick=", memory.i64(88)?);
+    out.field(", ppsfreq=", memory.i64(96)?);
+    out.field(", jitter=", memory.i64(104)?);
+    out.field(", shift=", i64::from(memory.i32(112)?));
+    let counts = [", stabil=", ", jitcnt=", ", calcnt=", ", errcnt=", ", stbcnt="];
+    for (label, at) in counts.into_iter().zip((120..).step_by(8)) {
+        out.field(label, memory.i64(at)?);
+    }
+    out.field(", tai=", i64::from(memory.i32(160)?));
+    out.str("}");
+    Some(())
+}
+
+/// `(TIME_OK)`
+pub(super) fn clock_note(out: &mut Out<'_>, call: &Call<'_>) -> Option<()> {
+    out.name(call.ret.unsigned_abs(), &names::TIME_STATE);
+    Some(())
 }
 
 /// The two times of utimes(2).

@@ -151,18 +151,47 @@ pub(super) fn node_device(out: &mut Out<'_>, _: &Call<'_>, value: u64) {
 /// Flags of statx(2): how to synchronize is a number, the rest bits.
 pub(super) fn statx_flags(out: &mut Out<'_>, _: &Call<'_>, value: u64) {
     let sync = u64::from(low(value)) & (libc::AT_STATX_SYNC_TYPE as u64);
-    out.str(names::AT_STATX.get(sync).unwrap_or("AT_STATX_SYNC_TYPE"));
+    out.str(
+        names::AT_STATX
+            .get(sync)
+            .unwrap_or("AT_STATX_FORCE_SYNC|AT_STATX_DONT_SYNC"),
+    );
     out.more_flags(value & !sync, &names::AT);
 }
 
 /// Flags of mmap(2): the type is a number, the rest bits.
 pub(super) fn map_flags(out: &mut Out<'_>, _: &Call<'_>, value: u64) {
     let kind = value & (libc::MAP_TYPE as u64);
-    match names::MAP_TYPE.get(kind) {
-        Some(name) => out.str(name),
-        None => out.hex(kind),
+    out.name(kind, &names::MAP_TYPE);
+    let size = page_size(value);
+    out.more_flags(value & !kind & !(size << HUGE_SHIFT), &names::MAP);
+    write_page_size(out, size, "|", "MAP_HUGE_SHIFT");
+}
+
+/// Where mmap(2), shmget(2) and memfd_create(2) take the logarithm of a page's size.
+const HUGE_SHIFT: u32 = libc::MAP_HUGE_SHIFT.cast_unsigned();
+
+fn page_size(flags: u64) -> u64 {
+    flags >> HUGE_SHIFT & (libc::MAP_HUGE_MASK as u64)
+}
+
+/// `21<<MAP_HUGE_SHIFT`
+fn write_page_size(out: &mut Out<'_>, size: u64, before: &str, shift: &str) {
+    if size != 0 {
+        out.ufield(before, size);
+        out.str("<<");
+        out.str(shift);
     }
-    out.more_flags(value & !kind, &names::MAP);
+}
+
+/// Flags of memfd_create(2).
+pub(super) fn memfd_flags(out: &mut Out<'_>, _: &Call<'_>, value: u64) {
+    let size = page_size(value);
+    let rest = value & !(size << HUGE_SHIFT);
+    if rest != 0 || size == 0 {
+        out.flags(rest, &names::MEMFD);
+    }
+    write_page_size(out, size, if rest == 0 { "" } else { "|" }, "MFD_HUGE_SHIFT");
 }
 
 /// `SCHED_FIFO|SCHED_RESET_ON_FORK`.
@@ -186,11 +215,27 @@ pub(super) fn capability(out: &mut Out<'_>, value: u64) {
     }
 }
 
-/// What semget(2), shmget(2) and msgget(2) get: flags and permissions in one number.
+/// What semget(2) and msgget(2) get: flags and permissions in one number.
 pub(super) fn ipc_flags(out: &mut Out<'_>, _: &Call<'_>, value: u64) {
     let flags = value & !0o777;
     if flags != 0 {
-        out.flags(flags, &names::IPC);
+        out.flags(flags, &names::IPC_GET);
+        out.str("|");
+    }
+    out.octal(value & 0o777);
+}
+
+/// What shmget(2) gets: the size of its pages, too.
+pub(super) fn shm_flags(out: &mut Out<'_>, _: &Call<'_>, value: u64) {
+    let size = page_size(value);
+    let flags = value & !0o777 & !(size << HUGE_SHIFT);
+    if flags != 0 {
+        // Unlike elsewhere, strace says nothing of bits without a name.
+        out.flags(flags, &names::SHM_GET);
+        out.str("|");
+    }
+    write_page_size(out, size, "", "SHM_HUGE_SHIFT");
+    if size != 0 {
         out.str("|");
     }
     out.octal(value & 0o777);
@@ -221,4 +266,20 @@ pub(super) fn futex_op(out: &mut Out<'_>, _: &Call<'_>, value: u64) {
     if value & realtime != 0 {
         out.str("|FUTEX_CLOCK_REALTIME");
     }
+}
+
+/// `PER_LINUX|ADDR_NO_RANDOMIZE`
+pub(super) fn personality(out: &mut Out<'_>, _: &Call<'_>, value: u64) {
+    if value == u64::from(u32::MAX) {
+        return out.hex(value);
+    }
+    out.name(value & 0xff, &names::PERSONALITY);
+    out.more_flags(value & !0xff, &names::PERSONALITY_FLAGS);
+}
+
+/// `IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, 4)`
+pub(super) fn io_priority(out: &mut Out<'_>, _: &Call<'_>, value: u64) {
+    out.name_field("IOPRIO_PRIO_VALUE(", value >> 13, &names::IOPRIO_CLASS);
+    out.ufield(", ", value & 0x1fff);
+    out.str(")");
 }

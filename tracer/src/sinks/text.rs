@@ -259,8 +259,10 @@ fn outcome(out: &mut Vec<u8>, call: &Syscall) {
                     number(out, value.unsigned_abs());
                 }
                 Base::Hex if value != 0 => radix(out, value.cast_unsigned(), 4, b"0x"),
-                Base::Octal if value != 0 => radix(out, value.cast_unsigned(), 3, b"0"),
-                Base::Hex | Base::Octal => out.push(b'0'),
+                Base::Octal if value >= 8 => radix(out, value.cast_unsigned(), 3, b"0"),
+                Base::Octal if value > 0 => radix(out, value.cast_unsigned(), 3, b"00"),
+                Base::Hex => out.push(b'0'),
+                Base::Octal => out.extend_from_slice(b"000"),
             }
             if let Some(note) = &call.args.ret_note {
                 out.extend_from_slice(b" (");

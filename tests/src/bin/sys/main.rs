@@ -18,7 +18,9 @@ macro_rules! c {
     };
 }
 
+mod devices;
 mod files;
+mod kernel;
 mod processes;
 mod talk;
 
@@ -53,6 +55,18 @@ fn main() -> ExitCode {
         "modern" => talk::modern(),
         "keys" => processes::keys(),
         "wrong" => talk::wrong(),
+        "aio" => kernel::aio(),
+        "uring" => kernel::uring(),
+        "programs" => kernel::programs(),
+        "rules" => kernel::rules(),
+        "policies" => kernel::policies(),
+        "controls" => kernel::controls(),
+        "watches" => kernel::watches(),
+        "system" => kernel::system(),
+        "traced" => kernel::traced(),
+        "secrets" => kernel::secrets(),
+        "devices" => devices::devices(),
+        "locks" => devices::locks(),
         _ => return ExitCode::from(2),
     }
     ExitCode::SUCCESS

@@ -209,6 +209,7 @@ pub(crate) fn ipc() {
     call!(SYS_msgsnd, queue, message.as_ptr(), 8, libc::IPC_NOWAIT);
     call!(SYS_msgrcv, queue, to, 100, 7, libc::MSG_NOERROR);
     call!(SYS_msgrcv, queue, to, 100, 7, libc::IPC_NOWAIT);
+    call!(SYS_msgctl, queue, libc::IPC_STAT, to);
     call!(SYS_msgctl, queue, libc::IPC_RMID, NULL);
 }
 
@@ -309,7 +310,15 @@ pub(crate) fn events() {
     call!(SYS_epoll_ctl, ep, 99, pipe[0], event.as_ptr());
     call!(SYS_epoll_wait, ep, got.as_mut_ptr(), 40, 10);
     call!(SYS_epoll_wait, ep, got.as_mut_ptr(), 40, 0);
-    call!(SYS_epoll_pwait, ep, got.as_mut_ptr(), 40, 0, &raw const set, 8);
+    call!(
+        SYS_epoll_pwait,
+        ep,
+        got.as_mut_ptr(),
+        40,
+        0,
+        &raw const set,
+        8_u64
+    );
     call!(
         SYS_epoll_pwait2,
         ep,

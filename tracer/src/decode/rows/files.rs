@@ -6,7 +6,7 @@ pub(super) static ROWS: &[Row] = &[
     // Files by name.
     row("open", &[("flags", OPEN), ("mode", When(creates, &MODE))]),
     row("openat", &[("flags", OPEN), ("mode", When(creates_at, &MODE))]),
-    row("openat2", &[("how", Show::input(24, fs::open_how))]),
+    row("openat2", &[("how", Show::sized("usize", 24, fs::open_how))]),
     row("access faccessat", &[("mode", Flags(&names::ACCESS))]),
     row(
         "faccessat2",
@@ -89,12 +89,15 @@ pub(super) static ROWS: &[Row] = &[
         &[("name", TEXT), ("value", RETURNED)],
     ),
     row("removexattr lremovexattr fremovexattr", &[("name", TEXT)]),
-    row("listxattr llistxattr flistxattr", &[("list", RETURNED)]),
+    row(
+        "listxattr llistxattr flistxattr",
+        &[("list", Show::returned(1, 33, fs::attribute_names))],
+    ),
     row("inotify_add_watch", &[("mask", Flags(&names::INOTIFY))]),
     row("inotify_init1", &[("flags", Flags(&names::INOTIFY_INIT))]),
     row(
         "memfd_create",
-        &[("uname", PATH), ("flags", Flags(&names::MEMFD))],
+        &[("uname", PATH), ("flags", Value(values::memfd_flags))],
     ),
     // Mounts.
     row(
@@ -198,12 +201,12 @@ pub(super) static ROWS: &[Row] = &[
     row(
         "ioctl",
         &[
-            ("cmd", Value(fs::ioctl_command)),
+            ("cmd", Value(ioctl::command)),
             (
                 "arg",
                 When(
-                    fs::ioctl_has_arg,
-                    &Show::input(8, fs::ioctl_arg).or(fs::ioctl_number),
+                    ioctl::has_argument,
+                    &Show::input(40, ioctl::memory).wide().or(ioctl::number),
                 ),
             ),
         ],
@@ -302,7 +305,21 @@ pub(super) static ROWS: &[Row] = &[
     row("munmap mlock munlock", &[("start", POINTER), ("addr", POINTER)]),
     row("mlock2", &[("start", POINTER), ("flags", Flags(&names::MLOCK2))]),
     row("mlockall", &[("flags", Flags(&names::MLOCKALL))]),
-    row("mincore", &[("start", POINTER)]),
+    row(
+        "mincore",
+        &[
+            ("start", POINTER),
+            ("vec", Show::bytes(Max::String, service::pages).written()),
+        ],
+    ),
+    row(
+        "remap_file_pages",
+        &[
+            ("start", POINTER),
+            ("prot", Flags(&names::PROT)),
+            ("flags", Value(values::map_flags)),
+        ],
+    ),
     row(
         "madvise",
         &[("start", POINTER), ("behavior", Enum(&names::MADVISE))],
@@ -323,7 +340,10 @@ pub(super) static ROWS: &[Row] = &[
         "membarrier",
         &[
             ("cmd", Enum(&names::MEMBARRIER)),
-            ("cpu_id", When(membarrier_for_cpu, &INT)),
+            ("flags", Flags(&names::MEMBARRIER_FLAGS)),
+            ("cpu_id", When(service::membarrier_for_cpu, &INT)),
         ],
-    ),
+    )
+    .ret(Ret::HexWhen(service::membarrier_asked))
+    .note(service::membarrier_note),
 ];

@@ -2,6 +2,14 @@
 
 use super::*;
 
+/// An argument of keyctl(2): copied if it may point to something.
+const fn key_argument(
+    print: fn(&mut Out<'_>, &Call<'_>, show::Captured<'_>) -> Option<()>,
+    number: fn(&mut Out<'_>, &Call<'_>, u64),
+) -> Show {
+    Show::bytes(Max::String, print).or(number)
+}
+
 pub(super) static ROWS: &[Row] = &[
     // Processes.
     row(
@@ -56,6 +64,7 @@ pub(super) static ROWS: &[Row] = &[
         &[
             ("which", Enum(&names::WAITID)),
             ("upid", INT),
+            ("infop", Show::output(48, signal::info).wide()),
             ("options", Flags(&names::WAIT)),
             ("ru", Show::output(32, process::rusage).wide()),
         ],
@@ -71,20 +80,29 @@ pub(super) static ROWS: &[Row] = &[
             (
                 "arg2",
                 When(
-                    process::prctl_has::<1>,
-                    &Show::string(16, process::prctl_memory).or(process::prctl_second),
+                    prctl::has::<1>,
+                    &Show::string(16, prctl::memory).or(prctl::second),
                 ),
             ),
             (
                 "arg3",
-                When(process::prctl_has::<2>, &Value(process::prctl_third)),
+                When(
+                    prctl::has::<2>,
+                    &Show::input(16, prctl::third_memory).wide().or(prctl::third),
+                ),
             ),
-            ("arg4", When(process::prctl_has::<3>, &Value(process::prctl_rest))),
-            ("arg5", When(process::prctl_has::<4>, &Value(process::prctl_rest))),
+            ("arg4", When(prctl::has::<3>, &Value(prctl::fourth))),
+            (
+                "arg5",
+                When(
+                    prctl::has::<4>,
+                    &Show::memory(copy::STR, Max::String, false, false, prctl::fifth_memory).or(prctl::rest),
+                ),
+            ),
         ],
     )
-    .ret(Ret::HexWhen(process::prctl_in_hex))
-    .note(process::prctl_note),
+    .ret(Ret::HexWhen(prctl::in_hex))
+    .note(prctl::note),
     row(
         "arch_prctl",
         &[
@@ -96,9 +114,20 @@ pub(super) static ROWS: &[Row] = &[
         "ptrace",
         &[
             ("request", Enum(&names::PTRACE)),
-            ("pid", INT),
-            ("addr", POINTER),
-            ("data", HEX),
+            ("pid", When(service::ptrace_has_pid, &INT)),
+            (
+                "addr",
+                When(service::ptrace_has_address, &Value(service::ptrace_address)),
+            ),
+            (
+                "data",
+                When(
+                    service::ptrace_has_data,
+                    &Show::input(16, service::ptrace_memory)
+                        .wide()
+                        .or(service::ptrace_data),
+                ),
+            ),
         ],
     ),
     row(
@@ -106,15 +135,32 @@ pub(super) static ROWS: &[Row] = &[
         &[
             ("op", Enum(&names::SECCOMP)),
             ("flags", Value(process::seccomp_flags)),
-            ("uargs", Show::input(4, process::seccomp).or(values::pointer)),
+            (
+                "uargs",
+                Show::input(16, service::seccomp).wide().or(values::pointer),
+            ),
         ],
     ),
-    row("personality", &[("personality", HEX)]),
+    row("personality", &[("personality", Value(values::personality))])
+        .ret(Ret::Hex)
+        .note(|out, call| {
+            values::personality(out, call, call.ret.unsigned_abs());
+            Some(())
+        }),
     row("set_tid_address", &[("tidptr", POINTER)]),
-    row("rseq", &[("rseq_len", HEX), ("flags", HEX), ("sig", HEX)]),
+    row(
+        "rseq",
+        &[("rseq", HEX), ("rseq_len", HEX), ("flags", HEX), ("sig", HEX)],
+    ),
     row("sysinfo", &[("info", Show::output(112, process::sysinfo).wide())]),
     row("uname", &[("name", Show::output(390, process::utsname))]),
-    row("sethostname setdomainname", &[("name", Show::buffer("len"))]),
+    row(
+        "sethostname setdomainname",
+        &[(
+            "name",
+            Show::memory(copy::LEN_ARG, Max::String, false, false, process::host_name).of("len"),
+        )],
+    ),
     row(
         "getrandom",
         &[
@@ -156,7 +202,34 @@ pub(super) static ROWS: &[Row] = &[
             ("destringid", Value(values::keyring)),
         ],
     ),
-    row("keyctl", &[("option", Enum(&names::KEYCTL))]),
+    row(
+        "keyctl",
+        &[
+            ("option", Enum(&names::KEYCTL)),
+            (
+                "arg2",
+                When(
+                    keys::has::<1>,
+                    &key_argument(keys::memory::<1>, keys::number::<1>),
+                ),
+            ),
+            (
+                "arg3",
+                When(
+                    keys::has::<2>,
+                    &key_argument(keys::memory::<2>, keys::number::<2>),
+                ),
+            ),
+            (
+                "arg4",
+                When(
+                    keys::has::<3>,
+                    &key_argument(keys::memory::<3>, keys::number::<3>),
+                ),
+            ),
+            ("arg5", When(keys::has::<4>, &Value(keys::number::<4>))),
+        ],
+    ),
     // Limits, scheduling, privileges.
     row(
         "prlimit64",
@@ -221,11 +294,11 @@ pub(super) static ROWS: &[Row] = &[
     ),
     row(
         "sched_getattr",
-        &[("uattr", Show::output(48, process::sched_attr))],
+        &[("uattr", Show::sized("usize", 56, process::sched_attr).written())],
     ),
     row(
         "sched_setattr",
-        &[("uattr", Show::input(48, process::sched_attr))],
+        &[("uattr", Show::input(56, process::sched_attr))],
     ),
     row("sched_rr_get_interval", &[("interval", TIMESPEC_OUT)]),
     row("setgroups", &[("grouplist", GROUPS)]),
@@ -258,7 +331,7 @@ pub(super) static ROWS: &[Row] = &[
     // Signals.
     row(
         "kill tgkill tkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_send_signal",
-        &[("sig", SIGNAL)],
+        &[("sig", SIGNAL), ("uinfo", SIGINFO), ("info", SIGINFO)],
     ),
     row(
         "rt_sigaction",
@@ -287,7 +360,15 @@ pub(super) static ROWS: &[Row] = &[
     ),
     row("rt_sigpending", &[("uset", SIGSET_OUT)]),
     row("rt_sigsuspend", &[("unewset", SIGSET)]),
-    row("rt_sigtimedwait", &[("uthese", SIGSET), ("uts", TIMESPEC)]),
+    row(
+        "rt_sigtimedwait",
+        &[
+            ("uthese", SIGSET),
+            ("uinfo", Show::output(48, signal::info).wide()),
+            ("uts", TIMESPEC),
+        ],
+    )
+    .note(signal::note),
     row(
         "sigaltstack",
         &[
@@ -313,6 +394,14 @@ pub(super) static ROWS: &[Row] = &[
                 "val3",
                 When(|call| time::futex(call).value3, &Value(time::futex_value3)),
             ),
+        ],
+    ),
+    row(
+        "futex_waitv",
+        &[
+            ("waiters", Show::array("nr_futexes", 24, 32, uring::futex_waiters)),
+            ("timeout", TIMESPEC),
+            ("clockid", Enum(&names::CLOCK)),
         ],
     ),
     row(
@@ -345,16 +434,39 @@ pub(super) static ROWS: &[Row] = &[
             ),
         ],
     ),
-    row("clock_adjtime", &[("which_clock", Enum(&names::CLOCK))]),
+    row(
+        "clock_adjtime adjtimex",
+        &[
+            ("which_clock", Enum(&names::CLOCK)),
+            ("utx", Show::output(168, time::clock_state).wide()),
+            ("txc_p", Show::output(168, time::clock_state).wide()),
+        ],
+    )
+    .note(time::clock_note),
+    row("time", &[("tloc", Show::output(8, time::stored).wide())]).note(time::date_note),
+    row("times", &[("tbuf", Show::output(32, process::times).wide())]),
     row(
         "timer_create",
         &[
             ("which_clock", Enum(&names::CLOCK)),
+            ("timer_event_spec", SIGEVENT),
             ("created_timer_id", INT_OUT),
         ],
     ),
-    row("gettimeofday", &[("tv", Show::output(16, time::timeval).wide())]),
-    row("settimeofday", &[("tv", Show::input(16, time::timeval).wide())]),
+    row(
+        "gettimeofday",
+        &[
+            ("tv", Show::output(16, time::timeval).wide()),
+            ("tz", Show::output(8, time::zone)),
+        ],
+    ),
+    row(
+        "settimeofday",
+        &[
+            ("tv", Show::input(16, time::timeval).wide()),
+            ("tz", Show::input(8, time::zone)),
+        ],
+    ),
     row(
         "getitimer",
         &[

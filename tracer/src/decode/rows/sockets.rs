@@ -128,21 +128,112 @@ pub(super) static ROWS: &[Row] = &[
     ),
     // System V IPC.
     row(
-        "semget shmget msgget",
+        "semget msgget",
         &[
             ("key", Value(values::ipc_key)),
             ("semflg", Value(values::ipc_flags)),
-            ("shmflg", Value(values::ipc_flags)),
             ("msgflg", Value(values::ipc_flags)),
         ],
     ),
-    row("shmat", &[("shmaddr", POINTER)]).ret(Ret::Hex),
+    row(
+        "shmget",
+        &[
+            ("key", Value(values::ipc_key)),
+            ("shmflg", Value(values::shm_flags)),
+        ],
+    ),
+    row(
+        "semctl",
+        &[
+            ("cmd", Value(ipc::semaphore_command)),
+            (
+                "arg",
+                Show::input(104, ipc::semaphores).wide().or(values::pointer),
+            ),
+        ],
+    ),
+    row(
+        "semop semtimedop",
+        &[
+            ("tsops", Show::array("nsops", 6, 32, ipc::operations)),
+            ("timeout", TIMESPEC),
+        ],
+    ),
+    row(
+        "shmat",
+        &[("shmaddr", POINTER), ("shmflg", Flags(&names::SHM_AT))],
+    )
+    .ret(Ret::Hex),
     row("shmdt", &[("shmaddr", POINTER)]),
-    // Buffers that look like strings to their C type.
-    row("mq_timedsend", &[("u_msg_ptr", Show::buffer("msg_len"))]),
-    row("swapon swapoff", &[("specialfile", PATH)]),
-    row("init_module", &[("uargs", TEXT)]),
-    row("finit_module", &[("uargs", TEXT)]),
-    row("kexec_file_load", &[("cmdline_ptr", POINTER)]),
-    row("mq_open", &[("u_name", TEXT), ("oflag", OPEN)]),
+    row(
+        "shmctl",
+        &[
+            ("cmd", Value(ipc::memory_command)),
+            (
+                "buf",
+                Show::input(112, ipc::shared_memory).wide().or(values::pointer),
+            ),
+        ],
+    ),
+    row(
+        "msgctl",
+        &[
+            ("cmd", Value(ipc::queue_command)),
+            ("buf", Show::input(120, ipc::queue).wide().or(values::pointer)),
+        ],
+    ),
+    row(
+        "msgsnd",
+        &[
+            ("msgp", Show::bytes(Max::After(8), ipc::message_in).wide()),
+            ("msgflg", Flags(&names::MSG_IPC)),
+        ],
+    ),
+    row(
+        "msgrcv",
+        &[
+            (
+                "msgp",
+                Show::bytes(Max::After(8), ipc::message_out).wide().written(),
+            ),
+            ("msgflg", Flags(&names::MSG_IPC)),
+        ],
+    ),
+    // POSIX queues.
+    row(
+        "mq_open",
+        &[
+            ("u_name", TEXT),
+            ("oflag", OPEN),
+            ("mode", When(ipc::makes_queue, &MODE)),
+            (
+                "u_attr",
+                When(ipc::makes_queue, &Show::input(32, ipc::attributes).wide()),
+            ),
+        ],
+    ),
+    row("mq_unlink", &[("u_name", TEXT)]),
+    row(
+        "mq_timedsend",
+        &[
+            ("u_msg_ptr", Show::buffer("msg_len")),
+            ("u_abs_timeout", TIMESPEC),
+        ],
+    ),
+    row(
+        "mq_timedreceive",
+        &[
+            ("u_msg_ptr", RETURNED),
+            ("u_msg_prio", INT_OUT),
+            ("u_abs_timeout", TIMESPEC),
+        ],
+    ),
+    row("mq_notify", &[("u_notification", SIGEVENT)]),
+    row(
+        "mq_getsetattr",
+        &[
+            ("u_mqstat", Show::input(32, ipc::attributes).wide()),
+            ("u_omqstat", Show::output(32, ipc::attributes).wide()),
+        ],
+    ),
 ];

@@ -143,12 +143,12 @@ golden! {
         ("sysinfo", [fields(&[&2072_i64, &99392_u64, &109_184_u64, &64416_u64, &25_u64, &20_u64, &9_u64, &23_u64, &0_u64, &0_u64, &112_u16, &[0; 6], &0_u64, &0_u64, &1_u32, &0_u32])], 0,
             "sysinfo({uptime=2072, loads=[99392, 109184, 64416], totalram=25, freeram=20, sharedram=9, bufferram=23, totalswap=0, freeswap=0, \
             procs=112, totalhigh=0, freehigh=0, mem_unit=1}) = 0"),
-        ("personality", [n(0xffff_ffff_i64)], 0, "personality(0xffffffff) = 0"),
+        ("personality", [n(0xffff_ffff_i64)], 0, "personality(0xffffffff) = 0 (PER_LINUX)"),
         ("sethostname", [Bad, n(3)], -EFAULT, "sethostname(0x7000, 3) = -1 EFAULT (Bad address)"),
         ("semget", [n(0), n(1), n(0o1600)], 0, "semget(IPC_PRIVATE, 1, IPC_CREAT|0600) = 0"),
         ("shmget", [n(5), n(100), n(0o1600)], 0, "shmget(0x5, 100, IPC_CREAT|0600) = 0"),
-        ("ptrace", [n(16), n(1), n(0), n(0)], -EPERM, "ptrace(PTRACE_ATTACH, 1, NULL, 0) = -1 EPERM (Operation not permitted)"),
-        ("keyctl", [n(0), n(-3), n(0), n(0), n(0)], 5, "keyctl(KEYCTL_GET_KEYRING_ID, 0xfffffffffffffffd, 0, 0, 0) = 5"),
+        ("ptrace", [n(16), n(1), n(0), n(0)], -EPERM, "ptrace(PTRACE_ATTACH, 1) = -1 EPERM (Operation not permitted)"),
+        ("keyctl", [n(0), n(-3), n(0), n(0), n(0)], 5, "keyctl(KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 0) = 5"),
         ("add_key", [S(b"user"), S(b"x"), S(b"abc"), n(3), n(-1)], 5, r#"add_key("user", "x", "abc", 3, KEY_SPEC_THREAD_KEYRING) = 5"#),
     ]
 
