@@ -54,19 +54,53 @@ fn partial_memory_is_marked() -> Result<()> {
     // Memory that ends exactly where the page does is whole.
     seen.holds("1004", "\"abcd\"", false, false)?;
     seen.holds("1005", "\"abc\"", false, false)?;
-    let first = "[{iov_base=0x";
-    seen.holds("1006", first, true, false)?;
-    ensure!(seen.call("1006")?.arg(1).ends_with(", ...]"));
-    // Addresses alone are shown of these, so that nothing is missing.
-    seen.holds("1007", first, false, false)?;
-    ensure!(seen.call("1007")?.arg(1).ends_with("{iov_base=0x10, iov_len=5}]"));
-    seen.holds("1008", "0x", false, true)?;
+    // Of 1,024 and of a million elements what strace shows, then that there were more.
+    for first in ["1006", "1011"] {
+        seen.holds(first, "[{iov_base=\"abc\", iov_len=3}, ", true, false)?;
+        let text = seen.call(first)?.arg(1);
+        ensure!(
+            text.ends_with(", ...]") && text.matches("iov_base").count() == 32,
+            "{text}"
+        );
+    }
+    // A buffer that runs into nothing is an address, and so is one that is nowhere.
     seen.holds(
-        "\"/nothing/here\"",
-        "[\"yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\"..., ",
-        true,
+        "1007",
+        "[{iov_base=\"abc\", iov_len=3}, {iov_base=0x",
         false,
+        true,
     )?;
+    ensure!(
+        seen.call("1007")?
+            .arg(1)
+            .ends_with(", iov_len=100}, {iov_base=0x10, iov_len=5}]")
+    );
+    seen.holds("1008", "0x", false, true)?;
+    seen.holds("1010", "[{iov_base=\"whole\", iov_len=5}, ... /* 0x", true, true)?;
+    let message = "{msg_name=NULL, msg_namelen=0, msg_iov=[{iov_base=\"message\", iov_len=7}";
+    seen.holds("1012", message, true, false)?;
+    seen.holds(
+        "1013",
+        "{msg_name=0x10, msg_namelen=16, msg_iov=[{iov_base=\"message\", iov_len=7}]",
+        false,
+        true,
+    )?;
+    ensure!(
+        seen.call("1013")?
+            .arg(1)
+            .contains(", msg_control=0x10, msg_controllen=32, ")
+    );
+    seen.holds("1014", message, true, false)?;
+    ensure!(
+        seen.call("1014")?
+            .arg(1)
+            .contains(", ...], msg_controllen=8000, ")
+    );
+    seen.holds("1015", "0x", false, true)?;
+    let long = "[\"yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\"..., ";
+    seen.holds("\"/nothing/here\"", long, true, false)?;
+    seen.holds("\"/bin/true\"", long, true, false)?;
+    ensure!(seen.call("\"/bin/true\"")?.0["ret"] == 0);
     let poll = seen
         .events
         .iter()
@@ -90,5 +124,39 @@ fn partial_memory_is_marked() -> Result<()> {
         changing += 1;
     }
     ensure!(changing == 2000, "{changing} of 2000 calls");
+    // A length that changes meanwhile: the bytes that are shown are as many as the line says.
+    let mut lengths = std::collections::BTreeSet::new();
+    for event in seen.events.iter().filter(|event| event.arg(0) == "1016") {
+        let (bytes, length) = event
+            .arg(1)
+            .strip_prefix("[{iov_base=\"")
+            .and_then(|rest| rest.strip_suffix("}]"))
+            .and_then(|rest| rest.split_once("\", iov_len="))
+            .with_context(|| event.arg(1).to_owned())?;
+        ensure!(
+            bytes.len().to_string() == length && bytes.bytes().all(|byte| byte == b'v'),
+            "{}",
+            event.arg(1)
+        );
+        lengths.insert(length.to_owned());
+    }
+    ensure!(lengths.len() > 1, "the length never changed: {lengths:?}");
+
+    // Handlers that interrupt a call, and each other, 50 deep: each call shows what it was made with.
+    let waits: Vec<_> = seen
+        .events
+        .iter()
+        .filter(|event| event.syscall() == "ppoll")
+        .collect();
+    ensure!(
+        matches!(waits[..], [wait] if wait.arg(2) == "{tv_sec=600, tv_nsec=777}"),
+        "{waits:?}"
+    );
+    let own = seen.events.iter().filter(|event| event.syscall() == "select");
+    let times: Vec<String> = own.map(|event| event.arg(4).to_owned()).collect();
+    let made: Vec<String> = (1..=50)
+        .map(|depth| format!("{{tv_sec=0, tv_usec={depth}}}"))
+        .collect();
+    ensure!(times == made, "{times:?}");
     Ok(())
 }

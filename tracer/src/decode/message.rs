@@ -315,7 +315,10 @@ fn controls(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>, address: u
             at += HEAD;
             break;
         }
-        let next = usize::try_from(length).ok()?.checked_next_multiple_of(8)?;
+        let next = usize::try_from(length)
+            .ok()
+            .and_then(|length| length.checked_next_multiple_of(8))
+            .unwrap_or(usize::MAX);
         if next >= rest {
             rest = 0;
             break;
