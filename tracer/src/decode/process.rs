@@ -40,6 +40,10 @@ pub(super) fn envp<const INDEX: usize>(
     memory: Captured<'_>,
 ) -> Option<()> {
     let address = call.arg(INDEX);
+    if address == 0 && memory.total == 0 {
+        out.str("NULL");
+        return Some(());
+    }
     if address == 0 {
         out.str("[");
     } else {
