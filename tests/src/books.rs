@@ -104,7 +104,7 @@ mod tests {
         json!({
             "complete": true, "reason": null, "state": "gone", "balanced": true, "lost": 0, "gaps": [],
             "books": {
-                "admitted": 10, "emitted": 10, "dropped": {"ring_full": 0, "no_storage": 0, "unpaired": 0},
+                "admitted": 10, "emitted": 10, "dropped": {"ring_full": 0, "no_storage": 0, "unpaired": 0, "rate_limit": 0},
                 "filtered": 0, "counted": 0, "in_flight": 0, "decoded": 10, "undecodable": 0, "queue_drop": 0,
                 "aggregated": 10,
             },
