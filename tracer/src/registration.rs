@@ -398,9 +398,7 @@ async fn gone(peer: UCred, shared: &Arc<Shared>, id: &str) {
     if let Some((admitted, owner)) = shared.node.admitted(id)
         && (peer.uid() == 0 || peer.uid() == owner)
     {
-        if let Some(watch) = shared.watches.remove(admitted) {
-            watch.abort();
-        }
+        // Its watch may be booking the end at this moment, and must come to tell of it; else it finds the end booked.
         end(admitted, id, shared).await;
     }
 }
