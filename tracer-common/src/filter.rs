@@ -106,6 +106,10 @@ pub mod task {
     pub const EXEC: u32 = 1 << 5;
     /// What the call in flight pointed to when it began is kept.
     pub const KEPT: u32 = 1 << 6;
+    /// Somebody asked what the descriptors of the call in flight are.
+    pub const FILES: u32 = 1 << 7;
+    /// Also what is behind sockets.
+    pub const FILES_ALL: u32 = 1 << 8;
 }
 
 /// How an argument is copied. Travels as `u8` in [`Op::kind`] and in `Section::kind`.
@@ -136,6 +140,8 @@ pub mod copy {
     pub const POINTED: u8 = 10;
     /// Only in a section: a piece of an argument that has several; `Section::total` says which, by [`super::part`].
     pub const PART: u8 = 11;
+    /// No memory of the caller: a file that a descriptor of the call stands for, as a `record::File`.
+    pub const FILE: u8 = 32;
 }
 
 /// Pieces of an argument's memory. A message's number is in the upper byte, one of these in the lower.
@@ -211,8 +217,14 @@ pub struct Plan {
     pub nops: u8,
     /// Bits of [`plan`].
     pub flags: u8,
+    /// A bit for each argument that is a descriptor, and [`list::RETURNED`].
+    pub fds: u8,
+    /// A [`list`] of descriptors in memory.
+    pub list: u8,
+    /// The argument that points to it.
+    pub list_arg: u8,
     /// Explicit padding.
-    pub _pad: [u8; 5],
+    pub _pad: [u8; 2],
     /// The copies, first to last.
     pub ops: [Op; MAX_OPS],
 }
@@ -225,6 +237,20 @@ pub mod plan {
     pub const ENTER: u8 = 1 << 1;
     /// The call takes its argument from the stack: what stands as its first is the stack pointer.
     pub const STACK: u8 = 1 << 2;
+}
+
+/// Descriptors that a call has in memory. Travels as `u8` in [`Plan::list`].
+pub mod list {
+    /// None.
+    pub const NONE: u8 = 0;
+    /// `struct pollfd`s that it reads; the next argument says how many.
+    pub const POLL: u8 = 1;
+    /// Two `int`s that it writes.
+    pub const PAIR: u8 = 2;
+    /// A `fd_set` that it reads, and two more in the next arguments; the first argument says how wide.
+    pub const SETS: u8 = 3;
+    /// In [`Plan::fds`](super::Plan::fds): what the call returns may be a descriptor.
+    pub const RETURNED: u8 = 1 << 6;
 }
 
 /// Plans of the native table come first, those of the 32-bit table from here on.
@@ -249,6 +275,16 @@ pub mod outcome {
     pub const UNFINISHED: u16 = 1023;
 }
 
+/// Values of [`Filter::files`], each with all of those before it.
+pub mod files {
+    /// Nothing.
+    pub const NONE: u32 = 0;
+    /// Their paths.
+    pub const PATHS: u32 = 1;
+    /// The addresses of sockets, too.
+    pub const ALL: u32 = 2;
+}
+
 /// Which calls of a slot go into the ring: the union of what its sinks ask for. The daemon alone writes it, at any time:
 /// a call sees each word old or new, so that a filter that only grows, or only shrinks, never leaves out what both take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -259,6 +295,10 @@ pub struct Filter {
     /// [`Filter::index`] of prctl(2), native and 32-bit: one that renames a task passes always, since the daemon
     /// learns a task's name from it. 0 is none.
     pub rename: [u16; 2],
+    /// What is told of descriptors, by [`files`].
+    pub files: u32,
+    /// Explicit padding.
+    pub _pad: u32,
     /// Least duration in nanoseconds.
     pub min_ns: u64,
     /// A bit for each outcome that passes, by [`outcome`].
@@ -280,6 +320,8 @@ impl Filter {
     pub const ALL: Self = Self {
         active: 0,
         rename: [0; 2],
+        files: files::NONE,
+        _pad: 0,
         min_ns: 0,
         outcomes: [u64::MAX; OUTCOME_WORDS],
         calls: [u64::MAX; CALL_WORDS],
@@ -305,9 +347,14 @@ impl Filter {
     #[inline(always)]
     pub const fn passes(&self, index: u32, outcome: u16, duration_ns: u64) -> bool {
         // Masked rather than compared: the verifier follows that.
-        let call = self.calls[(index as usize >> 6) & (CALL_WORDS - 1)] >> (index & 63);
         let ended = self.outcomes[(outcome as usize >> 6) & (OUTCOME_WORDS - 1)] >> (outcome & 63);
-        call & ended & 1 != 0 && duration_ns >= self.min_ns
+        self.takes(index) && ended & 1 != 0 && duration_ns >= self.min_ns
+    }
+
+    /// Whether a call with that [`Filter::index`] can pass.
+    #[inline(always)]
+    pub const fn takes(&self, index: u32) -> bool {
+        self.calls[(index as usize >> 6) & (CALL_WORDS - 1)] >> (index & 63) & 1 != 0
     }
 }
 
@@ -480,7 +527,7 @@ const _: () = {
     assert!(size_of::<Task>() == 88);
     assert!(size_of::<Op>() == 8);
     assert!(size_of::<Plan>() == 136);
-    assert!(size_of::<Filter>() == 656);
+    assert!(size_of::<Filter>() == 664);
     assert!(outcome::UNFINISHED as usize == OUTCOME_WORDS * 64 - 1);
     assert!(size_of::<Books>() == 112);
     assert!(size_of::<Rate>() == 64);

@@ -146,6 +146,74 @@ pub mod section {
     pub const BEFORE: u16 = 1 << 2;
 }
 
+/// What a descriptor stands for, in a section of kind [`super::filter::copy::FILE`]. After it `len` bytes: names, the
+/// last one first, each with its NUL; for a socket of which more was asked a [`Socket`], and its address if it is a
+/// path; all zero-padded to eight bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct File {
+    /// The descriptor; -100 (AT_FDCWD) is the working directory.
+    pub fd: i32,
+    /// Bits of [`file`].
+    pub flags: u16,
+    /// `i_mode` of its inode.
+    pub mode: u16,
+    /// `s_magic` of its file system.
+    pub magic: u32,
+    /// `i_rdev`, as the kernel holds it: 12 bits of the major number, 20 of the minor.
+    pub rdev: u32,
+    /// `i_ino`.
+    pub ino: u64,
+    /// Bytes that follow, without the padding.
+    pub len: u16,
+    /// Explicit padding.
+    pub _pad: [u16; 3],
+}
+
+/// Bits of [`File::flags`].
+pub mod file {
+    /// As it was when the call returned; else as it was when it began.
+    pub const AT_EXIT: u16 = 1 << 0;
+    /// Its name is gone.
+    pub const DELETED: u16 = 1 << 1;
+    /// It is in no directory: a pipe, a socket, an eventfd, a memfd. The one name is what the kernel has of it.
+    pub const PSEUDO: u16 = 1 << 2;
+    /// There are more directories above than were taken.
+    pub const CUT: u16 = 1 << 3;
+    /// A [`super::Socket`] follows.
+    pub const SOCKET: u16 = 1 << 4;
+    /// The descriptor of a process, whose number is in `rdev`.
+    pub const PID: u16 = 1 << 5;
+}
+
+/// A socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Socket {
+    /// `sk_family`
+    pub family: u16,
+    /// `sk_type`
+    pub kind: u16,
+    /// `sk_protocol`
+    pub protocol: u16,
+    /// Own port.
+    pub port: u16,
+    /// The peer's port, in network order.
+    pub peer_port: u16,
+    /// `sk_state`
+    pub state: u16,
+    /// Netlink: its port id.
+    pub portid: u32,
+    /// Unix: the inode of the socket at the other end.
+    pub peer_ino: u64,
+    /// Own address: four bytes, or sixteen.
+    pub address: [u8; 16],
+    /// The peer's.
+    pub peer_address: [u8; 16],
+    /// The kernel's name of the protocol, NUL-padded.
+    pub name: [u8; 16],
+}
+
 /// The largest record, in bytes: what the scratch buffer holds.
 pub const MAX_RECORD: usize = 16 * 1024;
 
@@ -154,4 +222,6 @@ const _: () = {
     assert!(size_of::<Syscall>() == 64);
     assert!(size_of::<Process>() == 80);
     assert!(size_of::<Section>() == 8);
+    assert!(size_of::<File>() == 32);
+    assert!(size_of::<Socket>() == 72);
 };

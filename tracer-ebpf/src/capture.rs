@@ -16,7 +16,7 @@ use crate::{
     aggregate::{self, Counted},
     copy,
     emit::{self, Call},
-    execve,
+    execve, files,
     kernel::{self, NR_EXECVEAT, NR_SIGRETURN, Regs, TaskPtr},
     known::{Known, Place},
     maps::{BOOKS, CONTAINERS, EXECS, FILTERS, PLANS, STASH, TASKS, count},
@@ -121,6 +121,9 @@ pub(crate) fn enter(member: Member, regs: Regs, nr: u64) {
         execve::at_enter(task, state);
     } else if flags != 0 {
         copy::at_enter(task, state, regs);
+    }
+    if filter.files != tracer_common::filter::files::NONE {
+        files::at_enter(task, state);
     }
     // Last, so that the duration is the call's and not ours.
     state.entered = now();
@@ -291,8 +294,9 @@ fn exit_only(member: Member, container: &Container, task: TaskPtr, regs: Regs, r
 /// No enter: seccomp and ptrace come before it, the exit comes all the same. Returns the record's flags.
 #[inline(never)]
 fn refused(task: TaskPtr, state: &mut Task, regs: Regs) -> u16 {
-    state.flags &= !(task::COMPAT | task::KEPT);
+    state.flags &= !(task::COMPAT | task::KEPT | task::FILES | task::FILES_ALL);
     begin(task, state, regs, regs.nr());
+    files::at_enter(task, state);
     if let Some(books) = books(state.slot) {
         books.admitted += 1;
     }
@@ -467,7 +471,7 @@ fn finish(
         ktime,
         duration_ns,
     };
-    if state.nops == 0 {
+    if state.nops == 0 && state.flags & task::FILES == 0 {
         emit::plain(&call, books);
     } else {
         copy::record(&call, books);

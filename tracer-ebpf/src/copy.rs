@@ -23,7 +23,7 @@ use tracer_common::{
 use crate::{
     capture::plan_of,
     emit::{self, Call},
-    execve,
+    execve, files,
     kernel::{Regs, TaskPtr},
     maps::{KEPT, Scratch},
 };
@@ -466,6 +466,11 @@ pub(crate) fn record(call: &Call<'_>, books: &mut Books) -> u32 {
         execve::sections(scratch, at, call)
     } else {
         sections(scratch, at, call, plan)
+    };
+    let end = if call.state.flags & task::FILES == 0 {
+        end
+    } else {
+        files::append(scratch, end, call, plan)
     };
     emit::scratch_record(scratch, end, books);
     0

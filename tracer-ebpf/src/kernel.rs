@@ -3,6 +3,8 @@
 //!
 //! A load must have exactly its member's size, or the verifier refuses it ("access beyond the end of member").
 
+mod files;
+
 use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
@@ -10,6 +12,8 @@ use aya_ebpf::{
     bindings::task_struct,
     helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_task_pt_regs},
 };
+
+pub(crate) use files::{AF_UNIX, Dentry, File, Mount, Name};
 
 macro_rules! offsets {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
@@ -82,6 +86,33 @@ offsets! {
     OFF_COMPAT_ARG0, OFF_COMPAT_ARG1, OFF_COMPAT_ARG2, OFF_COMPAT_ARG3, OFF_COMPAT_ARG4, OFF_COMPAT_ARG5,
     /// Bit of task_struct.thread_info.status that tells a 32-bit call; 0 where there are none.
     STATUS_COMPAT,
+    /// task_struct.files, files_struct.fdt, fdtable.max_fds, fdtable.fd
+    OFF_TASK_FILES, OFF_FILES_FDT, OFF_FDTABLE_MAX, OFF_FDTABLE_FD,
+    /// task_struct.fs, fs_struct.pwd.mnt, fs_struct.pwd.dentry
+    OFF_TASK_FS, OFF_FS_PWD_MNT, OFF_FS_PWD_DENTRY,
+    /// file.f_path.mnt, file.f_path.dentry, file.private_data
+    OFF_FILE_MNT, OFF_FILE_DENTRY, OFF_FILE_PRIVATE,
+    /// mount.mnt, mount.mnt.mnt_root, mount.mnt_parent, mount.mnt_mountpoint
+    OFF_MOUNT_MNT, OFF_MOUNT_ROOT, OFF_MOUNT_PARENT, OFF_MOUNT_POINT,
+    /// dentry.d_parent, dentry.d_name.name, dentry.d_hash.pprev, dentry.d_inode
+    OFF_DENTRY_PARENT, OFF_DENTRY_NAME, OFF_DENTRY_HASHED, OFF_DENTRY_INODE,
+    /// inode.i_mode, inode.i_ino, inode.i_rdev, inode.i_sb, inode.i_private, super_block.s_magic
+    OFF_INODE_MODE, OFF_INODE_NUMBER, OFF_INODE_RDEV, OFF_INODE_SB, OFF_INODE_PRIVATE, OFF_SB_MAGIC,
+    /// ns_common.ops, proc_ns_operations.name
+    OFF_NS_OPS, OFF_NS_NAME,
+    /// socket.sk; from a socket to its inode, in struct socket_alloc
+    OFF_SOCKET_SK, OFF_SOCKET_INODE,
+    /// Members of struct sock and of its sock_common
+    OFF_SK_FAMILY, OFF_SK_TYPE, OFF_SK_PROTOCOL, OFF_SK_STATE, OFF_SK_PROTO, OFF_SK_SOCKET, OFF_SK_PORT,
+    OFF_SK_PEER_PORT, OFF_SK_ADDRESS, OFF_SK_PEER,
+    /// The same, 0 in a kernel without IPv6
+    OFF_SK_ADDRESS6, OFF_SK_PEER6,
+    /// proto.name
+    OFF_PROTO_NAME,
+    /// netlink_sock.portid; 0 in a kernel that says nothing of it
+    OFF_NETLINK_PORTID,
+    /// unix_sock.peer, unix_sock.addr, unix_address.len, unix_address.name; 0 in a kernel that says nothing of them
+    OFF_UNIX_PEER, OFF_UNIX_ADDR, OFF_UNIX_ADDR_LEN, OFF_UNIX_ADDR_NAME,
     /// Numbers of execveat, setns and rt_sigreturn in the native table, of setns in the 32-bit one.
     NR_EXECVEAT, NR_SETNS, NR_SIGRETURN, NR_COMPAT_SETNS,
 }

@@ -21,6 +21,8 @@ mod emit;
 #[cfg(target_arch = "bpf")]
 mod execve;
 #[cfg(target_arch = "bpf")]
+mod files;
+#[cfg(target_arch = "bpf")]
 mod kernel;
 #[cfg(target_arch = "bpf")]
 mod known;

@@ -103,6 +103,20 @@ pub(crate) struct Kept {
     pub sections: [u8; MAX_KEPT],
 }
 
+/// Bytes of what is kept of the files of a call, a power of two.
+pub(crate) const FILES_ROOM: usize = 8192;
+/// Most bytes of a name with its NUL: NAME_MAX and one.
+pub(crate) const NAME: usize = 256;
+
+/// What the descriptors of the call in flight stand for, as sections. The tail lets the verifier see that what begins
+/// at the last offset stays inside.
+#[repr(C, align(8))]
+pub(crate) struct Files {
+    pub len: u32,
+    pub _pad: u32,
+    pub bytes: [u8; FILES_ROOM + 2 * NAME],
+}
+
 /// Registration epoch: grows with each change of the tables, so that every task's membership is decided anew at its
 /// next call. Alone in .bss, where the daemon finds it.
 #[unsafe(no_mangle)]
@@ -176,6 +190,9 @@ impl<T> TaskStorage<T> {
 /// Membership, and the call in flight.
 #[btf_map]
 pub(crate) static TASKS: TaskStorage<Task> = TaskStorage::new();
+/// The files of the call in flight; only where a reader asked for them.
+#[btf_map]
+pub(crate) static FILES: TaskStorage<Files> = TaskStorage::new();
 /// The execve in flight.
 #[btf_map]
 pub(crate) static EXECS: TaskStorage<Exec> = TaskStorage::new();

@@ -7,7 +7,9 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{audit, filter, options::Allowed, quota::Limits, registry, selector, sinks::Phases};
+use crate::{
+    audit, event::Descriptors, filter, options::Allowed, quota::Limits, registry, selector, sinks::Phases,
+};
 
 pub use hook::{Hook, HookCommand, Place, Runtime};
 pub use look::{Color, Look, Summary};
@@ -178,8 +180,23 @@ pub struct Events {
     /// Show process and container events between the calls.
     #[arg(long)]
     pub lifecycle: bool,
+    /// Show what file descriptors stand for: `3</etc/passwd>`; twice, also the addresses of sockets and the numbers of
+    /// devices.
+    #[arg(short = 'y', action = clap::ArgAction::Count)]
+    pub descriptors: u8,
     #[command(flatten)]
     pub look: Look,
+}
+
+impl Events {
+    /// What `-y` asks.
+    pub fn descriptors(&self) -> Descriptors {
+        match self.descriptors {
+            0 => Descriptors::Numbers,
+            1 => Descriptors::Paths,
+            _ => Descriptors::All,
+        }
+    }
 }
 
 /// Which calls: all that is given must hold. docs/filters.md has the whole of it.

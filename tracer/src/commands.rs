@@ -194,7 +194,7 @@ fn node_settings(tuning: &Tuning, keep_history: bool) -> node::Settings {
 fn format(events: &Events, stream: &impl IsTerminal) -> sinks::Format {
     match events.output.output {
         _ if events.look.tree => sinks::Format::Tree(Tree::default()),
-        Format::Json => sinks::Format::Json,
+        Format::Json => sinks::Format::Json(events.descriptors()),
         Format::Text => sinks::Format::Text(text_options(events, stream)),
     }
 }
@@ -222,6 +222,7 @@ fn text_options(events: &Events, stream: &impl IsTerminal) -> TextOptions {
         show_duration: !look.no_duration,
         color,
         columns,
+        descriptors: events.descriptors(),
         show_processes: events.lifecycle,
         show_containers: events.lifecycle,
         ..TextOptions::default()

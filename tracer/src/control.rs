@@ -363,7 +363,7 @@ async fn subscribe(
     };
     let format = match (tail.json, tail.tree) {
         (_, true) => Format::Tree(Tree::default()),
-        (true, _) => Format::Json,
+        (true, _) => Format::Json(tail.text.descriptors),
         _ => Format::Text(tail.text),
     };
     let output = Output::new(

@@ -11,6 +11,7 @@
     unsafe_code
 )]
 
+mod files;
 mod fs;
 mod ioctl;
 mod ipc;
@@ -40,7 +41,8 @@ use tracer_common::{
 };
 
 use crate::event::{
-    Arch, Arg, Args, Base, Comm, DeniedBy, Exit, Outcome, Phase, Process, ProcessEvent, Syscall, Task, Via,
+    Arch, Arg, Args, Base, Comm, DeniedBy, Exit, Mark, Outcome, Phase, Process, ProcessEvent, Syscall, Task,
+    Via,
 };
 use show::{Call, Captured, Memory, Moment, Out, Part, Show};
 use table::{Entry, Param};
@@ -169,12 +171,7 @@ pub fn compat_of(native: Arch) -> Arch {
 /// A string as arguments show it.
 pub fn quoted(bytes: &[u8]) -> String {
     let mut text = String::new();
-    Out {
-        text: &mut text,
-        truncated: false,
-        fault: false,
-    }
-    .quoted(bytes);
+    Out::new(&mut text).quoted(bytes);
     text
 }
 
@@ -313,6 +310,7 @@ impl<'a> Reader<'a> {
         };
         Ok(Some(Taken {
             arg,
+            kind,
             part: (kind == copy::PART).then_some(total),
             before: flags & section::BEFORE != 0,
             captured,
@@ -323,6 +321,8 @@ impl<'a> Reader<'a> {
 /// A section, read.
 struct Taken<'a> {
     arg: u8,
+    /// A [`copy`] kind.
+    kind: u8,
     /// Which part of the argument's memory, where it has several.
     part: Option<u16>,
     before: bool,
@@ -405,7 +405,12 @@ fn syscall(
     let ret = reader.u64()?.cast_signed();
     let args = reader.args(header.nargs)?;
     let (mut memory, mut before, mut parts) = ([None; 6], [None; 6], Vec::new());
+    let mut files = Vec::new();
     while let Some(taken) = reader.section()? {
+        if taken.kind == copy::FILE {
+            files.push(files::read(taken.captured.bytes)?);
+            continue;
+        }
         let arg = taken.arg;
         let all = if taken.before { &mut before } else { &mut memory };
         let of = all
@@ -458,6 +463,7 @@ fn syscall(
         memory,
         before,
         parts: &parts,
+        files,
         limit: usize::from(options.limits.string),
         aarch64: arch == Arch::Aarch64,
     };
@@ -489,7 +495,7 @@ fn syscall(
 fn unknown(call: &Call<'_>, nargs: u16) -> Args {
     let mut args = Args::default();
     for (name, raw) in table::UNNAMED.into_iter().zip(call.args).take(usize::from(nargs)) {
-        append(&mut args, name, raw, |out| out.hex(raw));
+        append(&mut args, &mut Vec::new(), name, raw, |out| out.hex(raw));
     }
     args
 }
@@ -499,6 +505,7 @@ fn arguments(entry: &Entry, call: &Call<'_>, nargs: usize) -> Args {
         list: Vec::with_capacity(entry.order.len()),
         ..Args::default()
     };
+    let mut marks = Vec::new();
     if !entry.order.is_empty() {
         args.text.reserve(96);
     }
@@ -513,10 +520,12 @@ fn arguments(entry: &Entry, call: &Call<'_>, nargs: usize) -> Args {
         if !call.returned && args.before_output.is_none() && writes(show) {
             args.before_output = Some(args.text.len() + if args.list.is_empty() { 0 } else { 2 });
         }
-        append(&mut args, param.name, raw, |out| {
+        append(&mut args, &mut marks, param.name, raw, |out| {
             print(out, call, index, param, show, raw)
         });
     }
+    let returned = call.succeeded && entry.descriptor.is_some_and(|is_one| is_one(call));
+    args.files = files::marked(&call.files, marks, returned.then_some(call.ret));
     if call.succeeded {
         args.ret_base = match entry.ret {
             rows::Ret::Decimal => Base::Decimal,
@@ -532,15 +541,7 @@ fn arguments(entry: &Entry, call: &Call<'_>, nargs: usize) -> Args {
         };
         args.ret_note = entry.note.and_then(|note| {
             let mut text = String::new();
-            note(
-                &mut Out {
-                    text: &mut text,
-                    truncated: false,
-                    fault: false,
-                },
-                call,
-            )
-            .map(|()| text)
+            note(&mut Out::new(&mut text), call).map(|()| text)
         });
     }
     args
@@ -559,18 +560,21 @@ fn writes(show: &Show) -> bool {
     matches!(show, Show::Memory(memory) if memory.output || memory.filled)
 }
 
-fn append(args: &mut Args, name: &'static str, raw: u64, write: impl FnOnce(&mut Out<'_>)) {
+fn append(
+    args: &mut Args,
+    marks: &mut Vec<Mark>,
+    name: &'static str,
+    raw: u64,
+    write: impl FnOnce(&mut Out<'_>),
+) {
     if !args.list.is_empty() {
         args.text.push_str(", ");
     }
     let start = args.text.len();
-    let mut out = Out {
-        text: &mut args.text,
-        truncated: false,
-        fault: false,
-    };
+    let mut out = Out::new(&mut args.text);
     write(&mut out);
     let (truncated, fault) = (out.truncated, out.fault);
+    marks.append(&mut out.marks);
     args.list.push(Arg {
         name,
         raw,
@@ -592,6 +596,8 @@ fn print(out: &mut Out<'_>, call: &Call<'_>, index: usize, param: &Param, show: 
         Show::Enum(names) => out.name(value, names),
         Show::EnumOrNumber(names) => out.name_or_number(value, names),
         Show::Memory(memory) => print_memory(out, call, index, param, memory, value),
+        Show::Descriptor => out.descriptor(call, show::signed(value)),
+        Show::Directory => out.directory(call, value),
         Show::When(..) => {}
     }
 }
@@ -650,11 +656,12 @@ fn print_memory(
     };
     let shown = (value != 0 || taken) && readable && (!memory.output || early || call.succeeded);
     if let Some(captured) = captured.filter(|_| shown) {
-        let start = out.text.len();
+        let start = (out.text.len(), out.marks.len());
         if (memory.print)(out, call, captured).is_some() {
             return;
         }
-        out.text.truncate(start);
+        out.text.truncate(start.0);
+        out.marks.truncate(start.1);
         out.truncated = false;
         out.fault = captured.fault;
         return number(out);
@@ -676,11 +683,7 @@ fn in_pieces(memory: &Memory) -> bool {
 /// `SIGKILL`, or the number of a signal without a name.
 pub(crate) fn signal_text(number: u8) -> String {
     let mut text = String::new();
-    let mut out = Out {
-        text: &mut text,
-        truncated: false,
-        fault: false,
-    };
+    let mut out = Out::new(&mut text);
     values::write_signal_or_number(&mut out, u64::from(number));
     text
 }

@@ -3,7 +3,7 @@
 //! It knows nothing of the kernel's records, of sinks or of formats. Bytes chosen by a container stay bytes until a
 //! sink writes them.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, ops::Range, sync::Arc};
 
 /// Version of the JSON schema. Fields may be added within a version; none changes its meaning.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -168,9 +168,70 @@ pub struct Args {
     pub ret_note: Option<String>,
     /// How strace writes the return value.
     pub ret_base: Base,
+    /// What descriptors among them stand for, where a reader asked.
+    pub files: Option<Box<Files>>,
     /// Where the text of the first argument begins that the call writes, for a call that never returned: what follows
     /// was not known yet when it began.
     pub before_output: Option<usize>,
+}
+
+/// What a reader asks to know of descriptors.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Descriptors {
+    #[default]
+    Numbers,
+    /// What they stand for: `3</etc/passwd>` (`-y`).
+    Paths,
+    /// Also the addresses of sockets, the numbers of devices and processes (`-yy`).
+    All,
+}
+
+/// What the descriptors of a call stand for, at the moment of the call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    pub list: Vec<File>,
+    /// Places in [`Args::text`] after which one stands, first to last.
+    pub marks: Vec<Mark>,
+    /// Which one was returned.
+    pub returned: Option<usize>,
+}
+
+/// A place in a text, right after a descriptor, and which of [`Files::list`] that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    pub at: usize,
+    pub file: usize,
+}
+
+/// An open file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct File {
+    /// Its path in the container, or the kernel's word for what has none (`pipe:[4711]`); any bytes.
+    pub path: Vec<u8>,
+    /// That name is gone.
+    pub deleted: bool,
+    /// The path has more directories above than were taken: it begins with `...`.
+    pub cut: bool,
+    /// `TCP:[127.0.0.1:80]`, `char 1:3`, `pid:7`.
+    pub detail: Option<String>,
+    /// What strace's `-y` puts after the number.
+    pub text: String,
+    /// What its `-yy` puts there, where that is something else.
+    pub full: Option<String>,
+}
+
+impl File {
+    /// What stands after the number.
+    pub fn text(&self, descriptors: Descriptors) -> &str {
+        match (&self.full, descriptors) {
+            (_, Descriptors::Numbers) => "",
+            (Some(full), Descriptors::All) => full,
+            _ => &self.text,
+        }
+    }
 }
 
 /// How a number is written.
@@ -186,6 +247,49 @@ impl Args {
     /// What strace prints for that argument.
     pub fn text_of(&self, arg: &Arg) -> &str {
         self.text.get(arg.text.clone()).unwrap_or_default()
+    }
+
+    /// A part of [`Self::text`], with what descriptors stand for.
+    pub fn text_with(&self, part: Range<usize>, descriptors: Descriptors) -> Cow<'_, str> {
+        let plain = self.text.get(part.clone()).unwrap_or_default();
+        let Some(files) = self
+            .files
+            .as_deref()
+            .filter(|_| descriptors != Descriptors::Numbers)
+        else {
+            return plain.into();
+        };
+        let mut text = String::new();
+        let mut from = part.start;
+        for mark in files
+            .marks
+            .iter()
+            .filter(|mark| part.start < mark.at && mark.at <= part.end)
+        {
+            text.push_str(self.text.get(from..mark.at).unwrap_or_default());
+            text.push_str(
+                files
+                    .list
+                    .get(mark.file)
+                    .map_or("", |file| file.text(descriptors)),
+            );
+            from = mark.at;
+        }
+        text.push_str(self.text.get(from..part.end).unwrap_or_default());
+        text.into()
+    }
+
+    /// What an argument stands for that is a descriptor.
+    pub fn file_of(&self, arg: &Arg) -> Option<&File> {
+        let files = self.files.as_deref()?;
+        let mark = files.marks.iter().find(|mark| mark.at == arg.text.end)?;
+        files.list.get(mark.file)
+    }
+
+    /// What a descriptor stands for that the call returned.
+    pub fn returned_file(&self) -> Option<&File> {
+        let files = self.files.as_deref()?;
+        files.list.get(files.returned?)
     }
 }
 

@@ -38,8 +38,8 @@ pub struct Filter {
     kernel: kernel::Filter,
     /// Names of tasks, as long as the kernel keeps them.
     comms: Vec<Vec<u8>>,
-    /// Paths as they are shown.
-    paths: Vec<String>,
+    /// Paths, and how they are shown.
+    paths: Vec<(Vec<u8>, String)>,
 }
 
 impl Default for Filter {
@@ -95,6 +95,7 @@ impl Filter {
         }
         if !words.paths.is_empty() {
             keep(&mut filter.calls, &calls::with_path(native));
+            filter.files = kernel::files::PATHS;
         }
         if filter != kernel::Filter::ALL {
             filter.active = kernel::Filter::SIEVES;
@@ -111,7 +112,7 @@ impl Filter {
             paths: words
                 .paths
                 .iter()
-                .map(|path| decode::quoted(path.as_bytes()))
+                .map(|path| (path.clone().into_bytes(), decode::quoted(path.as_bytes())))
                 .collect(),
         })
     }
@@ -136,10 +137,15 @@ impl Filter {
     pub fn union<'a>(filters: impl IntoIterator<Item = &'a Self>) -> kernel::Filter {
         let all = |filter: &kernel::Filter| filter.active == 0;
         let union = filters.into_iter().map(|filter| filter.kernel).reduce(|a, b| {
+            let files = a.files.max(b.files);
             if all(&a) || all(&b) {
-                return kernel::Filter::ALL;
+                return kernel::Filter {
+                    files,
+                    ..kernel::Filter::ALL
+                };
             }
             let mut union = a;
+            union.files = files;
             union.min_ns = a.min_ns.min(b.min_ns);
             union
                 .calls
@@ -158,12 +164,13 @@ impl Filter {
     }
 }
 
-/// What both let pass.
+/// What both let pass, and all that one of them has to know of descriptors.
 pub fn both(a: &kernel::Filter, b: &kernel::Filter) -> kernel::Filter {
+    let files = a.files.max(b.files);
     if a.active == 0 {
-        return *b;
+        return kernel::Filter { files, ..*b };
     }
-    let mut both = *a;
+    let mut both = kernel::Filter { files, ..*a };
     if b.active != 0 {
         both.min_ns = a.min_ns.max(b.min_ns);
         keep(&mut both.calls, &b.calls);
@@ -195,12 +202,17 @@ fn outcome(call: &Syscall) -> u16 {
     }
 }
 
-/// Whether a string argument is one of these. Only calls that take a path come here.
-fn names_one(call: &Syscall, paths: &[String]) -> bool {
-    call.args
-        .list
-        .iter()
-        .any(|arg| paths.iter().any(|path| path == call.args.text_of(arg)))
+/// Whether a string argument is one of these, or a descriptor that the call was given stands for one.
+fn names_one(call: &Syscall, paths: &[(Vec<u8>, String)]) -> bool {
+    let files = call.args.files.as_deref();
+    let opened = files.is_some_and(|files| {
+        let given = files.marks.iter().filter_map(|mark| files.list.get(mark.file));
+        given
+            .into_iter()
+            .any(|file| paths.iter().any(|(path, _)| *path == file.path))
+    });
+    let named = |arg| paths.iter().any(|(_, shown)| shown == call.args.text_of(arg));
+    opened || call.args.list.iter().any(named)
 }
 
 type Outcomes = [u64; OUTCOME_WORDS];

@@ -122,6 +122,13 @@ pub struct Proof {
     seen: Receiver<u64>,
 }
 
+/// An open sink, and what it asks.
+struct Reader {
+    id: u64,
+    selection: Selection,
+    descriptors: event::Descriptors,
+}
+
 /// A container while it lives.
 struct Live {
     progress: Arc<Progress>,
@@ -152,8 +159,7 @@ struct Inner {
     registry: Registry,
     live: HashMap<u32, Live>,
     past: VecDeque<Past>,
-    /// What each open sink takes, by its id.
-    selections: Vec<(u64, Selection)>,
+    readers: Vec<Reader>,
     /// Events a second of one user that is not root, of all its containers together; 0 is no limit.
     user_rate: u64,
 }
@@ -220,7 +226,7 @@ impl Node {
             ),
             live: HashMap::new(),
             past: VecDeque::new(),
-            selections: Vec::new(),
+            readers: Vec::new(),
             user_rate: settings.limits.event_rate,
         };
         let node = Self {

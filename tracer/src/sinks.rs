@@ -16,7 +16,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{Body, Event, Loss, LossReason, Phase},
+    event::{Body, Descriptors, Event, Loss, LossReason, Phase},
     filter::Filter,
     selector::Selector,
 };
@@ -25,7 +25,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 pub enum Format {
     Text(text::TextOptions),
-    Json,
+    Json(Descriptors),
     /// Nothing until the end, then the processes.
     Tree(tree::Tree),
 }
@@ -207,6 +207,15 @@ impl Output {
         }
     }
 
+    /// What it wants to know of descriptors.
+    pub fn descriptors(&self) -> Descriptors {
+        match &self.format {
+            Format::Text(options) => options.descriptors,
+            Format::Json(descriptors) => *descriptors,
+            Format::Tree(_) => Descriptors::Numbers,
+        }
+    }
+
     /// Renders an event of the container in `slot`, of whose calls nobody gets what `at_most` leaves out.
     pub fn take(&mut self, slot: u16, event: &Event, at_most: Option<&Filter>) {
         let is_call = matches!(event.body, Body::Syscall(_));
@@ -257,7 +266,7 @@ impl Output {
                     *previous_ns = text::began_ns(event);
                 }
             }
-            Format::Json => json::write_event(&mut self.lines, event),
+            Format::Json(descriptors) => json::write_event(&mut self.lines, event, *descriptors),
             Format::Tree(tree) => tree.take(event),
         }
     }

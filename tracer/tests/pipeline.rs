@@ -129,7 +129,13 @@ fn output(id: u64, name: &str, sink: Box<dyn Sink>) -> Output {
         phases: Phases::All,
         ..Selection::default()
     };
-    Output::new(id, name, selection, Format::Json, sink)
+    Output::new(
+        id,
+        name,
+        selection,
+        Format::Json(tracer::event::Descriptors::Numbers),
+        sink,
+    )
 }
 
 /// What came of feeding batches of records: what each sink was counted to have done, and how it ended.

@@ -124,7 +124,7 @@ fn rate(records: &[Vec<u8>], format: &str) -> Result<(f64, usize)> {
         if format == "text" {
             text::write_event(&mut out, &event, &text_options);
         } else {
-            json::write_event(&mut out, &event);
+            json::write_event(&mut out, &event, event::Descriptors::Numbers);
         }
         if out.len() > 1 << 19 {
             written += out.len();

@@ -11,7 +11,10 @@ mod decode;
 
 use std::{
     io::{Read, Write},
-    os::{fd::AsFd, unix::net::UnixStream},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::net::UnixStream,
+    },
     process::ExitCode,
     sync::mpsc::sync_channel,
     time::Instant,
@@ -29,12 +32,14 @@ use tracer::{
         kernel::{Kernel, Options},
     },
 };
-use tracer_common::filter::{CALL_WORDS, Container, Filter, OUTCOME_WORDS, state};
+use tracer_common::filter::{CALL_WORDS, Container, Filter, OUTCOME_WORDS, files, state};
 
 /// Calls a figure rests on, per round.
 const CALLS: u32 = 200_000;
 /// Calls that are timed together.
 const CHUNK: u32 = 1000;
+/// Asks for lseek(2) calls on a file instead.
+const WITH_FILE: u32 = 1 << 31;
 /// Goals of issue and design: of the empty pair's cost.
 const UNTRACED_GOAL: f64 = 1.15;
 const TRACED_GOAL: f64 = 3.3;
@@ -102,17 +107,23 @@ impl Worker {
         if own_mount_namespace {
             unshare(CloneFlags::CLONE_NEWNS)?;
         }
+        let file = std::fs::File::open("/etc/passwd")?;
         link.write_all(&[1])?;
         let mut calls = [0; 4];
         while link.read_exact(&mut calls).is_ok() {
             let calls = u32::from_le_bytes(calls);
             // The quickest of many short runs: other load on the machine comes in longer pieces.
             let mut best = u64::MAX;
-            for _ in 0..calls / CHUNK {
+            for _ in 0..(calls & !WITH_FILE) / CHUNK {
                 let begin = Instant::now();
                 for _ in 0..CHUNK {
-                    // SAFETY: no arguments, no effect.
-                    unsafe { libc::syscall(libc::SYS_getppid) };
+                    if calls & WITH_FILE == 0 {
+                        // SAFETY: no arguments, no effect.
+                        unsafe { libc::syscall(libc::SYS_getppid) };
+                    } else {
+                        // SAFETY: the descriptor is ours, and where it stands is not moved.
+                        unsafe { libc::lseek(file.as_raw_fd(), 0, libc::SEEK_CUR) };
+                    }
                 }
                 best = best.min(begin.elapsed().as_nanos() as u64);
             }
@@ -244,10 +255,17 @@ fn bench(rounds: usize, check: bool) -> Result<bool> {
         Mode::new("filtered out by its name", 0, nothing, Some(FILTERED_GOAL)),
         Mode::new("filtered out by its outcome", 0, late, None),
     ];
+    let paths = Filter {
+        files: files::ALL,
+        ..Filter::ALL
+    };
+    let mut lseek = Figure::default();
+    let mut with_file = [(Filter::ALL, Figure::default()), (paths, Figure::default())];
     let mut ring_full = 0;
     let mut emitted = 0;
     for _ in 0..rounds {
         none.0.push(outside.measure(CALLS)?);
+        lseek.0.push(outside.measure(CALLS | WITH_FILE)?);
         kernel.attach_empty()?;
         outside.measure(1000)?;
         empty.0.push(outside.measure(CALLS)?);
@@ -268,6 +286,15 @@ fn bench(rounds: usize, check: bool) -> Result<bool> {
             kernel.disarm(1, identity.mnt_ns, identity.pid_ns)?;
             kernel.detach();
         }
+        kernel.attach(true)?;
+        kernel.arm(1, container(state::LIVE), true, false)?;
+        for (filter, figure) in &mut with_file {
+            kernel.set_filter(1, filter)?;
+            inside.measure(1000)?;
+            figure.0.push(inside.measure(CALLS | WITH_FILE)?);
+        }
+        kernel.disarm(1, identity.mnt_ns, identity.pid_ns)?;
+        kernel.detach();
     }
     drop(marks);
     if reader.join().is_err() {
@@ -309,6 +336,10 @@ fn bench(rounds: usize, check: bool) -> Result<bool> {
     }
     println!(
         "traced events: {emitted} emitted, {ring_full} found the ring full, {received} records received"
+    );
+    let [traced, named] = with_file.map(|(_, figure)| (figure.min() - lseek.min()) / floor);
+    println!(
+        "lseek(2) on /etc/passwd: traced {traced:.2} x empty, and with its path (-y) {named:.2} x empty"
     );
     Ok(within || !check)
 }

@@ -71,9 +71,9 @@ pub(super) fn creates(flags: u64) -> bool {
 }
 
 /// Two descriptors: `[3, 4]`.
-pub(super) fn descriptors(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+pub(super) fn descriptors(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
     out.list([memory.i32(0)?, memory.i32(4)?], |out, fd| {
-        out.signed(i64::from(fd));
+        out.made_descriptor(call, fd);
         Some(())
     })
 }
@@ -162,7 +162,8 @@ pub(super) fn array(
 pub(super) fn pollfds(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
     array(out, memory, call.int(1), 8, |out, one| {
         let fd = one.i32(0)?;
-        out.field("{fd=", i64::from(fd));
+        out.str("{fd=");
+        out.descriptor(call, fd);
         if fd >= 0 {
             out.str(", events=");
             out.flags(u64::from(one.u16(4)?), &names::POLL);
@@ -256,7 +257,7 @@ pub(super) fn fd_set(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -
             if !first {
                 out.str(" ");
             }
-            out.unsigned(u64::try_from(fd).ok()?);
+            out.descriptor(call, i32::try_from(fd).ok()?);
             first = false;
         }
     }
@@ -389,6 +390,11 @@ pub(super) fn fcntl_note(out: &mut Out<'_>, call: &Call<'_>) -> Option<()> {
         _ => return None,
     }
     Some(())
+}
+
+/// Whether what fcntl(2) returned is a descriptor.
+pub(super) fn fcntl_duplicates(call: &Call<'_>) -> bool {
+    matches!(signed(call.arg(1)), libc::F_DUPFD | libc::F_DUPFD_CLOEXEC)
 }
 
 /// Whether strace shows what fcntl(2) returned in hex.

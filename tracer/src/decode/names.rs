@@ -3,7 +3,21 @@
 //!
 //! Bits without a name stay in the text as hex.
 
-use super::show::Names;
+/// Names of values, in the order in which strace lists them.
+pub(super) struct Names {
+    pub(super) list: &'static [(u64, &'static str)],
+    /// What strace says of a value without a name: `0x99 /* AF_??? */`.
+    pub(super) unknown: &'static str,
+}
+
+impl Names {
+    pub(super) fn get(&self, value: u64) -> Option<&'static str> {
+        self.list
+            .iter()
+            .find(|(known, _)| *known == value)
+            .map(|(_, name)| *name)
+    }
+}
 
 macro_rules! label {
     ($constant:ident) => {

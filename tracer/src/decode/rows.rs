@@ -8,7 +8,7 @@ mod processes;
 mod services;
 mod sockets;
 
-use tracer_common::filter::copy;
+use tracer_common::filter::{copy, list};
 
 use super::{
     fs, ioctl, ipc, keys, message, names, net, prctl, process, services as service,
@@ -27,6 +27,10 @@ pub(super) struct Row {
     pub(super) note: Option<Note>,
     /// The parameters' names in the order in which they are shown; empty: the call's own.
     pub(super) order: &'static [&'static str],
+    /// Whether what was returned is a descriptor.
+    pub(super) descriptor: Option<fn(&Call<'_>) -> bool>,
+    /// A parameter whose memory has descriptors, and a [`list`] kind of them.
+    pub(super) list: Option<(&'static str, u8)>,
 }
 
 /// Writes what strace appends in parentheses.
@@ -49,6 +53,8 @@ const fn row(calls: &'static str, params: &'static [(&'static str, Show)]) -> Ro
         ret: Ret::Decimal,
         note: None,
         order: &[],
+        descriptor: None,
+        list: None,
     }
 }
 
@@ -60,6 +66,20 @@ impl Row {
     const fn note(self, note: Note) -> Self {
         Self {
             note: Some(note),
+            ..self
+        }
+    }
+
+    const fn descriptor(self, is_one: fn(&Call<'_>) -> bool) -> Self {
+        Self {
+            descriptor: Some(is_one),
+            ..self
+        }
+    }
+
+    const fn list(self, param: &'static str, kind: u8) -> Self {
+        Self {
+            list: Some((param, kind)),
             ..self
         }
     }
@@ -174,7 +194,8 @@ pub(super) fn default_for(ctype: &str, name: &str) -> Show {
     match ctype {
         "umode_t" => MODE,
         "uid_t" | "gid_t" => ID,
-        "pid_t" | "key_serial_t" | "mqd_t" | "timer_t" | "__s32" => INT,
+        "mqd_t" => FD,
+        "pid_t" | "key_serial_t" | "timer_t" | "__s32" => INT,
         "key_t" => HEX,
         "int" if name == "sig" => EnumOrNumber(&names::SIGNAL),
         _ if name.contains("flag") => HEX,

@@ -5,6 +5,11 @@
 
 use tracer_common::filter::copy;
 
+pub(super) use super::names::Names;
+
+use super::files::File;
+use crate::event::Mark;
+
 /// How an argument is shown.
 #[derive(Clone, Copy)]
 pub(super) enum Show {
@@ -18,6 +23,10 @@ pub(super) enum Show {
     EnumOrNumber(&'static Names),
     /// Memory behind a pointer.
     Memory(Memory),
+    /// A descriptor.
+    Descriptor,
+    /// A descriptor that a path begins at, or AT_FDCWD.
+    Directory,
     /// Only for some calls; else the argument is left out.
     When(fn(&Call<'_>) -> bool, &'static Show),
 }
@@ -258,22 +267,6 @@ impl Show {
     }
 }
 
-/// Names of values, in the order in which strace lists them.
-pub(super) struct Names {
-    pub(super) list: &'static [(u64, &'static str)],
-    /// What strace says of a value without a name: `0x99 /* AF_??? */`.
-    pub(super) unknown: &'static str,
-}
-
-impl Names {
-    pub(super) fn get(&self, value: u64) -> Option<&'static str> {
-        self.list
-            .iter()
-            .find(|(known, _)| *known == value)
-            .map(|(_, name)| *name)
-    }
-}
-
 /// A call, as far as the record tells.
 pub(super) struct Call<'a> {
     pub(super) args: [u64; 6],
@@ -291,6 +284,8 @@ pub(super) struct Call<'a> {
     pub(super) before: [Option<Captured<'a>>; 6],
     /// Further memory of an argument that points to pointers.
     pub(super) parts: &'a [Part<'a>],
+    /// What its descriptors stand for, where that was asked.
+    pub(super) files: Vec<File>,
     /// String limit.
     pub(super) limit: usize,
     /// Layout of `struct stat` and the like.
@@ -413,6 +408,8 @@ pub(super) fn signed(value: u64) -> i32 {
 /// A text under way. `truncated` and `fault` gather what the current argument's memory lacked.
 pub(super) struct Out<'a> {
     pub(super) text: &'a mut String,
+    /// Places of descriptors.
+    pub(super) marks: Vec<Mark>,
     pub(super) truncated: bool,
     pub(super) fault: bool,
 }
@@ -580,15 +577,15 @@ impl Out<'_> {
     /// drives a terminal.
     pub(super) fn quoted(&mut self, bytes: &[u8]) {
         self.text.push('"');
-        self.escaped(bytes);
+        self.escaped(bytes, |_| false);
         self.text.push('"');
     }
 
-    fn escaped(&mut self, bytes: &[u8]) {
+    pub(super) fn escaped(&mut self, bytes: &[u8], also: impl Fn(u8) -> bool) {
         let mut rest = bytes;
         while let Some(special) = rest
             .iter()
-            .position(|b| !matches!(b, b' '..=b'~') || matches!(b, b'"' | b'\\'))
+            .position(|b| !matches!(b, b' '..=b'~') || matches!(b, b'"' | b'\\') || also(*b))
         {
             let (plain, tail) = rest.split_at(special);
             self.ascii(plain);

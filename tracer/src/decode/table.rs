@@ -5,12 +5,12 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
-use tracer_common::filter::{COMPAT_PLANS, Op, Plan, copy, plan, when};
+use tracer_common::filter::{COMPAT_PLANS, Op, Plan, copy, list, plan, when};
 
 use super::{
     Limits, Takes,
     rows::{self, Note, Ret, Row},
-    show::{Max, Memory, Moment, Show},
+    show::{Call, Max, Memory, Moment, Show},
 };
 use crate::event::Arch;
 
@@ -115,6 +115,10 @@ pub(super) struct Entry {
     pub(super) order: Box<[usize]>,
     pub(super) ret: Ret,
     pub(super) note: Option<Note>,
+    /// Whether what was returned is a descriptor.
+    pub(super) descriptor: Option<fn(&Call<'_>) -> bool>,
+    /// A parameter whose memory has descriptors, and a kind of `tracer_common::filter::list`.
+    list: Option<(u8, u8)>,
 }
 
 /// One parameter.
@@ -210,6 +214,17 @@ fn plan(entry: &Entry, wide: bool, limits: Limits) -> Plan {
     if matches!(entry.name, "execve" | "execveat") {
         plan.flags |= plan::EXEC;
     }
+    if entry.descriptor.is_some() {
+        plan.fds |= list::RETURNED;
+    }
+    for (param, arg) in entry.params.iter().zip(0_u8..6) {
+        if is_descriptor(&param.show) {
+            plan.fds |= 1 << arg;
+        }
+    }
+    if let Some((arg, kind)) = entry.list {
+        (plan.list, plan.list_arg) = (kind, arg);
+    }
     if entry.name == "rt_sigreturn" {
         plan.flags |= plan::STACK;
     }
@@ -280,7 +295,20 @@ fn memory_of(show: &Show) -> Option<&Memory> {
     match show {
         Show::Memory(memory) => Some(memory),
         Show::When(_, show) => memory_of(show),
-        Show::Value(_) | Show::Flags(_) | Show::Enum(_) | Show::EnumOrNumber(_) => None,
+        Show::Value(_)
+        | Show::Flags(_)
+        | Show::Enum(_)
+        | Show::EnumOrNumber(_)
+        | Show::Descriptor
+        | Show::Directory => None,
+    }
+}
+
+fn is_descriptor(show: &Show) -> bool {
+    match show {
+        Show::Descriptor | Show::Directory => true,
+        Show::When(_, show) => is_descriptor(show),
+        _ => false,
     }
 }
 
@@ -394,6 +422,8 @@ fn compile(name: &'static str, list: Option<&'static str>, rows: &[&'static Row]
             order: (0..6).collect(),
             ret: Ret::Decimal,
             note: None,
+            descriptor: None,
+            list: None,
         };
     };
     let declared: Vec<(&'static str, &'static str)> = list
@@ -441,6 +471,11 @@ fn compile(name: &'static str, list: Option<&'static str>, rows: &[&'static Row]
             .find(|ret| !matches!(ret, Ret::Decimal))
             .unwrap_or(Ret::Decimal),
         note: rows.iter().find_map(|row| row.note),
+        descriptor: rows.iter().find_map(|row| row.descriptor),
+        list: rows.iter().find_map(|row| row.list).and_then(|(param, kind)| {
+            let arg = u8::try_from(index_of(param)?).ok()?;
+            Some((arg, kind))
+        }),
     }
 }
 

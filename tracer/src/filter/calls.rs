@@ -48,9 +48,9 @@ fn matching(native: Arch, wanted: impl Fn(&Named) -> bool) -> Calls {
     set
 }
 
-/// The calls that take a path.
+/// The calls that take a path, or a descriptor that may stand for one.
 pub(super) fn with_path(native: Arch) -> Calls {
-    matching(native, |call| call.takes.path)
+    matching(native, |call| call.takes.path || call.takes.descriptor)
 }
 
 /// Calls of which more than the counts must always be kept: the kernel side takes strings of an execve, learns a name from

@@ -5,8 +5,9 @@ use std::sync::{atomic::Ordering::Relaxed, mpsc::channel};
 use anyhow::{Context, Result};
 use tracer_common::filter as kernel;
 
-use super::{Inner, Node};
+use super::{Inner, Node, Reader};
 use crate::{
+    event::Descriptors,
     filter::{self, Filter},
     pipeline::Mark,
     registry::Entry,
@@ -26,7 +27,11 @@ impl Node {
     pub fn open(&self, output: Output, history: bool) -> Result<()> {
         {
             let mut inner = self.lock();
-            inner.selections.push((output.id, output.selection.clone()));
+            inner.readers.push(Reader {
+                id: output.id,
+                selection: output.selection.clone(),
+                descriptors: output.descriptors(),
+            });
             inner.set_filters()?;
         }
         self.marks.post(Mark::Open {
@@ -44,7 +49,7 @@ impl Node {
         self.marks.post(Mark::Close { id, result: sender })?;
         let closed = result.recv();
         let mut inner = self.lock();
-        inner.selections.retain(|(open, _)| *open != id);
+        inner.readers.retain(|reader| reader.id != id);
         inner.set_filters()?;
         match closed {
             Ok(result) => result.context("write the events"),
@@ -59,12 +64,18 @@ impl Inner {
     /// sink all is held as history.
     /// At most what the container asked for itself.
     pub(super) fn wanted_of(&self, entry: &Entry, at_most: Option<&Filter>) -> kernel::Filter {
-        let takers = self.selections.iter().map(|(_, selection)| selection);
-        let mut wanted = Filter::union(
-            takers
-                .filter(|selection| selection.takes_container(&entry.info))
-                .map(|selection| &selection.filter),
-        );
+        let takers = || {
+            let readers = self.readers.iter();
+            readers.filter(|reader| reader.selection.takes_container(&entry.info))
+        };
+        let mut wanted = Filter::union(takers().map(|reader| &reader.selection.filter));
+        for reader in takers() {
+            wanted.files = wanted.files.max(match reader.descriptors {
+                Descriptors::Numbers => kernel::files::NONE,
+                Descriptors::Paths => kernel::files::PATHS,
+                Descriptors::All => kernel::files::ALL,
+            });
+        }
         if let Some(filter) = at_most {
             wanted = filter::both(filter.of_kernel(), &wanted);
         }

@@ -8,8 +8,8 @@ use std::{cell::RefCell, sync::LazyLock};
 use crate::{
     errno,
     event::{
-        Arg, Body, Container, DeniedBy, Event, Exit, Lifecycle, Loss, Outcome, Phase, Process, ProcessEvent,
-        SCHEMA_VERSION, Syscall, Task, Via,
+        Arg, Args, Body, Container, DeniedBy, Descriptors, Event, Exit, File, Lifecycle, Loss, Outcome,
+        Phase, Process, ProcessEvent, SCHEMA_VERSION, Syscall, Task, Via,
     },
     numbers,
 };
@@ -18,9 +18,9 @@ use crate::{
 pub const SCHEMA: &str = include_str!("../../schema/event.v1.json");
 
 /// Writes the line of an event.
-pub fn write_event(out: &mut Vec<u8>, event: &Event) {
+pub fn write_event(out: &mut Vec<u8>, event: &Event, descriptors: Descriptors) {
     match &event.body {
-        Body::Syscall(call) => syscall(out, event, call),
+        Body::Syscall(call) => syscall(out, event, call, descriptors),
         Body::Process(process) => self::process(out, event, process),
         Body::Container(life) => lifecycle(out, event, life),
         Body::Loss(lost) => loss(out, event, lost),
@@ -28,7 +28,7 @@ pub fn write_event(out: &mut Vec<u8>, event: &Event) {
     out.extend_from_slice(b"}\n");
 }
 
-fn syscall(out: &mut Vec<u8>, event: &Event, call: &Syscall) {
+fn syscall(out: &mut Vec<u8>, event: &Event, call: &Syscall, descriptors: Descriptors) {
     head(out, event, "syscall", Some(call.seq));
     task(out, &call.task);
     out.extend_from_slice(b",\"arch\":\"");
@@ -42,7 +42,7 @@ fn syscall(out: &mut Vec<u8>, event: &Event, call: &Syscall) {
         if index > 0 {
             out.push(b',');
         }
-        argument(out, arg, call.args.text_of(arg));
+        argument(out, arg, &call.args, descriptors);
     }
     out.extend_from_slice(b"],\"ret\":");
     match call.outcome {
@@ -52,6 +52,15 @@ fn syscall(out: &mut Vec<u8>, event: &Event, call: &Syscall) {
             }
             number(out, value.unsigned_abs());
             out.extend_from_slice(b",\"errno\":null");
+            if let Some(returned) = call
+                .args
+                .returned_file()
+                .filter(|_| descriptors != Descriptors::Numbers)
+            {
+                field(out, b",\"ret_file\":{\"fd\":", value.unsigned_abs());
+                file(out, returned, descriptors);
+                out.push(b'}');
+            }
         }
         Outcome::Error(errno) => {
             out.extend_from_slice(b"-1,\"errno\":\"");
@@ -76,13 +85,16 @@ fn syscall(out: &mut Vec<u8>, event: &Event, call: &Syscall) {
     }
 }
 
-fn argument(out: &mut Vec<u8>, arg: &Arg, text: &str) {
+fn argument(out: &mut Vec<u8>, arg: &Arg, args: &Args, descriptors: Descriptors) {
     // Parameter names are C identifiers.
     out.extend_from_slice(b"{\"name\":\"");
     out.extend_from_slice(arg.name.as_bytes());
     field(out, b"\",\"raw\":", arg.raw);
     out.extend_from_slice(b",\"text\":");
-    string(out, text);
+    string(out, &args.text_with(arg.text.clone(), descriptors));
+    if let Some(opened) = args.file_of(arg).filter(|_| descriptors != Descriptors::Numbers) {
+        file(out, opened, descriptors);
+    }
     if arg.truncated {
         out.extend_from_slice(b",\"truncated\":true");
     }
@@ -90,6 +102,21 @@ fn argument(out: &mut Vec<u8>, arg: &Arg, text: &str) {
         out.extend_from_slice(b",\"fault\":true");
     }
     out.push(b'}');
+}
+
+/// What a descriptor stands for.
+fn file(out: &mut Vec<u8>, file: &File, descriptors: Descriptors) {
+    bytes(out, "path", &file.path);
+    if file.deleted {
+        out.extend_from_slice(b",\"deleted\":true");
+    }
+    if file.cut {
+        out.extend_from_slice(b",\"path_cut\":true");
+    }
+    if let Some(detail) = file.detail.as_ref().filter(|_| descriptors == Descriptors::All) {
+        out.extend_from_slice(b",\"detail\":");
+        string(out, detail);
+    }
 }
 
 fn process(out: &mut Vec<u8>, event: &Event, process: &Process) {

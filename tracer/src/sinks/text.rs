@@ -8,7 +8,8 @@ mod paint;
 use crate::{
     errno,
     event::{
-        Base, Body, DeniedBy, Event, Exit, Lifecycle, Loss, Outcome, Process, ProcessEvent, Syscall, Task,
+        Base, Body, DeniedBy, Descriptors, Event, Exit, Lifecycle, Loss, Outcome, Process, ProcessEvent,
+        Syscall, Task,
     },
     numbers,
 };
@@ -33,6 +34,9 @@ pub struct TextOptions {
     pub color: bool,
     /// Most columns of a line; what is longer is cut.
     pub columns: Option<u16>,
+    /// What descriptors stand for (`-y`, `-yy`).
+    #[serde(default)]
+    pub descriptors: Descriptors,
 }
 
 impl Default for TextOptions {
@@ -47,6 +51,7 @@ impl Default for TextOptions {
             show_containers: false,
             color: false,
             columns: None,
+            descriptors: Descriptors::Numbers,
         }
     }
 }
@@ -181,33 +186,34 @@ fn syscall(out: &mut Vec<u8>, call: &Syscall, options: &TextOptions) {
         out.extend_from_slice(call.name.as_bytes())
     });
     out.push(b'(');
-    let text = call.args.text.as_str();
-    let arguments = |out: &mut Vec<u8>, text: &str| {
+    let whole = call.args.text.len();
+    let arguments = |out: &mut Vec<u8>, end: usize| {
+        let text = call.args.text_with(0..end, options.descriptors);
         if options.color {
-            paint::strings(out, text);
+            paint::strings(out, &text);
         } else {
             out.extend_from_slice(text.as_bytes());
         }
     };
     if call.outcome == Outcome::Unfinished && !never_returns(&call.name) {
         match call.args.before_output {
-            Some(known) => arguments(out, text.get(..known).unwrap_or(text)),
+            Some(known) => arguments(out, known.min(whole)),
             None => {
-                arguments(out, text);
-                if !text.is_empty() {
+                arguments(out, whole);
+                if whole > 0 {
                     out.push(b' ');
                 }
             }
         }
         out.extend_from_slice(b"<unfinished ...>");
     } else {
-        arguments(out, text);
+        arguments(out, whole);
     }
     out.extend_from_slice(b") = ");
     if matches!(call.outcome, Outcome::Error(_)) {
-        painted(out, paint::ERROR, options, |out| outcome(out, call));
+        painted(out, paint::ERROR, options, |out| outcome(out, call, options));
     } else {
-        outcome(out, call);
+        outcome(out, call, options);
     }
     match call.denied_by {
         None => {}
@@ -248,7 +254,7 @@ fn never_returns(name: &str) -> bool {
     matches!(name, "exit" | "exit_group")
 }
 
-fn outcome(out: &mut Vec<u8>, call: &Syscall) {
+fn outcome(out: &mut Vec<u8>, call: &Syscall, options: &TextOptions) {
     match call.outcome {
         Outcome::Value(value) => {
             match call.args.ret_base {
@@ -263,6 +269,9 @@ fn outcome(out: &mut Vec<u8>, call: &Syscall) {
                 Base::Octal if value > 0 => radix(out, value.cast_unsigned(), 3, b"00"),
                 Base::Hex => out.push(b'0'),
                 Base::Octal => out.extend_from_slice(b"000"),
+            }
+            if let Some(file) = call.args.returned_file() {
+                out.extend_from_slice(file.text(options.descriptors).as_bytes());
             }
             if let Some(note) = &call.args.ret_note {
                 out.extend_from_slice(b" (");

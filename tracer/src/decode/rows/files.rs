@@ -2,7 +2,14 @@
 
 use super::*;
 
+/// Calls that return a descriptor.
+const RETURN_DESCRIPTORS: &str = "open openat openat2 creat open_by_handle_at memfd_create memfd_secret dup dup2 dup3 \
+     epoll_create epoll_create1 eventfd eventfd2 signalfd signalfd4 timerfd_create inotify_init inotify_init1 \
+     fanotify_init userfaultfd perf_event_open pidfd_open pidfd_getfd io_uring_setup landlock_create_ruleset \
+     open_tree open_tree_attr fsopen fsmount fspick mq_open socket accept accept4";
+
 pub(super) static ROWS: &[Row] = &[
+    row(RETURN_DESCRIPTORS, &[]).descriptor(|_| true),
     // Files by name.
     row("open", &[("flags", OPEN), ("mode", When(creates, &MODE))]),
     row("openat", &[("flags", OPEN), ("mode", When(creates_at, &MODE))]),
@@ -197,6 +204,7 @@ pub(super) static ROWS: &[Row] = &[
         ],
     )
     .ret(Ret::HexWhen(fs::fcntl_in_hex))
+    .descriptor(fs::fcntl_duplicates)
     .note(fs::fcntl_note),
     row(
         "ioctl",
@@ -220,7 +228,10 @@ pub(super) static ROWS: &[Row] = &[
             ("fildes", Show::output(8, fs::descriptors)),
             ("flags", Value(values::fd_creation_flags)),
         ],
-    ),
+    )
+    .list("fildes", list::PAIR),
+    row("poll ppoll", &[]).list("ufds", list::POLL),
+    row("select pselect6", &[]).list("inp", list::SETS),
     row("poll", &[("ufds", POLLFDS)]).note(fs::poll_note::<false>),
     row(
         "ppoll",

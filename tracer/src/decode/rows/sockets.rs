@@ -24,7 +24,8 @@ pub(super) static ROWS: &[Row] = &[
             ("protocol", Value(net::protocol)),
             ("usockvec", Show::output(8, fs::descriptors)),
         ],
-    ),
+    )
+    .list("usockvec", list::PAIR),
     row("bind", &[("umyaddr", ADDRESS)]),
     row("connect", &[("uservaddr", ADDRESS)]),
     row(

@@ -4,11 +4,7 @@ use super::*;
 
 fn text(write: impl FnOnce(&mut Out<'_>)) -> String {
     let mut text = String::new();
-    write(&mut Out {
-        text: &mut text,
-        truncated: false,
-        fault: false,
-    });
+    write(&mut Out::new(&mut text));
     text
 }
 

@@ -28,7 +28,7 @@ fn exercise(bytes: &[u8]) {
         };
         let event = event(body);
         let mut line = Vec::new();
-        json::write_event(&mut line, &event);
+        json::write_event(&mut line, &event, crate::event::Descriptors::All);
         serde_json::from_slice::<serde_json::Value>(&line).unwrap();
         printable(&line);
         line.clear();

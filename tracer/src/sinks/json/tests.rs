@@ -13,7 +13,7 @@ use crate::{
 
 fn text(event: &Event) -> String {
     let mut out = Vec::new();
-    write_event(&mut out, event);
+    write_event(&mut out, event, Descriptors::Numbers);
     String::from_utf8(out).unwrap()
 }
 
