@@ -242,6 +242,29 @@ fn an_init_that_is_killed_ends_whole() -> Result<()> {
     Ok(())
 }
 
+/// The end of init and the runtime's poststop both tell of a container's end; the second comes while the books of so
+/// many calls are being closed.
+#[test]
+fn an_end_that_is_told_twice_reaches_those_who_wait_for_it() -> Result<()> {
+    const CALLS: u64 = 100_003;
+    let daemon = Daemon::start()?;
+    for runtime in [Runtime::Crun, Runtime::Runc].into_iter().cycle().take(10) {
+        let args = [
+            "/workloads/calls".to_owned(),
+            CALLS.to_string(),
+            "sched_get_priority_max".to_owned(),
+        ];
+        let bundle = traced(&daemon, "twice", &args)?;
+        let tail = daemon.tail(&bundle.id, &["-o", "text"])?;
+        let mut container = runtime.start(bundle)?.quiet();
+        container.success()?;
+        tail.text()?;
+        daemon.detached()?;
+        daemon.verdict_at_end(container.id())?.whole()?;
+    }
+    Ok(())
+}
+
 #[test]
 fn calls_that_seccomp_refused_are_seen_and_said_so() -> Result<()> {
     let daemon = Daemon::start()?;

@@ -359,20 +359,25 @@ fn watch_init(pidfd: OwnedFd, admitted: Admitted, id: String, shared: &Arc<Share
     shared.watches.add(admitted, task.abort_handle());
 }
 
-/// Books a container's end, whoever saw it first.
+/// Books a container's end, whoever saw it first. A task of its own: a hook's connection may be out of time meanwhile,
+/// and that the books are closed must not be lost on those who wait for it.
 async fn end(admitted: Admitted, id: &str, shared: &Arc<Shared>) {
-    let ended = {
-        let shared = shared.clone();
-        spawn_blocking(move || shared.node.end(admitted)).await
-    };
-    match ended {
-        Ok(Ok(Some(_verdict))) => left(id, shared),
-        Ok(Ok(None)) => {}
-        Ok(Err(error)) => note(&format!("container {id}: its end could not be booked: {error:#}")),
-        Err(error) => note(&format!("container {id}: its end could not be booked: {error}")),
-    }
-    // It may be its own watch that called: it ends by itself.
-    let _ending = shared.watches.remove(admitted);
+    let (id, shared) = (id.to_owned(), shared.clone());
+    let booking = tokio::spawn(async move {
+        let ended = {
+            let shared = shared.clone();
+            spawn_blocking(move || shared.node.end(admitted)).await
+        };
+        match ended.map_err(anyhow::Error::from).and_then(|ended| ended) {
+            Ok(Some(_verdict)) => left(&id, &shared),
+            Ok(None) => {}
+            Err(error) => note(&format!("container {id}: its end could not be booked: {error:#}")),
+        }
+        // It may be its own watch that called: it ends by itself.
+        let _ending = shared.watches.remove(admitted);
+    });
+    // It ends before us only with the daemon.
+    let _stopped = booking.await;
 }
 
 /// A container is in no longer.
