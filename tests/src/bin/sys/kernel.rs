@@ -70,7 +70,8 @@ pub(crate) fn uring() {
 }
 
 pub(crate) fn programs() {
-    for command in 0..36 {
+    // Without those that look for what others have loaded: the tracer has, strace has not.
+    for command in (0..36).filter(|command| ![11, 12, 23, 31].contains(command)) {
         call!(SYS_bpf, command, NULL, 0);
     }
     call!(SYS_bpf, 0, BAD, 72);
@@ -424,12 +425,11 @@ pub(crate) fn system() {
 }
 
 pub(crate) fn traced() {
-    // SAFETY: the child waits for its end.
+    // SAFETY: the child makes its own end.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        loop {
-            call!(SYS_pause);
-        }
+        let own = call!(SYS_getpid);
+        call!(SYS_kill, own, libc::SIGKILL);
     }
     let mut out = [0_u64; 64];
     let to = out.as_mut_ptr();
@@ -447,8 +447,7 @@ pub(crate) fn traced() {
     for address in [80, 120, 128, 144, 208, 224, 848, 9] {
         call!(SYS_ptrace, libc::PTRACE_PEEKUSER, 99_999, address, to);
     }
-    call!(SYS_ptrace, 0, 0, 0, 0);
-    call!(SYS_kill, child, libc::SIGKILL);
+    call!(SYS_kill, child, 0);
     let mut info = [0_u32; 32];
     call!(
         SYS_waitid,
