@@ -148,7 +148,9 @@ pub(super) fn third(out: &mut Out<'_>, call: &Call<'_>, value: u64) {
         }
         "PR_SET_SPECULATION_CTRL" => out.flags(value, &names::PR_SPEC_STATE),
         "PR_SCHED_CORE" => values::int(out, call, value),
-        "PR_SET_SECCOMP" => out.pointer(value),
+        "PR_SET_SECCOMP" if names::SECCOMP_MODE.get(call.arg(1)) == Some("SECCOMP_MODE_FILTER") => {
+            out.pointer(value);
+        }
         _ => rest(out, call, value),
     }
 }

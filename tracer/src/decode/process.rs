@@ -379,14 +379,29 @@ fn list_of_groups(out: &mut Out<'_>, memory: Captured<'_>, count: u64) -> Option
     })
 }
 
-/// The address that arch_prctl(2) stored.
+/// Whether arch_prctl(2)'s option has an argument.
+pub(super) fn arch_prctl_has_argument(call: &Call<'_>) -> bool {
+    names::ARCH_PRCTL.get(call.int(0)) != Some("ARCH_GET_CPUID")
+}
+
+/// What arch_prctl(2) stored: an address, or the states that the processor has.
 pub(super) fn arch_prctl(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> Option<()> {
-    let name = names::ARCH_PRCTL.get(call.int(0))?;
-    if !matches!(name, "ARCH_GET_FS" | "ARCH_GET_GS") {
-        return None;
+    let stored = memory.u64(0)?;
+    match names::ARCH_PRCTL.get(call.int(0))? {
+        "ARCH_GET_FS" | "ARCH_GET_GS" => {
+            out.str("[");
+            out.pointer(stored);
+        }
+        "ARCH_GET_XCOMP_SUPP" | "ARCH_GET_XCOMP_PERM" | "ARCH_GET_XCOMP_GUEST_PERM" => {
+            out.hfield("[", stored);
+            if stored != 0 {
+                out.str(" /* ");
+                out.flags(stored, &names::XFEATURE);
+                out.str(" */");
+            }
+        }
+        _ => return None,
     }
-    out.str("[");
-    out.pointer(memory.u64(0)?);
     out.str("]");
     Some(())
 }

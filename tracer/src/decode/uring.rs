@@ -24,8 +24,8 @@ pub(super) fn events(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -
     })
 }
 
-/// `struct iocb`. What its buffer holds is not copied.
-pub(super) fn block(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) -> Option<()> {
+/// The `struct iocb` that io_cancel(2) is to find, without what it transfers.
+pub(super) fn cancelled(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) -> Option<()> {
     out.str("{");
     let data = memory.u64(0)?;
     if data != 0 {
@@ -44,12 +44,6 @@ pub(super) fn block(out: &mut Out<'_>, _: &Call<'_>, memory: Captured<'_>) -> Op
         out.field(", aio_reqprio=", i64::from(priority.cast_signed()));
     }
     out.field(", aio_fildes=", i64::from(memory.i32(20)?));
-    let (buffer, bytes, offset) = (memory.u64(24)?, memory.u64(32)?, memory.i64(40)?);
-    if buffer != 0 || bytes != 0 || offset != 0 {
-        out.pfield(", aio_buf=", buffer);
-        out.ufield(", aio_nbytes=", bytes);
-        out.field(", aio_offset=", offset);
-    }
     out.str("}");
     Some(())
 }

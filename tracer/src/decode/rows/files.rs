@@ -169,7 +169,10 @@ pub(super) static ROWS: &[Row] = &[
     ),
     row(
         "process_vm_readv process_vm_writev",
-        &[("rvec", Show::array("riovcnt", 16, 32, fs::iovec::<4>).wide())],
+        &[
+            ("rvec", Show::array("riovcnt", 16, 32, fs::iovec::<4>).wide()),
+            ("flags", UINT),
+        ],
     ),
     row("getdents getdents64", &[("dirent", Show::entries(fs::entries))]),
     row("lseek", &[("whence", Enum(&names::SEEK))]),
@@ -328,6 +331,7 @@ pub(super) static ROWS: &[Row] = &[
         &[
             ("start", POINTER),
             ("prot", Flags(&names::PROT)),
+            ("pgoff", UINT),
             ("flags", Value(values::map_flags)),
         ],
     ),

@@ -107,7 +107,13 @@ pub(super) static ROWS: &[Row] = &[
         "arch_prctl",
         &[
             ("option", Enum(&names::ARCH_PRCTL)),
-            ("arg2", Show::output(8, process::arch_prctl).or(values::hex)),
+            (
+                "arg2",
+                When(
+                    process::arch_prctl_has_argument,
+                    &Show::output(8, process::arch_prctl).or(values::hex),
+                ),
+            ),
         ],
     ),
     row(
@@ -294,11 +300,14 @@ pub(super) static ROWS: &[Row] = &[
     ),
     row(
         "sched_getattr",
-        &[("uattr", Show::sized("usize", 56, process::sched_attr).written())],
+        &[
+            ("uattr", Show::sized("usize", 56, process::sched_attr).written()),
+            ("flags", UINT),
+        ],
     ),
     row(
         "sched_setattr",
-        &[("uattr", Show::input(56, process::sched_attr))],
+        &[("uattr", Show::input(56, process::sched_attr)), ("flags", UINT)],
     ),
     row("sched_rr_get_interval", &[("interval", TIMESPEC_OUT)]),
     row("setgroups", &[("grouplist", GROUPS)]),

@@ -14,7 +14,7 @@ pub(super) static ROWS: &[Row] = &[
             ("timeout", TIMESPEC),
         ],
     ),
-    row("io_cancel", &[("iocb", Show::input(64, uring::block))]),
+    row("io_cancel", &[("iocb", Show::input(64, uring::cancelled))]),
     row(
         "io_uring_setup",
         &[("params", Show::input(120, uring::parameters))],

@@ -100,6 +100,10 @@ golden! {
         ("prctl", [n(PR_GET_SECUREBITS)], 1, "prctl(PR_GET_SECUREBITS) = 0x1 (SECBIT_NOROOT)"),
         ("prctl", [n(PR_GET_PDEATHSIG), fields(&[&9_i32])], 0, "prctl(PR_GET_PDEATHSIG, [SIGKILL]) = 0"),
         ("arch_prctl", [n(0x1003), fields(&[&0x7f3d_ef88_u64])], 0, "arch_prctl(ARCH_GET_FS, [0x7f3def88]) = 0"),
+        ("arch_prctl", [n(0x1011), n(5)], 1, "arch_prctl(ARCH_GET_CPUID) = 1"),
+        ("arch_prctl", [n(0x1021), fields(&[&0xe7_u64])], 0,
+            "arch_prctl(ARCH_GET_XCOMP_SUPP, [0xe7 /* XFEATURE_MASK_FPSSE|XFEATURE_MASK_YMM|XFEATURE_MASK_AVX512 */]) = 0"),
+        ("prctl", [n(PR_SET_SECCOMP), n(77), n(0), n(0), n(0)], -EINVAL, "prctl(PR_SET_SECCOMP, 0x4d /* SECCOMP_MODE_??? */, 0, 0, 0) = -1 EINVAL (Invalid argument)"),
         ("arch_prctl", [n(0x3001), n(5)], -EINVAL, "arch_prctl(0x3001 /* ARCH_??? */, 0x5) = -1 EINVAL (Invalid argument)"),
         ("arch_prctl", [n(0x1002), n(0x10)], 0, "arch_prctl(ARCH_SET_FS, 0x10) = 0"),
         ("seccomp", [n(1), n(2), n(0)], -EFAULT, "seccomp(SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_LOG, NULL) = -1 EFAULT (Bad address)"),
@@ -120,9 +124,9 @@ golden! {
         ("sched_getaffinity", [n(0), n(128), fields(&[&3_u64, &[0; 24]])], 32, "sched_getaffinity(0, 128, [0 1]) = 32"),
         ("sched_setaffinity", [n(0), n(8), fields(&[&3_u64])], 0, "sched_setaffinity(0, 8, [0 1]) = 0"),
         ("sched_yield", [], 0, "sched_yield() = 0"),
-        ("sched_getattr", [n(0), fields(&[&48_u32, &0_u32, &0_u64, &0_i32, &0_u32, &1_400_000_u64, &0_u64, &0_u64]), n(48), n(0)], 0,
+        ("sched_getattr", [n(0), fields(&[&48_u32, &0_u32, &0_u64, &0_i32, &0_u32, &1_400_000_u64, &0_u64, &0_u64]), n(48), n(1)], 0,
             "sched_getattr(0, {size=48, sched_policy=SCHED_OTHER, sched_flags=0, sched_nice=0, sched_priority=0, sched_runtime=1400000, \
-            sched_deadline=0, sched_period=0}, 48, 0) = 0"),
+            sched_deadline=0, sched_period=0}, 48, 1) = 0"),
         ("getpriority", [n(PRIO_PROCESS as i64), n(0)], 20, "getpriority(PRIO_PROCESS, 0) = 20"),
         ("getcpu", [fields(&[&0_i32]), fields(&[&0_i32]), n(0)], 0, "getcpu([0], [0], NULL) = 0"),
     ]

@@ -89,7 +89,7 @@ golden! {
 
     rings_and_programs: [
         ("io_setup", [n(4), fields(&[&0x7f5c_b8dd_3000_u64])], 0, "io_setup(4, [0x7f5cb8dd3000]) = 0"),
-        ("io_cancel", [n(0x7000), fields(&[&7_u64, &0_u64, &0_u16, &1_u16, &1_u32, &[0_u8; 40]]), n(0x7fff)], -EINVAL,
+        ("io_cancel", [n(0x7000), fields(&[&7_u64, &0_u64, &0_u16, &1_u16, &1_u32, &[1_u8; 40]]), n(0x7fff)], -EINVAL,
             "io_cancel(0x7000, {aio_data=0x7, aio_lio_opcode=IOCB_CMD_PREAD, aio_reqprio=1, aio_fildes=1}, 0x7fff) = -1 EINVAL (Invalid argument)"),
         ("io_uring_register", [n(3), n(2), fields(&[&0_i32, &1_i32, &-1_i32]), n(3)], 0, "io_uring_register(3, IORING_REGISTER_FILES, [0, 1, -1], 3) = 0"),
         ("io_uring_register", [n(3), n(99), n(0), n(0)], -EINVAL, "io_uring_register(3, 0x63 /* IORING_REGISTER_??? */, NULL, 0) = -1 EINVAL (Invalid argument)"),
