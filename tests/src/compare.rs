@@ -149,7 +149,8 @@ fn call(
     report.returns += 1;
     let again = again.map(|line| line.ret.as_str());
     if same(&ours.ret, &theirs.ret, again, pids) == Same::No {
-        report.note(&theirs.name, "ret".into(), ours.ret.clone(), theirs.ret.clone());
+        let whole = |line: &Line| format!("({}) = {}", line.args.join(", "), line.ret);
+        report.note(&theirs.name, "ret".into(), whole(ours), whole(theirs));
     } else {
         report.equal_returns += 1;
     }

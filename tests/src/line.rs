@@ -95,7 +95,9 @@ fn split(text: &str) -> (Vec<String>, &str) {
         }
         at += 1;
     }
+    // What an unfinished call says is no argument.
     let last = text.get(start..at).unwrap_or_default().trim();
+    let last = last.strip_suffix("<unfinished ...>").unwrap_or(last).trim();
     if !last.is_empty() || !args.is_empty() {
         args.push(last.to_owned());
     }
@@ -141,6 +143,10 @@ mod tests {
             ("f", "-1 ENOENT (No such file)")
         );
         assert_eq!(read("getpid()   = 3").unwrap().args, Vec::<String>::new());
+        assert_eq!(
+            read("pause(<unfinished ...>) = ?").unwrap().args,
+            Vec::<String>::new()
+        );
         assert_eq!(read("--- SIGCHLD {si_signo=SIGCHLD} ---"), None);
     }
 
