@@ -215,6 +215,49 @@ fn garbage_at_the_socket_harms_nobody() -> Result<()> {
     unharmed(&daemon)
 }
 
+/// Registers process PID as ID and never proves it; prints each message of the daemon's, to the end of the conversation.
+const SILENT: &str = r#"
+import json, os, socket, sys
+path, id, pid = sys.argv[1:]
+fds = [os.pidfd_open(int(pid))] + [os.open(f"/proc/{pid}/ns/{ns}", os.O_RDONLY) for ns in ("pid", "mnt")]
+with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as daemon:
+    daemon.connect(path)
+    message = {"op": "register", "v": 1, "id": id, "bundle": "/b", "annotations": {"container-tracer.io/trace": "true"}}
+    socket.send_fds(daemon, [json.dumps(message).encode() + b"\n"], fds)
+    for line in daemon.makefile():
+        print(json.loads(line)["op"])
+"#;
+
+#[test]
+fn who_never_proves_is_traced_and_watched_all_the_same() -> Result<()> {
+    let daemon = Daemon::quiet()?;
+    let init = hook::Init::start()?;
+    let id = unique_id("silent");
+    let mut peer = programs::command("python3");
+    let socket = daemon.hook_socket();
+    peer.args(["-c", SILENT])
+        .arg(socket)
+        .args([&id, &init.pid.to_string()]);
+    // After its time the daemon says so and hangs up.
+    assert_eq!(programs::success(&mut peer)?, "challenge\nrefused\n");
+    let row = daemon.row(&id)?.context("it is not traced")?;
+    assert_eq!(
+        (&row["state"], &row["complete"]),
+        (&"live".into(), &false.into()),
+        "{row}"
+    );
+    drop(init);
+    // Its end is seen, the programs go, and the proof that never came is no longer waited for.
+    let verdict = daemon.verdict_at_end(&id)?;
+    assert_eq!(
+        verdict.0["reason"], "the proof round has not come back",
+        "{}",
+        verdict.0
+    );
+    daemon.detached()?;
+    unharmed(&daemon)
+}
+
 #[test]
 fn ten_thousand_connections_do_not_stop_it() -> Result<()> {
     let daemon = Daemon::start()?;

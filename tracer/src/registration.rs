@@ -20,7 +20,7 @@ use tokio::{
     io::{AsyncWriteExt, Interest, unix::AsyncFd},
     net::{UnixListener, UnixStream, unix::UCred},
     task::{AbortHandle, spawn_blocking},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use tracer_hook::{
     identity::Init,
@@ -68,10 +68,8 @@ pub async fn serve(listener: UnixListener, shared: Arc<Shared>) {
         let shared = shared.clone();
         tokio::spawn(async move {
             let _place = place;
-            match timeout(CONNECTION_TIME, connection(stream, peer, &shared)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => note(&format!("hook.sock: uid {}: {error:#}", peer.uid())),
-                Err(_elapsed) => note(&format!("hook.sock: uid {}: too slow, closed", peer.uid())),
+            if let Err(error) = connection(stream, peer, &shared).await {
+                note(&format!("hook.sock: uid {}: {error:#}", peer.uid()));
             }
         });
     }
@@ -86,9 +84,11 @@ async fn refuse(mut stream: UnixStream, reason: &str) {
     }
 }
 
-/// Reads lines and the descriptors that come with them.
+/// Reads lines and the descriptors that come with them. The peer has until the deadline; what the daemon does meanwhile
+/// is never cut short by it, so that a container that is in is watched, and a proof that began is ended.
 struct Receiver {
     stream: UnixStream,
+    deadline: Instant,
     lines: Lines,
     fds: Vec<OwnedFd>,
 }
@@ -100,7 +100,7 @@ impl Receiver {
             if let Some(line) = self.lines.next_line().context("a message")? {
                 return Ok(Some(protocol::parse_request(&line).context("a message")?));
             }
-            self.stream.readable().await?;
+            in_time(self.deadline, self.stream.readable()).await?;
             let mut bytes = [0; 8192];
             let fds = &mut self.fds;
             let received = self.stream.try_io(Interest::READABLE, || {
@@ -117,7 +117,9 @@ impl Receiver {
 
     async fn send(&mut self, reply: &Reply) -> Result<()> {
         let line = protocol::encode(reply)?;
-        self.stream.write_all(&line).await.context("answer")
+        in_time(self.deadline, self.stream.write_all(&line))
+            .await
+            .context("answer")
     }
 
     async fn refuse(&mut self, reason: String) -> Result<()> {
@@ -126,6 +128,13 @@ impl Receiver {
         })
         .await?;
         bail!("refused: {reason}")
+    }
+}
+
+async fn in_time(deadline: Instant, what: impl Future<Output = io::Result<()>>) -> Result<()> {
+    match timeout_at(deadline, what).await {
+        Ok(done) => Ok(done?),
+        Err(_elapsed) => bail!("too slow, closed"),
     }
 }
 
@@ -147,6 +156,7 @@ fn receive(socket: impl AsFd, bytes: &mut [u8], fds: &mut Vec<OwnedFd>) -> io::R
 async fn connection(stream: UnixStream, peer: UCred, shared: &Arc<Shared>) -> Result<()> {
     let mut receiver = Receiver {
         stream,
+        deadline: Instant::now() + CONNECTION_TIME,
         lines: Lines::default(),
         fds: Vec::new(),
     };
