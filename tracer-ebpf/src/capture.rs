@@ -118,7 +118,7 @@ pub(crate) fn enter(member: Member, regs: Regs, nr: u64) {
     let flags = begin(task, state, regs, nr);
     if flags & plan::EXEC != 0 {
         state.flags |= task::EXEC;
-        execve::at_enter(task, state);
+        execve::keep_strings(state);
     } else if flags != 0 {
         copy::at_enter(task, state, regs);
     }
@@ -285,7 +285,7 @@ fn exit_only(member: Member, container: &Container, task: TaskPtr, regs: Regs, r
     if begin(task, state, regs, nr) & plan::EXEC != 0 {
         state.flags |= task::EXEC;
         if ret < 0 {
-            execve::at_enter(task, state);
+            execve::keep_strings(state);
         }
     }
     finish(task, state, container, flags | flag::NO_DURATION, ret, now(), 0);

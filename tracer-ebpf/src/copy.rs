@@ -4,10 +4,10 @@
 //! Most copies are made when the call has ended. What the call may overwrite is copied when it begins ([`at_enter`]),
 //! kept in the task's storage, and put before the rest of the record when it ends ([`sections`]).
 //!
-//! The functions that nest (a message has a vector, a vector has buffers) are global ones, with numbers alone for
-//! arguments: the verifier looks at each once, for all numbers, instead of at each path that leads to it. So a vector in
-//! a message in an array of messages costs it no more than its own few instructions, on any kernel that knows global
-//! functions (5.6); bpf_loop, which would do as well, came with 5.17.
+//! The functions that nest (a call has copies, a message has a vector, a vector has buffers) are global ones: the verifier
+//! looks at each once, for all arguments, instead of at each path that leads to it. So a vector in a message in an array
+//! of messages costs it no more than its own few instructions, on any kernel that knows global functions with pointers
+//! (5.12); bpf_loop, which would do as well, came with 5.17.
 
 use core::{ffi::c_void, hint::black_box, ptr};
 
@@ -298,6 +298,42 @@ pub(crate) extern "C" fn copy_messages(at: u32, address: u64, count: u64, of: u6
     next
 }
 
+/// Most entries that [`count_entries`] looks at.
+const ENTRIES: u32 = 64;
+/// In what it returns: one was not there, one was no entry; above them how many bytes it went, below how many it counted.
+const ENTRY_FAULT: u64 = 1 << 8;
+const ENTRY_BROKEN: u64 = 1 << 9;
+const ENTRY_BYTES: u32 = 10;
+
+/// Counts directory entries. A loop within a loop, so that the verifier looks at this one once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn count_entries(address: u64, bytes: u64) -> u64 {
+    let (mut from, mut left, mut count) = (address, bytes, 0u32);
+    let mut broken = 0;
+    while count < ENTRIES && left >= DIRENT {
+        let mut length = 0u16;
+        // SAFETY: two bytes into a local of two; the helper checks the source.
+        let got = unsafe {
+            let from = from.wrapping_add(DIRENT_RECLEN) as *const c_void;
+            bpf_probe_read_user(ptr::from_mut(&mut length).cast(), 2, from)
+        };
+        if got != 0 {
+            broken = ENTRY_FAULT;
+            break;
+        }
+        count = after(count);
+        let length = u64::from(length);
+        if length < DIRENT || length > left {
+            broken = ENTRY_BROKEN;
+            break;
+        }
+        from = from.wrapping_add(length);
+        left -= length;
+    }
+    u64::from(count) | broken | bytes.wrapping_sub(left) << ENTRY_BYTES
+}
+
 /// Puts there how many directory entries are in so many bytes.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -306,31 +342,27 @@ pub(crate) extern "C" fn copy_entries(at: u32, address: u64, bytes: u64, of: u64
     if at > MAX_RECORD as u32 - HEAD {
         return no_room(scratch, at);
     }
-    let (mut from, mut left, mut count, mut flags) = (address, bytes, 0u32, 0);
-    while count < MAX_ENTRIES && left >= DIRENT {
-        let mut length = 0u16;
-        // SAFETY: two bytes into a local of two; the helper checks the source.
-        let got = unsafe {
-            let from = from.wrapping_add(DIRENT_RECLEN) as *const c_void;
-            bpf_probe_read_user(ptr::from_mut(&mut length).cast(), 2, from)
-        };
-        if got != 0 {
+    let (mut from, mut left, mut count, mut flags) = (address, bytes, 0u64, 0);
+    let mut round = 0;
+    while round < MAX_ENTRIES / ENTRIES && left >= DIRENT {
+        let counted = count_entries(from, left);
+        count += counted & (2 * u64::from(ENTRIES) - 1);
+        if counted & ENTRY_FAULT != 0 {
             flags = section::FAULT;
             break;
         }
-        count = after(count);
-        let length = u64::from(length);
-        if length < DIRENT || length > left {
+        if counted & ENTRY_BROKEN != 0 {
             left = 0;
             break;
         }
-        from = from.wrapping_add(length);
-        left -= length;
+        from = from.wrapping_add(counted >> ENTRY_BYTES);
+        left -= counted >> ENTRY_BYTES;
+        round = after(round);
     }
     if left != 0 {
         flags |= section::CUT;
     }
-    put_number(scratch, at, of + (u64::from(count) << 48), 0, flags);
+    put_number(scratch, at, of + (count << 48), 0, flags);
     at + HEAD
 }
 
@@ -350,9 +382,21 @@ pub(crate) extern "C" fn copy_pointed(at: u32, address: u64, of: u64) -> u32 {
     copy_bytes(next, pointer, len_of(of), part_of(of, part::NAME, 0))
 }
 
+/// The copy is made when the call begins.
+const BEFORE: u64 = 1;
+/// The call failed, or did not return.
+const FAILED: u64 = 2;
+
 /// Copies what one argument points to. Returns where the next section begins.
-#[inline(always)]
-fn one(at: u32, state: &Task, op: &Op, ret: i64, failed: bool, flags: u16) -> u32 {
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn copy_one(at: u32, state: *const Task, op: *const Op, ret: i64, how: u64) -> u32 {
+    // SAFETY: null is checked; the verifier sees to it that each caller gives one of that size.
+    let (Some(state), Some(op)) = (unsafe { state.as_ref() }, unsafe { op.as_ref() }) else {
+        return at;
+    };
+    let failed = how & FAILED != 0;
+    let flags = if how & BEFORE != 0 { section::BEFORE } else { 0 };
     let arg = op.arg as usize;
     let len_arg = op.len_arg as usize;
     if arg > 5 || len_arg > 5 {
@@ -418,6 +462,23 @@ fn one(at: u32, state: &Task, op: &Op, ret: i64, failed: bool, flags: u16) -> u3
     }
 }
 
+/// Copies what a call's arguments point to: with [`BEFORE`], what is taken when it begins; else the rest. Returns where
+/// the next section begins.
+#[inline(always)]
+fn copy_all(at: u32, state: &Task, plan: &Plan, ret: i64, how: u64) -> u32 {
+    let mut at = at;
+    let mut index = 0;
+    while index < MAX_OPS as u32 && index < u32::from(plan.nops) {
+        let op = &plan.ops[index as usize & (MAX_OPS - 1)];
+        let now = (op.flags & when::ENTER != 0) == (how & BEFORE != 0);
+        if now && !(op.flags & when::SUCCESS != 0 && how & FAILED != 0) {
+            at = copy_one(at, state, op, ret, how);
+        }
+        index = after(index);
+    }
+    at
+}
+
 /// Copies what a call may overwrite, when it begins, and keeps it in the task's storage.
 #[inline(never)]
 pub(crate) fn at_enter(task: TaskPtr, state: &mut Task, regs: Regs) -> u32 {
@@ -427,15 +488,7 @@ pub(crate) fn at_enter(task: TaskPtr, state: &mut Task, regs: Regs) -> u32 {
     if plan.flags & plan::STACK != 0 {
         state.args[0] = regs.stack();
     }
-    let mut at = 0;
-    let mut index = 0;
-    while index < MAX_OPS as u32 && index < u32::from(plan.nops) {
-        let op = &plan.ops[index as usize & (MAX_OPS - 1)];
-        if op.flags & when::ENTER != 0 {
-            at = one(at, state, op, 0, true, section::BEFORE);
-        }
-        index = after(index);
-    }
+    let at = copy_all(0, state, plan, 0, BEFORE | FAILED);
     let kept = KEPT.get_or_create(task);
     // SAFETY: null is checked; the value is the current task's own.
     let (Some(kept), Some(scratch)) = (unsafe { kept.as_mut() }, emit::scratch()) else {
@@ -483,15 +536,7 @@ fn sections(scratch: &mut Scratch, at: u32, call: &Call<'_>, plan: &Plan) -> u32
     if plan.flags & plan::ENTER != 0 {
         at = kept(scratch, at, call);
     }
-    let mut index = 0;
-    while index < MAX_OPS as u32 && index < u32::from(plan.nops) {
-        let op = &plan.ops[index as usize & (MAX_OPS - 1)];
-        if op.flags & when::ENTER == 0 && !(op.flags & when::SUCCESS != 0 && failed) {
-            at = one(at, call.state, op, call.ret, failed, 0);
-        }
-        index = after(index);
-    }
-    at
+    copy_all(at, call.state, plan, call.ret, if failed { FAILED } else { 0 })
 }
 
 /// Appends the sections that were kept when the call began.

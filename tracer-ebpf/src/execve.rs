@@ -42,9 +42,14 @@ pub(crate) fn of_program(stash: &mut Exec, args: &kernel::ProgramArgs) {
 }
 
 /// Takes execve's strings before the call can succeed.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) fn at_enter(task: TaskPtr, state: &mut Task) -> u32 {
-    let stash = EXECS.get_or_create(task);
+pub(crate) extern "C" fn keep_strings(state: *const Task) -> u32 {
+    // SAFETY: null is checked; the verifier sees to it that each caller gives one of that size.
+    let Some(state) = (unsafe { state.as_ref() }) else {
+        return 0;
+    };
+    let stash = EXECS.get_or_create(TaskPtr::current());
     // SAFETY: null is checked; the value is the current task's own.
     let Some(stash) = (unsafe { stash.as_mut() }) else {
         return 0;

@@ -1,8 +1,8 @@
 //! What tracing costs a system call: untraced, traced and under empty programs, interleaved in one run, so that only
 //! ratios count. `cargo xtask bench` runs it.
 //!
-//! `bench [ROUNDS] [--check]` measures all, `bench decode` only what a core decodes and writes; with `--check` a goal that
-//! is missed is a failure.
+//! `bench [ROUNDS] [--check]` measures all, `bench decode` only what a core decodes and writes, `bench load` what the
+//! verifier has to do; with `--check` a goal that is missed is a failure.
 //!
 //! Two workers on CPU 0 make getppid(2) calls in a loop, one in a registered container and one outside; the ring is
 //! drained on CPU 1. Each figure is the minimum of all rounds: what is above it is the machine's noise.
@@ -46,6 +46,8 @@ const TRACED_GOAL: f64 = 3.3;
 const NO_DURATION_GOAL: f64 = 2.3;
 const COUNTS_GOAL: f64 = 1.1;
 const FILTERED_GOAL: f64 = 1.5;
+/// Instructions that the verifier looks at in a program: it refuses a million, and kernels differ.
+const VERIFIED_GOAL: u32 = 400_000;
 
 fn main() -> ExitCode {
     let rounds = std::env::args()
@@ -54,8 +56,11 @@ fn main() -> ExitCode {
         .unwrap_or(25);
     let check = std::env::args().any(|word| word == "--check");
     let only_decode = std::env::args().any(|word| word == "decode");
+    let only_load = std::env::args().any(|word| word == "load");
     let done = if only_decode {
         decode::bench(check)
+    } else if only_load {
+        load(check)
     } else {
         bench(rounds, check).and_then(|within| Ok(decode::bench(check)? && within))
     };
@@ -184,6 +189,29 @@ impl Mode {
             figure: Figure::default(),
         }
     }
+}
+
+/// Loads the programs and prints what that took the verifier; whether it was no more than it should, or nobody checks.
+fn load(check: bool) -> Result<bool> {
+    let options = tracer::decode::Options::native();
+    let plans = tracer::decode::plans(options.arch, options.limits);
+    let (kernel, _ring) = Kernel::load(&Options::default(), plans)?;
+    let mut within = true;
+    for verified in kernel.verified() {
+        let instructions = verified.instructions.unwrap_or(0);
+        let verdict = if instructions <= VERIFIED_GOAL {
+            "reached"
+        } else {
+            within = false;
+            "missed"
+        };
+        println!(
+            "{:20} {instructions:>8} instructions looked at, loaded in {:6.1} ms  goal <= {VERIFIED_GOAL}: {verdict}",
+            verified.program,
+            verified.took.as_secs_f64() * 1e3
+        );
+    }
+    Ok(within || !check)
 }
 
 fn bench(rounds: usize, check: bool) -> Result<bool> {

@@ -1,15 +1,17 @@
 //! `tracer check`: one line a need of this machine, found by trying, never by a version number.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write},
     path::Path,
+    time::Duration,
 };
 
 use anyhow::Result;
 use serde::Serialize;
 
 use super::{INCOMPLETE, json_line};
-use crate::source::kernel::{Kernel, Options};
+use crate::source::kernel::{Kernel, Options, Verified};
 
 /// A need and how it stands.
 #[derive(Debug, Serialize)]
@@ -20,6 +22,9 @@ struct Need {
     required: bool,
     /// What was found, or how to get it.
     detail: String,
+    /// The numbers of it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    figures: BTreeMap<&'static str, u64>,
 }
 
 impl Need {
@@ -30,6 +35,7 @@ impl Need {
             ok,
             required,
             detail: found.unwrap_or_else(|how| how),
+            figures: BTreeMap::new(),
         }
     }
 }
@@ -129,11 +135,7 @@ fn programs() -> [Need; 2] {
                 .attach(true)
                 .map(|()| "raw_syscalls and sched tracepoints".to_owned());
             [
-                Need::new(
-                    "programs load",
-                    true,
-                    Ok("verified by this kernel: ring buffer, task storage, offsets".into()),
-                ),
+                verified(kernel.verified()),
                 Need::new(
                     "programs attach",
                     true,
@@ -141,6 +143,38 @@ fn programs() -> [Need; 2] {
                 ),
             ]
         }
+    }
+}
+
+/// What the verifier had to do for the programs.
+fn verified(programs: &[Verified]) -> Need {
+    let ms = programs
+        .iter()
+        .map(|program| program.took)
+        .sum::<Duration>()
+        .as_millis();
+    let mut detail = format!("{} verified by this kernel in {ms} ms", programs.len());
+    let mut figures = BTreeMap::new();
+    let all: Option<u32> = programs.iter().map(|program| program.instructions).sum();
+    let most = programs.iter().max_by_key(|program| program.instructions);
+    if let (
+        Some(all),
+        Some(Verified {
+            program,
+            instructions: Some(most),
+            ..
+        }),
+    ) = (all, most)
+    {
+        detail += &format!(", {all} instructions looked at, {most} of them in {program}");
+        figures.extend([
+            ("instructions", all.into()),
+            ("most_instructions", (*most).into()),
+        ]);
+    }
+    Need {
+        figures,
+        ..Need::new("programs load", true, Ok(detail))
     }
 }
 

@@ -5,7 +5,12 @@
 
 mod aggregates;
 
-use std::{collections::HashMap, io, os::fd::AsFd};
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, anyhow};
 use aya::{
@@ -73,8 +78,19 @@ impl Default for Options {
     }
 }
 
+/// What the verifier had to do for a program.
+#[derive(Clone, Copy, Debug)]
+pub struct Verified {
+    pub program: &'static str,
+    /// Instructions that it looked at, on all paths; it refuses a million. `None` before Linux 5.16, which does not tell.
+    pub instructions: Option<u32>,
+    /// How long the program took to load.
+    pub took: Duration,
+}
+
 /// The loaded programs.
 pub struct Kernel {
+    verified: Vec<Verified>,
     ebpf: Ebpf,
     links: Vec<(&'static str, BtfTracePointLink)>,
     containers: Array<MapData, Abi<Container>>,
@@ -129,11 +145,22 @@ impl Kernel {
             .load(OBJECT)
             .context("load the eBPF object (root, or CAP_BPF and CAP_PERFMON, is needed)")?;
         let btf = aya::Btf::from_sys_fs().context("read /sys/kernel/btf/vmlinux")?;
+        let mut verified = Vec::new();
         for (name, tracepoint) in PROGRAMS.iter().chain(&EMPTY) {
-            program(&mut ebpf, name)?
+            let program = program(&mut ebpf, name)?;
+            let began = Instant::now();
+            program
                 .load(tracepoint, &btf)
                 .map_err(verdict)
                 .with_context(|| format!("load program {name}"))?;
+            verified.push(Verified {
+                program: name,
+                took: began.elapsed(),
+                instructions: program
+                    .info()
+                    .ok()
+                    .and_then(|info| info.verified_instruction_count()),
+            });
         }
         let mut plan_map: Array<_, Abi<Plan>> = take(&mut ebpf, "PLANS")?;
         for (index, plan) in plans {
@@ -163,6 +190,7 @@ impl Kernel {
         )?;
         let log = EbpfLogger::init_with_logger(&mut ebpf, Diagnostics).context("open the programs' log")?;
         let kernel = Self {
+            verified,
             log,
             containers: take(&mut ebpf, "CONTAINERS")?,
             filters: take(&mut ebpf, "FILTERS")?,
@@ -180,6 +208,11 @@ impl Kernel {
             ebpf,
         };
         Ok((kernel, ring))
+    }
+
+    /// What the verifier had to do for each program, in the order in which they were loaded.
+    pub fn verified(&self) -> &[Verified] {
+        &self.verified
     }
 
     /// Attaches the programs that are not attached yet; the one at the enters of calls only where some container wants
