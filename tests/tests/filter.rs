@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use std::{fs, path::Path, process::Output};
 use tracer_tests::{
-    Bundle, Daemon, Event, Rootfs, Runtime, Tail, Verdict,
+    Bundle, Daemon, Event, Rootfs, Runtime, Tail, Verdict, bundle,
     daemon::Stats,
     event::{self, Sequence},
     programs,
@@ -116,6 +116,103 @@ fn the_ring_carries_only_what_passes() -> Result<()> {
         None,
         "filters change no count"
     );
+    Ok(())
+}
+
+/// The calls of `tracer run` with these options, a line each, and its books.
+fn lines(dir: &Path, options: &[&str], args: &[&str]) -> Result<(Vec<String>, Verdict)> {
+    let mut command = programs::command(programs::tracer()?);
+    command.arg("run").args(options);
+    command.arg("-w").arg(dir.join("events"));
+    command.arg("--verify").arg(dir.join("verify"));
+    let out = programs::output(command.arg("--").args(args))?;
+    let read = |name| fs::read_to_string(dir.join(name)).with_context(|| programs::both(&out));
+    let is_call = |line: &&str| line.contains(" = ") || line.starts_with('{');
+    let text = read("events")?;
+    let lines = text.lines().filter(is_call).map(str::to_owned).collect();
+    Ok((lines, Verdict::parse(&read("verify")?)?))
+}
+
+#[test]
+fn a_call_taken_by_how_it_ends_is_told_alike_whatever_is_shown_of_its_begin() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    // The addresses of one run are those of the next.
+    let args = |script| ["/usr/bin/setarch", "-R", "/bin/sh", "-c", script];
+    let script =
+        "cat /nonexistent /etc/hostname; ls / >/dev/null; test -e /missing; kill -0 9999; cd /nope; exit 3";
+    for (filters, least) in [
+        (&["-e", "trace=%file,%process,read", "-Z"][..], 15),
+        (&["-e", "trace=%file", "--errno", "ENOENT"], 15),
+        (&["-e", "openat,read,close", "-z"], 20),
+        (&["-e", "/^exit", "-e", "status=unfinished"], 3),
+    ] {
+        let told = |more: &[&str], bare: bool| -> Result<Vec<String>> {
+            let (lines, verdict) = lines(dir.path(), &[filters, more].concat(), &args(script))?;
+            verdict.whole()?;
+            let book = |name| verdict.book(name);
+            assert_eq!(
+                book("admitted")?,
+                book("emitted")? + book("filtered")?,
+                "{filters:?} {more:?}: {}",
+                verdict.0
+            );
+            ensure!(book("filtered")? > 100, "{}", verdict.0);
+            lines
+                .into_iter()
+                .map(|line| {
+                    let call = line.rsplit_once(" <").filter(|(_, time)| time.ends_with('>'));
+                    let (call, timed) = call.map_or((line.as_str(), false), |(call, _)| (call, true));
+                    // strace gives an unfinished call no time either.
+                    ensure!(
+                        timed != (bare || call.ends_with("= ?")),
+                        "{filters:?} {more:?}: {line}"
+                    );
+                    Ok(call.to_owned())
+                })
+                .collect()
+        };
+        // Looked at when it begins; only timed then; not even that.
+        let whole = told(&["-T", "--stats", "/dev/null"], false)?;
+        ensure!(whole.len() >= least, "{filters:?}: {} calls", whole.len());
+        assert_eq!(whole, told(&["-T"], false)?, "{filters:?}, timed");
+        assert_eq!(whole, told(&[], true)?, "{filters:?}, untimed");
+    }
+    // JSON has the durations.
+    let failed = ["-e", "trace=%file", "-Z", "-o", "json"];
+    let (lines, _) = lines(dir.path(), &failed, &args(script))?;
+    let events = event::parse(&lines.join("\n"))?;
+    for event in calls(&events) {
+        event.number("duration_ns")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_seccomp_refused_is_told_apart_from_what_failed() -> Result<()> {
+    let daemon = Daemon::start()?;
+    let args = ["/workloads/seccomp_denied", "1039"];
+    let mut bundle = Bundle::traced("refused", Rootfs::Host, &args, &daemon)?;
+    bundle.config["linux"]["seccomp"] = bundle::refuse("sched_get_priority_max");
+    // Text, so that nothing is kept of a call's begin.
+    let tail = daemon
+        .tail(&bundle.id, &["-Z", "-e", "trace=%file,/^sched_get"])?
+        .opened()?;
+    let mut container = Runtime::Runc.start(bundle)?;
+    container.success()?;
+    let text = tail.text()?;
+    daemon.verdict_at_end(container.id())?.whole()?;
+    let refused = text
+        .lines()
+        .filter(|line| line.ends_with("(denied by seccomp)"))
+        .count();
+    let failed: Vec<_> = text.lines().filter(|line| line.contains(" = -1 ")).collect();
+    assert_eq!(refused, 1039);
+    ensure!(failed.len() > refused, "nothing else failed");
+    let (timed, _) = failed
+        .iter()
+        .filter(|line| !line.contains("execve"))
+        .partition::<Vec<&str>, _>(|line| line.ends_with('>'));
+    assert_eq!(timed, [""; 0]);
     Ok(())
 }
 

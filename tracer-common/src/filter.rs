@@ -290,7 +290,7 @@ pub mod files {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Filter {
-    /// 0: all calls do, and nothing below is looked at. Else [`Filter::SIEVES`], [`Filter::EXIT_ONLY`] or both.
+    /// 0: all calls do, and nothing below is looked at. Else bits of this type.
     pub active: u32,
     /// [`Filter::index`] of prctl(2), native and 32-bit: one that renames a task passes always, since the daemon
     /// learns a task's name from it. 0 is none.
@@ -305,8 +305,8 @@ pub struct Filter {
     pub outcomes: [u64; OUTCOME_WORDS],
     /// A bit for each call that passes, by [`Filter::index`].
     pub calls: [u64; CALL_WORDS],
-    /// A bit for each call of which nothing but the counts is wanted, however it ends: it is neither timed nor are its
-    /// arguments kept.
+    /// A bit for each call of which nothing is wanted when it begins, but its time with [`Filter::TIMES`]: whether it goes
+    /// into the ring is decided when it ends, with the arguments that are still there.
     pub light: [u64; CALL_WORDS],
 }
 
@@ -315,6 +315,9 @@ impl Filter {
     pub const SIEVES: u32 = 1 << 0;
     /// In `active`: the enter of a call is none of our business ([`state::EXIT_ONLY`]).
     pub const EXIT_ONLY: u32 = 1 << 1;
+
+    /// In `active`: a record of a light call has its duration.
+    pub const TIMES: u32 = 1 << 2;
 
     /// Takes everything.
     pub const ALL: Self = Self {
@@ -328,7 +331,7 @@ impl Filter {
         light: [0; CALL_WORDS],
     };
 
-    /// Whether nothing but the counts is wanted of a call, by its [`Filter::index`].
+    /// Whether a call is light, by its [`Filter::index`].
     #[inline(always)]
     pub const fn is_light(&self, index: u32) -> bool {
         self.light[(index as usize >> 6) & (CALL_WORDS - 1)] >> (index & 63) & 1 != 0
@@ -481,7 +484,7 @@ pub mod word {
     pub const EPOCH_SHIFT: u32 = 11;
     /// The epoch's bits, unshifted.
     pub const EPOCH_MASK: u64 = (1 << (OWNER_SHIFT - EPOCH_SHIFT)) - 1;
-    /// A call is in flight of which only the counts are wanted.
+    /// A call is in flight of whose begin nothing was kept.
     pub const LIGHT: u64 = 1 << 10;
     /// The slot.
     pub const SLOT_MASK: u64 = LIGHT - 1;

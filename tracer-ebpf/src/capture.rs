@@ -5,6 +5,7 @@ use core::ptr;
 
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel_str};
 use tracer_common::{
+    MAX_CONTAINERS,
     filter::{
         Books, COMPAT_PLANS, Container, Counter, Filter, NR_X32, Plan, Task, X32_BIT, plan, state, task,
     },
@@ -19,7 +20,7 @@ use crate::{
     execve, files,
     kernel::{self, NR_EXECVEAT, NR_SIGRETURN, Regs, TaskPtr},
     known::{Known, Place},
-    maps::{BOOKS, CONTAINERS, EXECS, FILTERS, PLANS, STASH, TASKS, count},
+    maps::{BOOKS, CONTAINERS, EXECS, PLANS, STASH, TASKS, count},
     sieve,
 };
 
@@ -29,10 +30,22 @@ fn now() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
+/// A slot's books. Never `None`, since no slot lies beyond the table; but the verifier does not know it.
 #[inline(always)]
 pub(crate) fn books(slot: u32) -> Option<&'static mut Books> {
     // SAFETY: a value of this CPU, which no other program runs on meanwhile; it lives as long as the map.
-    BOOKS.get_ptr_mut(slot).map(|books| unsafe { &mut *books })
+    BOOKS
+        .get_ptr_mut(slot & (MAX_CONTAINERS - 1))
+        .map(|books| unsafe { &mut *books })
+}
+
+/// A slot's entry, likewise.
+#[inline(always)]
+fn entry(slot: u32) -> Option<&'static Container> {
+    // SAFETY: array values live as long as the map. The daemon writes them while no task is a member.
+    CONTAINERS
+        .get_ptr_mut(slot & (MAX_CONTAINERS - 1))
+        .map(|container| unsafe { &*container })
 }
 
 /// A call's number as records and plans hold it.
@@ -89,7 +102,7 @@ fn begin(task: TaskPtr, state: &mut Task, regs: Regs, nr: u64) -> u8 {
 /// A member enters a call.
 #[inline(always)]
 pub(crate) fn enter(member: Member, regs: Regs, nr: u64) {
-    let (Some(books), Some(filter)) = (books(member.slot), FILTERS.get(member.slot)) else {
+    let (Some(books), Some(filter)) = (books(member.slot), sieve::filter(member.slot)) else {
         return;
     };
     if filter.active & Filter::EXIT_ONLY != 0 {
@@ -100,9 +113,12 @@ pub(crate) fn enter(member: Member, regs: Regs, nr: u64) {
     if filter.active & Filter::SIEVES != 0
         && let Some(place) = member.place
         && !member.light
-        && filter.is_light(Filter::index(short_nr(nr), task.is_compat()))
     {
-        return place.begin_light();
+        let index = Filter::index(short_nr(nr), task.is_compat());
+        if filter.is_light(index) {
+            let timed = filter.active & Filter::TIMES != 0 && filter.takes(index);
+            return place.begin_light(if timed { now() } else { 0 });
+        }
     }
     let Some(state) = state_of(member, task) else {
         // Whatever becomes of it, it is booked here; its exit finds no call in flight and no state.
@@ -177,11 +193,9 @@ pub(crate) fn exit(member: Member, regs: Regs, ret: i64) {
         let flags = if task.is_killed() { flag::UNFINISHED } else { 0 };
         return light_exit(member, task, regs, flags, ret);
     }
-    let Some(container) = CONTAINERS.get_ptr_mut(member.slot) else {
+    let Some(container) = entry(member.slot) else {
         return;
     };
-    // SAFETY: array values live as long as the map. The daemon writes them while no task is a member.
-    let container = unsafe { &*container };
     if container.state & state::EXIT_ONLY != 0 {
         return exit_only(member, container, task, regs, ret);
     }
@@ -207,13 +221,14 @@ pub(crate) fn exit(member: Member, regs: Regs, ret: i64) {
     }
 }
 
-/// A call ends of which only the counts are wanted.
+/// A call ends of whose begin nothing was kept. Mostly only its counts are wanted; where a reader waited for how it ends,
+/// its arguments are still in its registers.
 #[inline(always)]
 fn light_exit(member: Member, task: TaskPtr, regs: Regs, mut flags: u16, ret: i64) {
     if let Some(place) = member.place {
         place.end_light();
     }
-    let (Some(books), Some(container)) = (books(member.slot), CONTAINERS.get(member.slot)) else {
+    let (Some(books), Some(container)) = (books(member.slot), entry(member.slot)) else {
         return;
     };
     if container.state & state::LIVE == 0 {
@@ -223,7 +238,6 @@ fn light_exit(member: Member, task: TaskPtr, regs: Regs, mut flags: u16, ret: i6
         flags |= flag::APP;
     }
     books.finished += 1;
-    books.filtered += 1;
     let call = Counted {
         slot: member.slot,
         generation: container.generation,
@@ -233,6 +247,36 @@ fn light_exit(member: Member, task: TaskPtr, regs: Regs, mut flags: u16, ret: i6
         ret,
     };
     aggregate::add(&call, None, books);
+    if sieve::passes_light(&call) {
+        let entered = member.place.map_or(0, Place::entered);
+        if !late(task, regs, flags, ret, entered) {
+            books.no_storage += 1;
+        }
+    } else {
+        books.filtered += 1;
+    }
+}
+
+/// Queues the record of a call of whose begin nothing was kept, but when it was (0: not even that). False where the
+/// task's state is not there.
+#[inline(never)]
+fn late(task: TaskPtr, regs: Regs, flags: u16, ret: i64, entered: u64) -> bool {
+    // SAFETY: null is checked; the value is the current task's own, and the task is here.
+    let state = unsafe { TASKS.get(task).as_mut() };
+    let Some(state) = state else { return false };
+    let (Some(container), Some(books)) = (admit::container(state), books(state.slot)) else {
+        return false;
+    };
+    state.flags &= task::VIA_EXEC;
+    begin(task, state, regs, regs.nr());
+    let now = now();
+    let (flags, duration_ns) = if entered == 0 {
+        (flags | flag::NO_DURATION, 0)
+    } else {
+        (flags, now - entered)
+    };
+    queue(task, state, container, books, flags, ret, now, duration_ns);
+    true
 }
 
 /// A call of a container whose calls are taken at their exits alone.
@@ -321,7 +365,7 @@ pub(crate) fn task_exit(task: TaskPtr, state: *mut Task) {
         if let Known::Light | Known::Member { light: true, .. } = place.known() {
             let member = Member {
                 slot: state.slot,
-                place: None,
+                place: Some(place),
                 light: true,
                 state: ptr::null_mut(),
             };
@@ -453,6 +497,25 @@ fn finish(
         books.filtered += 1;
         return drop_strings(task, state);
     }
+    queue(task, state, container, books, flags, ret, ktime, duration_ns);
+}
+
+/// Queues the record of a call that some reader may want, if the container may have one more.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "a call's parts; a struct for them would be built once and taken apart"
+)]
+#[inline(always)]
+fn queue(
+    task: TaskPtr,
+    state: &Task,
+    container: &Container,
+    books: &mut Books,
+    mut flags: u16,
+    ret: i64,
+    ktime: u64,
+    duration_ns: u64,
+) {
     if !sieve::may_have(container, ktime) {
         books.limited += 1;
         return drop_strings(task, state);

@@ -274,9 +274,12 @@ pub(crate) fn exec(task: TaskPtr, state: &Task, container: &Container, old_tid: 
     if container.state & state::COUNTS != 0 {
         return;
     }
-    let Some(scratch) = scratch() else { return };
     books.process_seq += 1;
     let seq = books.process_seq;
+    let Some(scratch) = scratch() else {
+        books.process_ring_full += 1;
+        return;
+    };
     // SAFETY: no precondition.
     let ktime = unsafe { bpf_ktime_get_ns() };
     let mut head = header(

@@ -16,7 +16,8 @@ use crate::{
     capture,
     emit::Call,
     kernel::{AF_UNIX, Dentry, File as Opened, Mount, Name, Pid, TaskPtr},
-    maps::{FILES, FILES_ROOM, FILTERS, Files, NAME, Scratch, TASKS},
+    maps::{FILES, FILES_ROOM, Files, NAME, Scratch, TASKS},
+    sieve,
 };
 
 /// Most names of a path, and mounts that it crosses.
@@ -41,7 +42,7 @@ const PIDFS: u32 = 0x5049_4446;
 #[inline(never)]
 pub(crate) fn at_enter(task: TaskPtr, state: &mut Task) -> u32 {
     let compat = state.flags & task::COMPAT != 0;
-    let (Some(filter), Some(plan)) = (FILTERS.get(state.slot), capture::plan_of(state.nr, compat)) else {
+    let (Some(filter), Some(plan)) = (sieve::filter(state.slot), capture::plan_of(state.nr, compat)) else {
         return 0;
     };
     if filter.files == files::NONE

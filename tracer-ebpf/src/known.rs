@@ -18,10 +18,19 @@ use crate::{
     maps::{KNOWN, epoch, origin},
 };
 
+/// What stands at a place of the memory; one cache line has all of it.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Entry {
+    word: u64,
+    /// CLOCK_MONOTONIC nanoseconds at which the light call in flight began; 0 where nobody wants to know.
+    entered: u64,
+}
+
 /// A task's place in the memory.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
-    place: *mut u64,
+    place: *mut Entry,
     owner: u64,
 }
 
@@ -59,7 +68,7 @@ impl Place {
     #[inline(always)]
     fn read(self) -> u64 {
         // SAFETY: array values live as long as the map; one aligned word.
-        unsafe { self.place.read_volatile() }
+        unsafe { (&raw const (*self.place).word).read_volatile() }
     }
 
     #[inline(always)]
@@ -96,18 +105,32 @@ impl Place {
         self.read() == word
     }
 
-    /// Notes that a light call begins. The place must be known to be the current task's.
     #[inline(always)]
-    pub(crate) fn begin_light(self) {
-        // SAFETY: as in `read`; a word with a slot is written by its owner alone.
-        unsafe { self.place.write_volatile(self.read() | word::LIGHT) };
+    fn write(self, word: u64) {
+        // SAFETY: as in `read`.
+        unsafe { (&raw mut (*self.place).word).write_volatile(word) };
+    }
+
+    /// Notes that a light call begins. The place must be known to be the current task's: a word with a slot is written by
+    /// its owner alone.
+    #[inline(always)]
+    pub(crate) fn begin_light(self, entered: u64) {
+        // SAFETY: as in `read`.
+        unsafe { (*self.place).entered = entered };
+        self.write(self.read() | word::LIGHT);
+    }
+
+    /// When the light call in flight began, if anybody wanted to know. The place must be known to be the current task's.
+    #[inline(always)]
+    pub(crate) fn entered(self) -> u64 {
+        // SAFETY: as in `read`.
+        unsafe { (*self.place).entered }
     }
 
     /// Notes that the light call has ended. The place must be known to be the current task's.
     #[inline(always)]
     pub(crate) fn end_light(self) {
-        // SAFETY: as in `begin_light`.
-        unsafe { self.place.write_volatile(self.read() & !word::LIGHT) };
+        self.write(self.read() & !word::LIGHT);
     }
 
     /// Forgets the task that has its registers here.

@@ -17,7 +17,7 @@ use tracer_common::{
     record::MAX_RECORD,
 };
 
-use crate::kernel::TaskPtr;
+use crate::{kernel::TaskPtr, known::Entry};
 
 /// Records to the daemon. It sets the size.
 #[map]
@@ -65,7 +65,7 @@ pub(crate) static FREE_ROWS: Queue<u32> = Queue::with_max_entries(1024, 0);
 pub(crate) static RECENT: PerCpuArray<RecentRow> = PerCpuArray::with_max_entries(RECENT_ROWS, 0);
 /// Decisions, by the address of a task's registers: see [`crate::known`].
 #[map]
-pub(crate) static KNOWN: Array<u64> = Array::with_max_entries(word::ENTRIES, 0);
+pub(crate) static KNOWN: Array<Entry> = Array::with_max_entries(word::ENTRIES, 0);
 /// Global counters.
 #[map]
 pub(crate) static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);

@@ -4,44 +4,69 @@
 use core::{arch::asm, ptr};
 
 use tracer_common::{
+    MAX_CONTAINERS,
     filter::{Container, Filter, NR_X32, Task, X32_BIT, outcome, state, task},
     record::flag,
 };
 
-use crate::maps::{FILTERS, RATES};
+use crate::{
+    aggregate::Counted,
+    maps::{FILTERS, RATES},
+};
 
 const SECOND: u64 = 1_000_000_000;
 
 /// prctl(2)'s first argument when it renames the task: include/uapi/linux/prctl.h.
 const PR_SET_NAME: u64 = 15;
 
+/// What a slot's sinks want. Never `None`, since no slot lies beyond the table; but the verifier does not know it.
+#[inline(always)]
+pub(crate) fn filter(slot: u32) -> Option<&'static Filter> {
+    FILTERS.get(slot & (MAX_CONTAINERS - 1))
+}
+
 /// Whether some sink may want the call.
 #[inline(always)]
 pub(crate) fn passes(state: &Task, flags: u16, ret: i64, duration_ns: u64) -> bool {
-    let Some(filter) = FILTERS.get(state.slot) else {
+    let Some(filter) = filter(state.slot) else {
         return true;
     };
     if filter.active & Filter::SIEVES == 0 {
         return true;
     }
     let index = Filter::index(state.nr, state.flags & task::COMPAT != 0);
-    let failed = ret < 0 && ret >= -4095;
-    let outcome = if flags & (flag::UNFINISHED | flag::SECCOMP) != 0 {
-        without_value(state, flags, ret)
-    } else if failed {
+    filter.passes(index, outcome(state.nr, flags, ret), duration_ns) || renames(filter, state, index, ret)
+}
+
+/// The same of a call of whose begin nothing was kept: none of them renames, or is wanted for its duration.
+#[inline(always)]
+pub(crate) fn passes_light(call: &Counted) -> bool {
+    let Some(filter) = filter(call.slot) else {
+        return true;
+    };
+    let index = Filter::index(call.nr, call.compat);
+    filter.active & Filter::SIEVES == 0
+        || filter.takes(index) && filter.passes(index, outcome(call.nr, call.flags, call.ret), 0)
+}
+
+/// How a call ended, as a [`Filter`] has it.
+#[inline(always)]
+fn outcome(nr: u16, flags: u16, ret: i64) -> u16 {
+    if flags & (flag::UNFINISHED | flag::SECCOMP) != 0 {
+        without_value(nr, flags, ret)
+    } else if ret < 0 && ret >= -4095 {
         (-ret) as u16
     } else {
         outcome::VALUE
-    };
-    filter.passes(index, outcome, duration_ns) || renames(filter, state, index, ret)
+    }
 }
 
 /// The outcome of a call that was killed or refused: as decode has it.
 #[inline(never)]
-fn without_value(state: &Task, flags: u16, ret: i64) -> u16 {
+fn without_value(nr: u16, flags: u16, ret: i64) -> u16 {
     if flags & flag::UNFINISHED != 0 {
         outcome::UNFINISHED
-    } else if ret as u64 & !X32_BIT == u64::from(state.nr & !NR_X32) {
+    } else if ret as u64 & !X32_BIT == u64::from(nr & !NR_X32) {
         outcome::REFUSED
     } else if ret < 0 && ret >= -4095 {
         (-ret) as u16

@@ -8,7 +8,13 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    audit, event::Descriptors, filter, options::Allowed, quota::Limits, registry, selector, sinks::Phases,
+    audit,
+    event::Descriptors,
+    filter::{self, Begin},
+    options::Allowed,
+    quota::Limits,
+    registry, selector,
+    sinks::Phases,
 };
 
 pub use hook::{Hook, HookCommand, Place, Runtime};
@@ -189,6 +195,30 @@ pub struct Events {
 }
 
 impl Events {
+    /// Which calls.
+    pub fn words(&self) -> filter::Words {
+        // The time of a line is that of its call's begin.
+        let timed = self.shows_durations() || self.time > 0 || self.relative;
+        let begin = if self.descriptors > 0 {
+            Begin::Whole
+        } else if timed || self.output.output == Format::Json {
+            Begin::Time
+        } else {
+            Begin::Nothing
+        };
+        filter::Words {
+            begin,
+            ..self.filter.words()
+        }
+    }
+
+    /// Whether lines of text have durations. As in strace, they are to be asked for where calls are taken by how they
+    /// end: those that are left out cost the less.
+    pub fn shows_durations(&self) -> bool {
+        let asked = self.look.duration || self.filter.min_duration.is_some();
+        !self.look.no_duration && (asked || !self.filter.is_by_outcome())
+    }
+
     /// What `-y` asks.
     pub fn descriptors(&self) -> Descriptors {
         match self.descriptors {
@@ -231,6 +261,13 @@ pub struct Filter {
 }
 
 impl Filter {
+    fn is_by_outcome(&self) -> bool {
+        self.successful_only
+            || self.failed_only
+            || !self.errno.is_empty()
+            || self.expressions.iter().any(|word| word.starts_with("status="))
+    }
+
     /// What was asked for.
     pub fn words(&self) -> filter::Words {
         filter::Words {
@@ -243,6 +280,7 @@ impl Filter {
                 .min_duration
                 .map_or(0, |least| u64::try_from(least.as_nanos()).unwrap_or(u64::MAX)),
             paths: self.path.clone(),
+            begin: Begin::default(),
         }
     }
 }

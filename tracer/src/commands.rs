@@ -19,7 +19,7 @@ use crate::{
     client,
     control::{Ended, Request},
     daemon, decode,
-    filter::Filter,
+    filter::{Begin, Filter, Words},
     node, nri,
     options::Policy,
     quota::Limits,
@@ -219,7 +219,7 @@ fn text_options(events: &Events, stream: &impl IsTerminal) -> TextOptions {
     };
     TextOptions {
         timestamps,
-        show_duration: !look.no_duration,
+        show_duration: events.shows_durations(),
         color,
         columns,
         descriptors: events.descriptors(),
@@ -243,8 +243,8 @@ fn writer(events: &Events, default: impl Write + Send + 'static) -> Result<Box<d
 }
 
 /// Reads the filter here too, so that a wrong word is told before anything runs.
-fn filter(events: &Events) -> Result<Filter> {
-    Filter::new(&events.filter.words(), decode::Options::native().arch).map_err(anyhow::Error::msg)
+fn filter(words: &Words) -> Result<Filter> {
+    Filter::new(words, decode::Options::native().arch).map_err(anyhow::Error::msg)
 }
 
 /// A tree is text, not events.
@@ -268,7 +268,12 @@ fn run_command(arguments: cli::Run) -> Result<u8> {
         );
     }
     check_tree(&arguments.events)?;
-    let filter = filter(&arguments.events)?;
+    let mut words = arguments.events.words();
+    if arguments.summary_only || arguments.summary_too || arguments.stats.is_some() {
+        // The table has the times of all calls.
+        words.begin = Begin::Whole;
+    }
+    let filter = filter(&words)?;
     let mut node = node_settings(&arguments.tuning, false);
     let tree = arguments.events.look.tree;
     ensure!(
@@ -367,7 +372,8 @@ fn create(path: &Path) -> Result<File> {
 fn tail(directory: &Path, arguments: cli::Tail) -> Result<u8> {
     let events = &arguments.events;
     check_tree(events)?;
-    filter(events)?;
+    let words = events.words();
+    filter(&words)?;
     let mut to = writer(events, io::stdout())?;
     let mut text = text_options(events, &io::stdout());
     text.show_container = arguments.containers.len() != 1;
@@ -380,7 +386,7 @@ fn tail(directory: &Path, arguments: cli::Tail) -> Result<u8> {
         // A tree has its beginning and its end.
         since_start: arguments.since_start || events.look.tree,
         until_gone: arguments.until_gone || events.look.tree,
-        filter: events.filter.words(),
+        filter: words,
     };
     let ended = client::tail(directory, request, &mut to, |word| {
         let _closed = writeln!(io::stderr(), "tracer: waiting for container {word}");

@@ -156,6 +156,8 @@ pub struct Takes {
     pub path: bool,
     /// A file descriptor, the directory of a path among them.
     pub descriptor: bool,
+    /// Memory that is copied when the call begins.
+    pub early: bool,
 }
 
 /// What kinds of argument the call of that number takes.

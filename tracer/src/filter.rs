@@ -30,6 +30,20 @@ pub struct Words {
     pub min_ns: u64,
     /// `-P`: path arguments.
     pub paths: Vec<String>,
+    /// What is shown of the calls' begins: one that is taken by how it ends costs the less, the less it is.
+    pub begin: Begin,
+}
+
+/// What must be known of when a call began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Begin {
+    /// All there is: its descriptors, or how long those took that do not pass.
+    #[default]
+    Whole,
+    /// When it was, of a call that passes.
+    Time,
+    Nothing,
 }
 
 /// Which calls pass. Everything that was asked for must hold; the default takes all.
@@ -100,6 +114,13 @@ impl Filter {
         if filter != kernel::Filter::ALL {
             filter.active = kernel::Filter::SIEVES;
             filter.light = calls::light(&filter.calls, native);
+            let by_outcome = filter.outcomes != kernel::Filter::ALL.outcomes;
+            if by_outcome && words.begin != Begin::Whole && !asks_at_enter(&filter) {
+                add(&mut filter.light, &calls::late(native));
+                if words.begin == Begin::Time {
+                    filter.active |= kernel::Filter::TIMES;
+                }
+            }
             filter.rename = calls::rename(native);
         }
         Ok(Self {
@@ -146,6 +167,7 @@ impl Filter {
             }
             let mut union = a;
             union.files = files;
+            union.active |= b.active;
             union.min_ns = a.min_ns.min(b.min_ns);
             union
                 .calls
@@ -172,12 +194,26 @@ pub fn both(a: &kernel::Filter, b: &kernel::Filter) -> kernel::Filter {
     }
     let mut both = kernel::Filter { files, ..*a };
     if b.active != 0 {
+        both.active |= b.active;
         both.min_ns = a.min_ns.max(b.min_ns);
         keep(&mut both.calls, &b.calls);
         keep(&mut both.outcomes, &b.outcomes);
-        add(&mut both.light, &b.light);
+        let mut light = b.light;
+        if asks_at_enter(a) {
+            // Of what both take, more is wanted than `b` needs.
+            light
+                .iter_mut()
+                .zip(both.calls)
+                .for_each(|(to, taken)| *to &= !taken);
+        }
+        add(&mut both.light, &light);
     }
     both
+}
+
+/// Whether it decides by what is known only of a call that was looked at when it began.
+const fn asks_at_enter(filter: &kernel::Filter) -> bool {
+    filter.min_ns > 0 || filter.files != kernel::files::NONE
 }
 
 /// The call's bit in a [`kernel::Filter`].

@@ -26,13 +26,14 @@ use nix::{
     unistd::{ForkResult, Pid, fork},
 };
 use tracer::{
+    filter::{Begin, Words},
     identity,
     source::{
         self, Item, QUEUE_BATCHES,
         kernel::{Kernel, Options},
     },
 };
-use tracer_common::filter::{CALL_WORDS, Container, Filter, OUTCOME_WORDS, files, state};
+use tracer_common::filter::{CALL_WORDS, Container, Filter, files, state};
 
 /// Calls a figure rests on, per round.
 const CALLS: u32 = 200_000;
@@ -250,10 +251,17 @@ fn bench(rounds: usize, check: bool) -> Result<bool> {
         light: [u64::MAX; CALL_WORDS],
         ..Filter::ALL
     };
-    let late = Filter {
-        active: Filter::SIEVES,
-        outcomes: [0; OUTCOME_WORDS],
-        ..Filter::ALL
+    // `-e trace=getppid -Z`: it never fails. With `-T`, its duration is wanted if it does.
+    let failed = |begin| {
+        let words = Words {
+            expressions: vec!["trace=getppid".into()],
+            failed: true,
+            begin,
+            ..Words::default()
+        };
+        tracer::filter::Filter::new(&words, tracer::decode::Options::native().arch)
+            .map(|filter| *filter.of_kernel())
+            .map_err(anyhow::Error::msg)
     };
     let exit_only = Filter {
         active: Filter::EXIT_ONLY,
@@ -281,7 +289,14 @@ fn bench(rounds: usize, check: bool) -> Result<bool> {
         ),
         Mode::new("counts and durations (run -c)", state::COUNTS, Filter::ALL, None),
         Mode::new("filtered out by its name", 0, nothing, Some(FILTERED_GOAL)),
-        Mode::new("filtered out by its outcome", 0, late, None),
+        Mode::new(
+            "filtered out by its outcome",
+            0,
+            failed(Begin::Nothing)?,
+            Some(FILTERED_GOAL),
+        ),
+        Mode::new("the same, with -T", 0, failed(Begin::Time)?, None),
+        Mode::new("the same, with -y or -C", 0, failed(Begin::Whole)?, None),
     ];
     let paths = Filter {
         files: files::ALL,

@@ -54,7 +54,7 @@ impl Color {
 /// Lines of text.
 #[derive(Clone, Debug, Args)]
 pub struct Look {
-    /// Show how long each call took: it is shown anyway.
+    /// Show how long each call took: it is shown anyway, except with -z, -Z, --errno and `-e status=`.
     #[arg(short = 'T', overrides_with = "no_duration")]
     pub duration: bool,
     /// Do not show how long each call took.

@@ -316,10 +316,12 @@ fn is_descriptor(show: &Show) -> bool {
 pub(super) fn takes(entry: &Entry) -> Takes {
     let is_path = |memory: &Memory| memory.kind == copy::STR && matches!(memory.max, Max::Path);
     let is_descriptor = |name: &str| name.ends_with("fd") || name.starts_with("fd") || name == "fildes";
+    let is_early = |memory: &Memory| memory.moment != Moment::After;
     let params = || entry.params.iter();
     Takes {
         path: params().any(|param| memory_of(&param.show).is_some_and(is_path)),
         descriptor: params().any(|param| is_descriptor(param.name)),
+        early: params().any(|param| memory_of(&param.show).is_some_and(is_early)),
     }
 }
 

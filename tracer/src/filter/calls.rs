@@ -4,7 +4,7 @@
 use regex_lite::Regex;
 use tracer_common::filter::{self as kernel, CALL_WORDS, COMPAT_PLANS};
 
-use super::{classes, invert, inverted};
+use super::{add, classes, invert, inverted};
 use crate::{decode, event::Arch};
 
 pub(super) type Calls = [u64; CALL_WORDS];
@@ -58,6 +58,14 @@ pub(super) fn with_path(native: Arch) -> Calls {
 fn whole(native: Arch) -> Calls {
     const WHOLE: [&str; 5] = ["execve", "execveat", "prctl", "rt_sigreturn", "sigreturn"];
     matching(native, |call| WHOLE.contains(&call.name))
+}
+
+/// The calls of which all that a record has is still there when they end.
+pub(super) fn late(native: Arch) -> Calls {
+    let mut early = matching(native, |call| call.takes.early);
+    add(&mut early, &whole(native));
+    invert(&mut early);
+    early
 }
 
 /// The calls of which nothing but the counts is wanted, of those that pass.

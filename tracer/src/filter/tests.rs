@@ -278,6 +278,74 @@ fn a_call_that_nobody_takes_is_light_unless_the_kernel_side_needs_more_of_it() {
 }
 
 #[test]
+fn a_call_taken_by_how_it_ends_is_light_where_nothing_more_is_shown_of_its_begin() {
+    let light = |filter: &kernel::Filter, name: &str| filter.is_light(index(&call(name)));
+    let failed = |begin| Words {
+        failed: true,
+        begin,
+        ..words(&["%file,%network"])
+    };
+    let timed = |filter: &kernel::Filter| filter.active & kernel::Filter::TIMES != 0;
+    let of = |words: &Words| of(words).kernel;
+    let (nothing, time, whole) = (
+        of(&failed(Begin::Nothing)),
+        of(&failed(Begin::Time)),
+        of(&failed(Begin::Whole)),
+    );
+    assert!(!timed(&nothing) && timed(&time) && !timed(&whole));
+    for (name, late) in [
+        ("openat", true),
+        ("newfstatat", true),
+        ("connect", true),
+        // What they write over is copied first; the strings of the other are.
+        ("accept4", false),
+        ("recvmsg", false),
+        ("execve", false),
+    ] {
+        assert_eq!(light(&nothing, name), late, "{name}");
+        assert_eq!(light(&time, name), late, "{name}, timed");
+        assert!(!light(&whole, name), "{name}, whole");
+        assert!(nothing.takes(index(&call(name))));
+    }
+    assert!(light(&nothing, "read") && light(&whole, "read"));
+
+    // By how a call ends alone: not by its duration, nor by what its descriptors are.
+    for more in [
+        Words {
+            min_ns: 1,
+            ..failed(Begin::Nothing)
+        },
+        Words {
+            paths: vec!["/".into()],
+            ..failed(Begin::Nothing)
+        },
+        Words {
+            failed: false,
+            ..failed(Begin::Nothing)
+        },
+    ] {
+        let filter = of(&more);
+        assert!(!light(&filter, "openat") && !timed(&filter), "{more:?}");
+        // Nor where the container itself asked for no others.
+        assert!(
+            !light(&both(&filter, &nothing), "openat") || filter.outcomes == kernel::Filter::ALL.outcomes
+        );
+    }
+    // A container's own filter that is looked up by name takes nothing from that.
+    assert!(light(&both(&of(&words(&["openat"])), &time), "openat"));
+    assert!(timed(&both(&of(&words(&["openat"])), &time)));
+
+    // Each reader has what it shows.
+    let filter = |words: &Words| Filter::new(words, Arch::X86_64).unwrap();
+    let (a, b) = (filter(&failed(Begin::Nothing)), filter(&failed(Begin::Whole)));
+    let c = filter(&failed(Begin::Time));
+    assert!(!light(&Filter::union([&a, &b]), "openat"));
+    assert!(light(&Filter::union([&a, &c]), "openat") && timed(&Filter::union([&a, &c])));
+    let reads = filter(&words(&["read"]));
+    assert!(light(&Filter::union([&a, &reads]), "openat") && !light(&Filter::union([&a, &reads]), "read"));
+}
+
+#[test]
 fn errors_name_the_word() {
     for (expression, says) in [
         ("nosuch", "no system call \"nosuch\""),
