@@ -11,11 +11,11 @@ pub fn args(summary: &str) -> [&str; 8] {
 
 /// Runs `args` under strace, in namespaces like those of `tracer run`: a small init is pid 1, the command its child.
 pub fn counts(args: &[&str], dir: &Path) -> Result<Counts> {
-    parse(&summary(args, dir)?)
+    parse(&summary(&[], args, dir)?)
 }
 
-/// The table of the same.
-pub fn summary(args: &[&str], dir: &Path) -> Result<String> {
+/// The table of the same, with these options of strace.
+pub fn summary(options: &[&str], args: &[&str], dir: &Path) -> Result<String> {
     let summary = dir.join("strace.txt");
     let path = summary.to_str().context("path")?;
     let mut command = programs::command("unshare");
@@ -27,8 +27,8 @@ pub fn summary(args: &[&str], dir: &Path) -> Result<String> {
         "--kill-child",
         "strace",
     ]);
-    command.args(self::args(path)).arg("--").args(args);
-    programs::success(&mut command)?;
+    command.args(self::args(path)).args(options);
+    programs::success(command.arg("--").args(args))?;
     Ok(fs::read_to_string(summary)?)
 }
 

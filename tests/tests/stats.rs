@@ -68,7 +68,9 @@ fn traced(dir: &Path, options: &[&str], args: &[&str]) -> Result<(String, Verdic
     Ok((read("table")?, Verdict::parse(&read("verify")?)?))
 }
 
-fn run_as_strace(options: &[&str]) -> Result<u64> {
+/// `options` are ours alone, `asked` strace's too.
+fn run_as_strace(options: &[&str], asked: &[&str]) -> Result<u64> {
+    let options = [options, asked].concat();
     let dir = tempfile::tempdir()?;
     let workloads = programs::workloads()?.display().to_string();
     let mut lost = 0;
@@ -76,23 +78,34 @@ fn run_as_strace(options: &[&str]) -> Result<u64> {
         let args = words(args, &workloads);
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let ours = || {
-            let (table, verdict) = traced(dir.path(), options, &args)?;
+            let (table, verdict) = traced(dir.path(), &options, &args)?;
             lost += verdict.0["lost"].as_u64().context("no lost")?;
             strace::rows(&table)
         };
-        equal(name, ours, || strace::rows(&strace::summary(&args, dir.path())?))?;
+        equal(name, ours, || {
+            strace::rows(&strace::summary(asked, &args, dir.path())?)
+        })?;
     }
     Ok(lost)
 }
 
 #[test]
 fn run_c_is_strace_c() -> Result<()> {
-    run_as_strace(&["-c"]).map(|_| ())
+    run_as_strace(&["-c"], &[]).map(|_| ())
+}
+
+#[test]
+fn so_it_is_of_the_calls_that_were_asked_for() -> Result<()> {
+    // By name, as strace counts them: how they end takes none away.
+    for asked in [&["-e", "trace=%file"][..], &["-e", "trace=!%file,mmap", "-Z"]] {
+        run_as_strace(&["-c"], asked)?;
+    }
+    run_as_strace(&["-C"], &["-e", "trace=%file"]).map(|_| ())
 }
 
 #[test]
 fn also_while_events_are_lost() -> Result<()> {
-    let lost = run_as_strace(&["-C", "--ring-size", "4096"])?;
+    let lost = run_as_strace(&["-C", "--ring-size", "4096"], &[])?;
     ensure!(lost > 0, "nothing was lost: the test shows nothing");
     Ok(())
 }

@@ -337,7 +337,7 @@ pub struct Run {
     pub rootfs: Option<PathBuf>,
     #[command(flatten)]
     pub tuning: Tuning,
-    /// Show no calls, only their counts at the end, as strace -c does.
+    /// Show no calls, only the counts of those that -e names at the end, as strace -c does.
     #[arg(short = 'c', long, conflicts_with = "summary_too")]
     pub summary_only: bool,
     /// Show the calls, and their counts at the end, as strace -C does.

@@ -274,6 +274,7 @@ fn run_command(arguments: cli::Run) -> Result<u8> {
         words.begin = Begin::Whole;
     }
     let filter = filter(&words)?;
+    let asked = filter.clone();
     let mut node = node_settings(&arguments.tuning, false);
     let tree = arguments.events.look.tree;
     ensure!(
@@ -302,7 +303,7 @@ fn run_command(arguments: cli::Run) -> Result<u8> {
     let stats = arguments.stats.as_deref().map(create).transpose()?;
     let books = arguments.verify.as_deref().map(create).transpose()?;
     let events = &arguments.events;
-    let outcome = run::run(&settings, |id| {
+    let mut outcome = run::run(&settings, |id| {
         let selection = Selection {
             phases: events.phase,
             filter,
@@ -328,6 +329,12 @@ fn run_command(arguments: cli::Run) -> Result<u8> {
         json_line(&mut file, &outcome.verdict).context("write the books")?;
     }
     if summary_only || arguments.summary_too {
+        // The kernel side counts all; the table has what was asked for, as strace's.
+        let compat = decode::compat_of(decode::Options::native().arch).name();
+        outcome
+            .stats
+            .calls
+            .retain(|row| asked.takes_number(row.nr, row.arch == compat));
         let default = if untimed {
             summary::Columns::untimed
         } else {

@@ -148,6 +148,12 @@ impl Filter {
             && (self.paths.is_empty() || names_one(call, &self.paths))
     }
 
+    /// Whether calls of that number, of the native or the 32-bit table, are among those that it takes.
+    pub fn takes_number(&self, nr: u32, compat: bool) -> bool {
+        let nr = u16::try_from(nr).unwrap_or(NR_X32 - 1);
+        self.kernel.takes(kernel::Filter::index(nr, compat))
+    }
+
     /// What the kernel side can tell of it.
     pub fn of_kernel(&self) -> &kernel::Filter {
         &self.kernel
