@@ -2,6 +2,7 @@
 
 mod hook;
 mod look;
+mod profile;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
@@ -19,6 +20,7 @@ use crate::{
 
 pub use hook::{Hook, HookCommand, Place, Runtime};
 pub use look::{Color, Look, Summary};
+pub use profile::{Diff, Held, Merge, Profile, ProfileCheck, Seccomp};
 
 /// Trace the system calls of containers from the first instruction of their application.
 #[derive(Debug, Parser)]
@@ -41,6 +43,9 @@ pub enum Command {
     Ps(Ps),
     /// Count a container's calls, like strace -c, from the kernel's own aggregates.
     Stats(Stats),
+    /// Make a least-privilege profile from what a container did; compare, join and check profiles.
+    #[command(subcommand)]
+    Profile(Profile),
     /// Prove what a container's trace holds: complete or not, and its books.
     Verify(OfContainer),
     /// Tell how the daemon is.

@@ -3,6 +3,7 @@
 mod check;
 mod hook;
 mod print;
+mod profile;
 mod stats;
 
 use std::{
@@ -96,6 +97,7 @@ pub fn run(cli: Cli) -> Result<u8> {
             Ok(0)
         }
         Command::Stats(arguments) => stats::run(&directory, arguments),
+        Command::Profile(arguments) => profile::run(&directory, arguments),
         Command::Attach(arguments) => {
             let attached: Attached = client::ask(
                 &directory,

@@ -26,6 +26,7 @@ use crate::{
     filter::{self, Filter},
     log::note,
     node::Node,
+    observe::Observed,
     quota::Connections,
     registration,
     report::Unregistered,
@@ -61,6 +62,10 @@ pub enum Request {
         container: String,
         #[serde(default)]
         phases: Phases,
+    },
+    /// What a profile is made from beside the counts.
+    Arguments {
+        container: String,
     },
     Tail(Tail),
     /// Registers a container that runs already.
@@ -153,6 +158,7 @@ impl Door {
                 | Request::Ps { .. }
                 | Request::Verify { .. }
                 | Request::Stats { .. }
+                | Request::Arguments { .. }
                 | Request::Tail(_),
             ) => true,
             // The first two change what is traced, and an audit looks through all users' containers.
@@ -281,6 +287,14 @@ async fn connection(stream: UnixStream, peer: UCred, door: Door, shared: Arc<Sha
                     .with_context(|| format!("container {id} has just gone"))
             });
             answer(&mut write, stats.await).await
+        }
+        Request::Arguments { container } => {
+            let seen = blocking(&shared, move |node| {
+                let id = one(node, &container, sees)?;
+                node.observed(&id, Observed::arguments)?
+                    .with_context(|| format!("container {id} has just gone"))
+            });
+            answer(&mut write, seen.await).await
         }
         Request::Tail(tail) => subscribe(write, reader.into_inner().into_inner(), tail, sees, shared).await,
     }

@@ -18,6 +18,7 @@ use crate::{
     event::{
         Body, Comm, Container, Event, Exit, Hole, Lifecycle, Loss, LossReason, Process, ProcessEvent, Task,
     },
+    observe::Observed,
 };
 
 /// Holes that are remembered a container: enough to say where, bounded for a stream of nothing but holes.
@@ -32,6 +33,8 @@ pub struct Progress {
     pub first_call: AtomicU64,
     /// `ktime` of init's first successful execve; 0 = none yet.
     pub first_exec: AtomicU64,
+    /// What was seen in its events.
+    pub observed: Observed,
     seen: Mutex<Seen>,
 }
 

@@ -148,6 +148,7 @@ struct Live {
 /// A container that ended.
 struct Past {
     verdict: Verdict,
+    progress: Arc<Progress>,
     counted: books::Counted,
     info: Arc<event::Container>,
     pid: u32,
@@ -504,6 +505,7 @@ impl Node {
         let counted = books::Counted::new(&per_cpu, rows);
         inner.past.push_back(Past {
             verdict: verdict.clone(),
+            progress: live.progress,
             counted,
             info: entry.info,
             pid: entry.identity.init_tgid,

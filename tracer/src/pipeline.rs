@@ -357,7 +357,15 @@ impl Pipeline {
     /// Gives the events at hand to each sink.
     fn hand_out(&mut self, slot: u16) {
         let at_most = self.filters.get(&slot).map(Arc::as_ref);
+        let observed = self
+            .enricher
+            .get(slot)
+            .filter(|_| self.keep_history)
+            .map(|live| &live.progress.observed);
         for event in self.events.drain(..) {
+            if let Some(observed) = observed {
+                observed.take(&event);
+            }
             for output in &mut self.outputs {
                 output.take(slot, &event, at_most);
             }

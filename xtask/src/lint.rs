@@ -37,8 +37,8 @@ const HOMES: &[Home] = &[
     },
     Home {
         what: What::Crate("oci_spec"),
-        places: &["hooks/"],
-        why: "the hook owns what runtimes say",
+        places: &["hooks/", "tracer/src/profile.rs", "tracer/src/profile/"],
+        why: "the hook owns what runtimes say, and a profile is what they read",
     },
     Home {
         what: What::Crate("tokio"),

@@ -8,7 +8,8 @@ use tracer_common::{ABI_VERSION, filter::Counter};
 use super::{Node, Rows, books};
 use crate::{
     event,
-    report::{Line, State, Stats, Status, Verdict},
+    observe::Observed,
+    report::{Line, Names, State, Stats, Status, Verdict, observed},
     sinks::{Phases, Selection},
 };
 
@@ -81,6 +82,41 @@ impl Node {
                 let names = past.verdict.container.clone();
                 past.counted.stats(names, past.verdict.state, phases)
             }))
+    }
+
+    /// What was seen of a container's calls beside their counts; the newest of that id. All calls that were counted before
+    /// are in it.
+    ///
+    /// # Errors
+    /// When the pipeline has ended.
+    pub fn observed<T>(
+        &self,
+        id: &str,
+        told: impl FnOnce(&Observed) -> T,
+    ) -> Result<Option<observed::Observed<T>>> {
+        let slot = self.slot(id);
+        self.reached(slot)?;
+        let inner = self.lock();
+        let live = slot.and_then(|slot| Some((inner.registry.get(slot)?, inner.live.get(&slot)?)));
+        let past = || {
+            inner
+                .past
+                .iter()
+                .rev()
+                .find(|past| past.verdict.container.id == id)
+        };
+        let (container, state, progress) = match live {
+            Some((entry, live)) => (Names::from(&*entry.info), State::Live, &live.progress),
+            None => match past() {
+                Some(past) => (past.verdict.container.clone(), past.verdict.state, &past.progress),
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(observed::Observed {
+            container,
+            state,
+            seen: told(&progress.observed),
+        }))
     }
 
     /// `tracer ps`: the live ones, then the ended, newest last.
