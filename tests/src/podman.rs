@@ -3,7 +3,11 @@
 use crate::{image, programs, user::User};
 use anyhow::{Context, Result};
 use serde_json::json;
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
 use tempfile::TempDir;
 
 const IMAGE: &str = "localhost/tt-busybox:1";
@@ -114,6 +118,11 @@ impl Podman {
     /// Runs it to its end; what it printed.
     pub fn start(&self, id: &str) -> Result<String> {
         programs::success(self.command().args(["start", "--attach", id]))
+    }
+
+    /// The same, whatever it ends with.
+    pub fn attempt(&self, id: &str) -> Result<Output> {
+        programs::output(self.command().args(["start", "--attach", id]))
     }
 
     /// Starts it and leaves it running; init's host process id.
