@@ -29,27 +29,31 @@ impl Podman {
     /// The same for a user's own podman.
     pub fn hooked(runtime_dir: &Path, user: Option<User>) -> Result<Self> {
         let mut podman = Self::bare(user)?;
-        let program = match &podman.user {
+        fs::create_dir(podman.path("hooks.d"))?;
+        podman.hook(runtime_dir, &[], "^container-tracer\\.io/trace$", "^true$")?;
+        podman.hooks_dir = true;
+        Ok(podman)
+    }
+
+    /// Hangs our hook in with these options for containers with an annotation that these expressions match.
+    pub fn hook(&self, runtime_dir: &Path, options: &[&str], key: &str, value: &str) -> Result<()> {
+        let program = match &self.user {
             Some(user) => user.program(&programs::hook()?)?,
             None => programs::hook()?,
         };
-        let hooks = podman.path("hooks.d");
-        fs::create_dir(&hooks)?;
+        let dir = runtime_dir.to_str().context("runtime directory")?;
         for stage in ["createRuntime", "poststop"] {
+            let args = [&["tracer-hook", "--runtime-dir", dir], options, &[stage]].concat();
             let hook = json!({
                 "version": "1.0.0",
-                "hook": {
-                    "path": program,
-                    "args": ["tracer-hook", "--runtime-dir", runtime_dir, stage],
-                    "timeout": 10,
-                },
-                "when": {"annotations": {"^container-tracer\\.io/trace$": "^true$"}},
+                "hook": {"path": program, "args": args, "timeout": 10},
+                "when": {"annotations": {key: value}},
                 "stages": [stage],
             });
-            fs::write(Path::new(&hooks).join(format!("{stage}.json")), hook.to_string())?;
+            let name = format!("{}{stage}.json", options.concat());
+            fs::write(Path::new(&self.path("hooks.d")).join(name), hook.to_string())?;
         }
-        podman.hooks_dir = true;
-        Ok(podman)
+        Ok(())
     }
 
     /// Imports the image. The hooks are those that podman reads with this machine's or the user's configuration.

@@ -364,3 +364,41 @@ fn each_runtime_starts_a_container_under_a_profile() -> Result<()> {
     }
     Ok(())
 }
+
+/// What docs/migrating.md says of the users of oci-seccomp-bpf-hook.
+#[test]
+fn their_annotation_is_a_request_only_where_the_operator_says_so() -> Result<()> {
+    let daemon = Daemon::start()?;
+    let podman = Podman::new(daemon.dir())?;
+    let dir = tempfile::tempdir()?;
+    let (output, input) = (dir.path().join("out.json"), dir.path().join("in.json"));
+    fs::write(&input, "{}")?;
+    let value = format!(
+        "io.containers.trace-syscall=if:{};of:{}",
+        input.display(),
+        output.display()
+    );
+    let run = || -> Result<String> {
+        let id = podman.create(&["--annotation", &value], &["/bin/true"])?;
+        podman.start(&id)?;
+        Ok(id)
+    };
+    let untold = run()?;
+    ensure!(daemon.row(&untold)?.is_none(), "it was traced");
+    podman.hook(
+        daemon.dir(),
+        &["--all"],
+        "^io\\.containers\\.trace-syscall$",
+        ".+",
+    )?;
+    let id = run()?;
+    daemon.verdict_at_end(&id)?.whole()?;
+    ensure!(
+        names(&made(&daemon, &id, &[])?)?.contains_key("execve"),
+        "no execve"
+    );
+    // Nobody opened what the container named.
+    ensure!(!output.exists(), "{} was written", output.display());
+    assert_eq!(fs::read_to_string(&input)?, "{}");
+    Ok(())
+}

@@ -43,6 +43,8 @@ pub enum Command {
     Ps(Ps),
     /// Count a container's calls, like strace -c, from the kernel's own aggregates.
     Stats(Stats),
+    /// Tell which paths a container looked for in vain: how often, by whom, in which search.
+    Dentry(Dentry),
     /// Make a least-privilege profile from what a container did; compare, join and check profiles.
     #[command(subcommand)]
     Profile(Profile),
@@ -164,6 +166,21 @@ pub struct Stats {
     /// Whose calls: the application's, the container runtime's before it, or all.
     #[arg(long, default_value = "app", value_name = "app|runtime|all")]
     pub phase: Phases,
+    /// Print it again and again, each second or so many, until the container has gone.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = look::seconds)]
+    pub watch: Option<Duration>,
+}
+
+/// `tracer dentry`.
+#[derive(Debug, Args)]
+pub struct Dentry {
+    /// Name, id, or the beginning of one.
+    pub container: String,
+    #[command(flatten)]
+    pub output: Output,
+    /// Show so many paths and searches at most; 0 is all.
+    #[arg(long, default_value_t = 40, value_name = "NUMBER")]
+    pub top: usize,
     /// Print it again and again, each second or so many, until the container has gone.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = look::seconds)]
     pub watch: Option<Duration>,

@@ -1,6 +1,7 @@
 //! One function a command: settings in, output and exit code out.
 
 mod check;
+mod dentry;
 mod hook;
 mod print;
 mod profile;
@@ -97,6 +98,7 @@ pub fn run(cli: Cli) -> Result<u8> {
             Ok(0)
         }
         Command::Stats(arguments) => stats::run(&directory, arguments),
+        Command::Dentry(arguments) => dentry::run(&directory, arguments),
         Command::Profile(arguments) => profile::run(&directory, arguments),
         Command::Attach(arguments) => {
             let attached: Attached = client::ask(

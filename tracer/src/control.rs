@@ -24,12 +24,13 @@ use crate::{
     daemon::{self, Shared},
     decode,
     filter::{self, Filter},
+    identity,
     log::note,
     node::Node,
     observe::Observed,
     quota::Connections,
     registration,
-    report::Unregistered,
+    report::{State, Unregistered},
     selector::Selector,
     sinks::{Format, Output, Phases, Selection, text::TextOptions, tree::Tree},
 };
@@ -65,6 +66,10 @@ pub enum Request {
     },
     /// What a profile is made from beside the counts.
     Arguments {
+        container: String,
+    },
+    /// Path look-ups that found nothing.
+    Lookups {
         container: String,
     },
     Tail(Tail),
@@ -159,6 +164,7 @@ impl Door {
                 | Request::Verify { .. }
                 | Request::Stats { .. }
                 | Request::Arguments { .. }
+                | Request::Lookups { .. }
                 | Request::Tail(_),
             ) => true,
             // The first two change what is traced, and an audit looks through all users' containers.
@@ -295,6 +301,21 @@ async fn connection(stream: UnixStream, peer: UCred, door: Door, shared: Arc<Sha
                     .with_context(|| format!("container {id} has just gone"))
             });
             answer(&mut write, seen.await).await
+        }
+        Request::Lookups { container } => {
+            let seen = blocking(&shared, move |node| {
+                let id = one(node, &container, sees)?;
+                node.observed(&id, Observed::lookups)?
+                    .with_context(|| format!("container {id} has just gone"))
+            });
+            let seen = seen.await.map(|mut seen| {
+                // Those of the whole node, which everybody may read.
+                if seen.state == State::Live {
+                    seen.seen.negative.ended = identity::negative_dentries();
+                }
+                seen
+            });
+            answer(&mut write, seen).await
         }
         Request::Tail(tail) => subscribe(write, reader.into_inner().into_inner(), tail, sees, shared).await,
     }

@@ -107,6 +107,26 @@ pub fn is_same_process(pid: i32, start: u64) -> bool {
         .is_ok_and(|stat| stat.starttime == start)
 }
 
+/// Negative dentries of the node: names of which the kernel remembers that they are not there. `None` where it does not
+/// tell (nr_negative of /proc/sys/fs/dentry-state, Linux 5.0).
+pub fn negative_dentries() -> Option<u64> {
+    let state = std::fs::read_to_string("/proc/sys/fs/dentry-state").ok()?;
+    state.split_whitespace().nth(4)?.parse().ok()
+}
+
+/// The environment that a process began with. Reads the process's own memory, which it may have made slow to read: for
+/// the command line alone, never the daemon.
+pub fn environment(pid: u32) -> Option<Vec<(String, String)>> {
+    let environment = Process::new(i32::try_from(pid).ok()?).ok()?.environ().ok()?;
+    let text = |word: &std::ffi::OsStr| word.to_string_lossy().into_owned();
+    let mut pairs: Vec<_> = environment
+        .iter()
+        .map(|(name, value)| (text(name), text(value)))
+        .collect();
+    pairs.sort_unstable();
+    Some(pairs)
+}
+
 /// Name of a process's parent: the runtime, for a hook.
 pub fn parent_name(pid: u32) -> Option<String> {
     let parent = Process::new(i32::try_from(pid).ok()?).ok()?.stat().ok()?.ppid;

@@ -28,7 +28,7 @@ use crate::{
     enrich::{Clock, Progress, monotonic_ns},
     event,
     filter::Filter,
-    identity::Namespaces,
+    identity::{Namespaces, negative_dentries},
     options::Options,
     pipeline::{self, Asked, Births, End, Mark, Pipeline, Proofs},
     quota::Limits,
@@ -302,6 +302,7 @@ impl Node {
             Registered::New { entry, changes } => (entry, changes),
         };
         let (live, progress) = pipeline::live(entry.generation, entry.info.clone(), identity.init_tgid);
+        progress.observed.began(negative_dentries());
         // Before the filter entry: no record of it can come before it is known.
         let asked = Asked {
             filter: options.filter.clone(),
@@ -479,6 +480,7 @@ impl Node {
         let per_cpu = inner.kernel.books(entry.slot)?;
         let rows = inner.kernel.aggregates(entry.slot, entry.generation)?;
         inner.kernel.forget(entry.slot)?;
+        live.progress.observed.ended(negative_dentries());
         let books = books::sum(&per_cpu, &rows, &live.progress);
         let process_lost = books::process_lost(&per_cpu);
         let mut verdict = books::verdict(&entry, &live, state, books.clone(), process_lost);

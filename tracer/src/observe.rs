@@ -4,6 +4,10 @@
 //! It looks at events that have passed; it must not know where they come from, the kernel, or who will ask.
 
 mod arguments;
+mod lookups;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -19,27 +23,51 @@ pub struct Observed(Mutex<Seen>);
 #[derive(Debug, Default)]
 struct Seen {
     arguments: arguments::Arguments,
+    lookups: lookups::Lookups,
+    negative: observed::Negative,
 }
 
 impl Observed {
     /// Looks at one of its events.
     pub fn take(&self, event: &Event) {
         match &event.body {
-            Body::Syscall(call) => self.call(call),
+            Body::Syscall(call) => self.call(event.time_ns, call),
             Body::Container(Lifecycle::Exec) => self.lock().arguments.application(),
             _ => {}
         }
     }
 
-    fn call(&self, call: &Syscall) {
+    fn call(&self, time_ns: u64, call: &Syscall) {
         if arguments::concern(call) {
             self.lock().arguments.take(call);
         }
+        if lookups::concern(call) {
+            self.lock().lookups.take(time_ns, call);
+        }
+    }
+
+    /// The node's negative dentries when the container began.
+    pub fn began(&self, negative: Option<u64>) {
+        self.lock().negative.began = negative;
+    }
+
+    /// The same at its end.
+    pub fn ended(&self, negative: Option<u64>) {
+        self.lock().negative.ended = negative;
     }
 
     /// What a profile is made from beside the counts.
     pub fn arguments(&self) -> observed::Arguments {
         self.lock().arguments.told()
+    }
+
+    /// The look-ups that failed.
+    pub fn lookups(&self) -> observed::Lookups {
+        let seen = self.lock();
+        observed::Lookups {
+            negative: seen.negative.clone(),
+            ..seen.lookups.told()
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {

@@ -12,7 +12,7 @@ fn short(id: &str) -> &str {
 }
 
 /// Bytes chosen by a container never reach a terminal raw.
-fn safe(text: &str) -> String {
+pub(super) fn safe(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
             if c.is_control() || is_bidi(c) {
@@ -30,7 +30,7 @@ fn is_bidi(c: char) -> bool {
 }
 
 /// Columns as wide as their widest cell.
-fn table(to: &mut impl Write, rows: &[Vec<String>], right: &[bool]) -> io::Result<()> {
+pub(super) fn table(to: &mut impl Write, rows: &[Vec<String>], right: &[bool]) -> io::Result<()> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter()

@@ -53,3 +53,86 @@ pub struct Refused {
     pub errno: u16,
     pub calls: u64,
 }
+
+/// `tracer dentry`: the look-ups of an application that found nothing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Lookups {
+    /// How many were seen.
+    pub failed: u64,
+    /// Of these, those whose path could not be read.
+    pub unnamed: u64,
+    /// And those whose path found no room.
+    pub unkept: u64,
+    /// Searches that found no room.
+    pub searches_unkept: u64,
+    /// By path, the most frequent first.
+    pub paths: Vec<Lookup>,
+    /// Names that were looked for in several places.
+    pub searches: Vec<Search>,
+    pub negative: Negative,
+}
+
+/// A path.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Lookup {
+    /// As the call had it, with strace's escapes.
+    pub path: String,
+    /// How often nothing was there (ENOENT).
+    pub missing: u64,
+    /// How often a part of it was no directory (ENOTDIR).
+    pub not_a_directory: u64,
+    pub first: String,
+    pub last: String,
+    /// Between these two.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub per_second: Option<f64>,
+    pub calls: Vec<String>,
+    pub by: Vec<By>,
+    /// By processes beyond those.
+    pub others: u64,
+}
+
+impl Lookup {
+    /// How often it failed.
+    pub fn count(&self) -> u64 {
+        self.missing + self.not_a_directory
+    }
+}
+
+/// How often by whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct By {
+    #[serde(flatten)]
+    pub who: Who,
+    pub count: u64,
+}
+
+/// A process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Who {
+    /// Its number in the container; 0 where only the other is known.
+    pub pid: u32,
+    pub host_pid: u32,
+    pub comm: String,
+}
+
+/// A name that one process looked for in several places.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Search {
+    pub name: String,
+    /// Where it was not, in that order.
+    pub places: Vec<String>,
+    /// Where it was at last.
+    pub found: Option<String>,
+    pub times: u64,
+    pub by: Who,
+}
+
+/// Negative dentries of the whole node (nr_negative of /proc/sys/fs/dentry-state).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Negative {
+    /// When the container began.
+    pub began: Option<u64>,
+    /// Now, or at its end.
+    pub ended: Option<u64>,
+}

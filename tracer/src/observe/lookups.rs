@@ -1,0 +1,366 @@
+//! Path look-ups that found nothing: by path, and by the searches that they are parts of. Where all places of a name fail,
+//! the kernel keeps a negative dentry for each.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+use crate::{
+    decode,
+    event::{Outcome, Phase, Syscall, Task},
+    report::observed::{self, Who},
+};
+
+/// Bytes that one container's table takes at most, and those of all together.
+const MOST: usize = 1 << 20;
+const MOST_OF_ALL: usize = 32 << 20;
+static OF_ALL: AtomicUsize = AtomicUsize::new(0);
+/// What an entry takes beside its texts.
+const ROW: usize = 256;
+
+/// Processes that are told of a path, each with its count.
+const PROCESSES: usize = 8;
+/// Tasks whose searches are followed at one time, searches of each, places of each.
+const TASKS: usize = 256;
+const OPEN: usize = 8;
+const PLACES: usize = 32;
+
+const ENOENT: u16 = libc::ENOENT as u16;
+const ENOTDIR: u16 = libc::ENOTDIR as u16;
+
+#[derive(Debug, Default)]
+pub(super) struct Lookups {
+    failed: u64,
+    /// Of these, those whose path could not be read.
+    unnamed: u64,
+    /// And those that found no room.
+    unkept: u64,
+    rows: HashMap<String, Row>,
+    open: HashMap<u32, VecDeque<Search>>,
+    searches: HashMap<Searched, (u64, Who)>,
+    searches_unkept: u64,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Row {
+    missing: u64,
+    not_a_directory: u64,
+    first_ns: u64,
+    last_ns: u64,
+    calls: Vec<String>,
+    by: Vec<(Who, u64)>,
+    /// By processes beyond those.
+    others: u64,
+}
+
+/// A name that a task looks for in one place after another.
+#[derive(Debug)]
+struct Search {
+    name: String,
+    places: Vec<String>,
+    by: Who,
+    /// Taken of the table's room.
+    bytes: usize,
+}
+
+/// A search that is over.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Searched {
+    name: String,
+    places: Vec<String>,
+    found: Option<String>,
+    host_pid: u32,
+}
+
+/// Whether it may matter to [`Lookups::take`]: a call of the application that names a path.
+pub(super) fn concern(call: &Syscall) -> bool {
+    if call.task.phase != Phase::App || call.denied_by.is_some() {
+        return false;
+    }
+    let texts = || call.args.list.iter().map(|arg| call.args.text_of(arg));
+    match call.outcome {
+        Outcome::Error(ENOENT | ENOTDIR) => is_lookup(call),
+        // Where a search may end: with a string for a path. Cheaper to see than what the table says.
+        Outcome::Value(_) => texts().any(|text| text.starts_with('"')) && is_lookup(call),
+        _ => false,
+    }
+}
+
+/// Whether a failure of that call to find something is a path's: it takes one, or the path of a socket.
+fn is_lookup(call: &Syscall) -> bool {
+    call.name == "connect" || decode::takes(call.arch, call.nr).is_some_and(|takes| takes.path)
+}
+
+/// The path that was looked up, as its text has it; of two the one that had to be there.
+fn path_of(call: &Syscall) -> Option<String> {
+    let mut texts = call.args.list.iter().map(|arg| call.args.text_of(arg));
+    if call.name == "connect" {
+        let (_, after) = texts.nth(1)?.split_once("sun_path=\"")?;
+        return Some(after.split_once('"')?.0.to_owned());
+    }
+    let mut quoted = texts.filter(|text| text.starts_with('"'));
+    let text = match &*call.name {
+        // What the link says is looked up by nobody.
+        "symlink" | "symlinkat" => quoted.next_back()?,
+        // The source is a name of the file system's own.
+        "mount" => quoted.nth(1)?,
+        _ => quoted.next()?,
+    };
+    let inner = text.strip_prefix('"')?;
+    Some(match inner.strip_suffix("\"...") {
+        Some(cut) => format!("{cut}..."),
+        None => inner.strip_suffix('"')?.to_owned(),
+    })
+}
+
+/// Directory and last part; none of a path that ends in a slash or is one part.
+fn split(path: &str) -> Option<(&str, &str)> {
+    let (place, name) = path.rsplit_once('/')?;
+    (!name.is_empty()).then_some((if place.is_empty() { "/" } else { place }, name))
+}
+
+fn who(task: &Task) -> Who {
+    Who {
+        pid: task.pid,
+        host_pid: task.host_pid,
+        comm: String::from_utf8_lossy(task.comm.bytes()).into_owned(),
+    }
+}
+
+impl Lookups {
+    pub(super) fn take(&mut self, time_ns: u64, call: &Syscall) {
+        let Outcome::Error(errno) = call.outcome else {
+            if self.open.contains_key(&call.task.host_tid)
+                && let Some((place, name)) = path_of(call).as_deref().and_then(split)
+            {
+                self.found(&call.task, place, name);
+            }
+            return;
+        };
+        let path = path_of(call);
+        self.failed += 1;
+        let Some(path) = path else {
+            self.unnamed += 1;
+            return;
+        };
+        if let Some((place, name)) = split(&path) {
+            self.missed(&call.task, place, name);
+        }
+        if !self.rows.contains_key(&path) && !self.room(ROW + path.len()) {
+            self.unkept += 1;
+            return;
+        }
+        let row = self.rows.entry(path).or_insert_with(|| Row {
+            missing: 0,
+            not_a_directory: 0,
+            first_ns: time_ns,
+            last_ns: time_ns,
+            calls: Vec::new(),
+            by: Vec::new(),
+            others: 0,
+        });
+        row.take(time_ns, errno, call);
+    }
+
+    /// Takes so many bytes, where there are.
+    fn room(&mut self, bytes: usize) -> bool {
+        if self.bytes + bytes > MOST {
+            return false;
+        }
+        if OF_ALL.fetch_add(bytes, Relaxed) + bytes > MOST_OF_ALL {
+            OF_ALL.fetch_sub(bytes, Relaxed);
+            return false;
+        }
+        self.bytes += bytes;
+        true
+    }
+
+    fn give_back(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        OF_ALL.fetch_sub(bytes, Relaxed);
+    }
+
+    /// A name was not in that place.
+    fn missed(&mut self, task: &Task, place: &str, name: &str) {
+        if !self.open.contains_key(&task.host_tid) && self.open.len() >= TASKS {
+            // Tasks end without a word here; what they had open is over.
+            self.close_all();
+        }
+        let of_task = |open: &HashMap<u32, VecDeque<Search>>| {
+            let searches = open.get(&task.host_tid)?;
+            let index = searches.iter().position(|search| search.name == name)?;
+            let places = &searches.get(index)?.places;
+            let is_new = places.len() < PLACES && !places.iter().any(|tried| tried == place);
+            Some((index, is_new))
+        };
+        let known = of_task(&self.open);
+        let bytes = match known {
+            Some((_, false)) => return,
+            Some((_, true)) => place.len(),
+            None => ROW + name.len() + place.len(),
+        };
+        if !self.room(bytes) {
+            self.searches_unkept += 1;
+            return;
+        }
+        let open = self.open.entry(task.host_tid).or_default();
+        if let Some(search) = known.and_then(|(index, _)| open.get_mut(index)) {
+            search.places.push(place.to_owned());
+            search.bytes += bytes;
+            return;
+        }
+        open.push_back(Search {
+            name: name.to_owned(),
+            places: vec![place.to_owned()],
+            by: who(task),
+            bytes,
+        });
+        if open.len() > OPEN
+            && let Some(search) = open.pop_front()
+        {
+            self.close(search, None);
+        }
+    }
+
+    /// A name was in that place: where it had been looked for elsewhere, that search is over.
+    fn found(&mut self, task: &Task, place: &str, name: &str) {
+        let Some(open) = self.open.get_mut(&task.host_tid) else {
+            return;
+        };
+        let Some(index) = open.iter().position(|search| search.name == name) else {
+            return;
+        };
+        if let Some(search) = open.remove(index) {
+            // In a place where it was not before: it was made meanwhile.
+            let found = (!search.places.iter().any(|tried| tried == place)).then(|| place.to_owned());
+            self.close(search, found);
+        }
+    }
+
+    fn close_all(&mut self) {
+        for search in std::mem::take(&mut self.open).into_values().flatten() {
+            self.close(search, None);
+        }
+    }
+
+    /// Keeps a search of more than one place.
+    fn close(&mut self, search: Search, found: Option<String>) {
+        let Search {
+            name,
+            places,
+            by,
+            bytes,
+        } = search;
+        if places.len() + usize::from(found.is_some()) < 2 {
+            self.give_back(bytes);
+            return;
+        }
+        let key = Searched {
+            name,
+            places,
+            found,
+            host_pid: by.host_pid,
+        };
+        match self.searches.get_mut(&key) {
+            Some((times, _)) => {
+                *times += 1;
+                self.give_back(bytes);
+            }
+            // The room that it had while it was open is its own now.
+            None => {
+                self.searches.insert(key, (1, by));
+            }
+        }
+    }
+
+    pub(super) fn told(&self) -> observed::Lookups {
+        let several = |search: &&Search| search.places.len() > 1;
+        let open = self
+            .open
+            .values()
+            .flatten()
+            .filter(several)
+            .map(|search| observed::Search {
+                name: search.name.clone(),
+                places: search.places.clone(),
+                found: None,
+                times: 1,
+                by: search.by.clone(),
+            });
+        let over = self.searches.iter().map(|(key, (times, who))| observed::Search {
+            name: key.name.clone(),
+            places: key.places.clone(),
+            found: key.found.clone(),
+            times: *times,
+            by: who.clone(),
+        });
+        let mut searches: Vec<_> = over.chain(open).collect();
+        searches.sort_by(|a, b| {
+            (b.times.cmp(&a.times)).then_with(|| (&a.name, &a.places).cmp(&(&b.name, &b.places)))
+        });
+        let mut paths: Vec<_> = self.rows.iter().map(|(path, row)| row.told(path)).collect();
+        paths.sort_by(|a, b| b.count().cmp(&a.count()).then_with(|| a.path.cmp(&b.path)));
+        observed::Lookups {
+            failed: self.failed,
+            unnamed: self.unnamed,
+            unkept: self.unkept,
+            searches_unkept: self.searches_unkept,
+            paths,
+            searches,
+            negative: observed::Negative::default(),
+        }
+    }
+}
+
+impl Drop for Lookups {
+    fn drop(&mut self) {
+        OF_ALL.fetch_sub(self.bytes, Relaxed);
+    }
+}
+
+impl Row {
+    fn take(&mut self, time_ns: u64, errno: u16, call: &Syscall) {
+        if errno == ENOTDIR {
+            self.not_a_directory += 1;
+        } else {
+            self.missing += 1;
+        }
+        self.first_ns = self.first_ns.min(time_ns);
+        self.last_ns = self.last_ns.max(time_ns);
+        if self.calls.len() < PROCESSES && !self.calls.iter().any(|name| *name == call.name) {
+            self.calls.push(call.name.clone().into_owned());
+        }
+        let pid = call.task.host_pid;
+        let has_room = self.by.len() < PROCESSES;
+        match self.by.iter_mut().find(|(who, _)| who.host_pid == pid) {
+            Some((_, count)) => *count += 1,
+            None if has_room => self.by.push((who(&call.task), 1)),
+            None => self.others += 1,
+        }
+    }
+
+    fn told(&self, path: &str) -> observed::Lookup {
+        let by = self.by.iter().map(|(who, count)| observed::By {
+            who: who.clone(),
+            count: *count,
+        });
+        observed::Lookup {
+            path: path.to_owned(),
+            missing: self.missing,
+            not_a_directory: self.not_a_directory,
+            first: crate::sinks::json::rfc3339(self.first_ns),
+            last: crate::sinks::json::rfc3339(self.last_ns),
+            per_second: per_second(self.missing + self.not_a_directory, self.last_ns - self.first_ns),
+            calls: self.calls.clone(),
+            by: by.collect(),
+            others: self.others,
+        }
+    }
+}
+
+/// How often in a second, between the first and the last of so many.
+fn per_second(count: u64, span_ns: u64) -> Option<f64> {
+    (count > 1 && span_ns > 0).then(|| (count - 1) as f64 * 1e9 / span_ns as f64)
+}
