@@ -33,6 +33,8 @@ const REDRAW: &[u8] = b"\x1b[H\x1b[2J\x1b[3J";
 
 /// Where the look-ups are known from.
 const SOURCE: &str = "results of calls";
+/// Places of a search that a line shows.
+const PLACES: usize = 6;
 /// What a search has that no variable led to.
 const DEFAULT: &str = "default search";
 
@@ -122,32 +124,39 @@ fn ask(directory: &Path, container: &str) -> Result<Report> {
         known: HashMap::new(),
     };
     let counted = stats.calls.iter().map(counted).sum();
+    let searches: Vec<_> = seen
+        .searches
+        .into_iter()
+        .map(|search| {
+            let places: Vec<&str> = search.places.iter().map(String::as_str).collect();
+            From {
+                from: environments.led_to(Some(&search.by), &places),
+                what: search,
+            }
+        })
+        .collect();
+    // What is part of a search has its variable; the search knows more.
+    let by_search: HashMap<String, &str> = searches
+        .iter()
+        .filter_map(|search| {
+            let from = search.from.as_deref().filter(|from| *from != DEFAULT)?;
+            Some((&search.what, from))
+        })
+        .flat_map(|(search, from)| {
+            let path = move |place: &String| format!("{}/{}", place.trim_end_matches('/'), search.name);
+            search.places.iter().map(move |place| (path(place), from))
+        })
+        .collect();
     let paths = seen.paths.into_iter().map(|path| {
-        let places = [
-            path.path.rsplit_once('/').map_or("", |(place, _)| place),
-            &path.path,
-        ];
-        let who = path.by.first().map(|by| &by.who);
-        From {
-            from: environments.led_to(who, &places),
-            what: path,
-        }
+        let from = match by_search.get(&path.path) {
+            Some(from) => Some((*from).to_owned()),
+            None => environments.led_to(path.by.first().map(|by| &by.who), &[&path.path]),
+        };
+        From { from, what: path }
     });
     let paths = paths.collect();
-    let searches = seen.searches.into_iter().map(|search| {
-        let places: Vec<&str> = search
-            .places
-            .iter()
-            .chain(&search.found)
-            .map(String::as_str)
-            .collect();
-        From {
-            from: environments.led_to(Some(&search.by), &places),
-            what: search,
-        }
-    });
     Ok(Report {
-        searches: searches.collect(),
+        searches,
         container: names,
         state,
         source: SOURCE,
@@ -212,7 +221,8 @@ impl Environments {
     }
 }
 
-/// Of several variables the one that has most of the places, and of these the one that names them exactly.
+/// Of several variables the one that has most of the places, and of these the one that names them most closely. PATH is
+/// where programs are looked for: in its directories themselves, and nowhere else.
 fn variable<'a>(environment: &'a [(String, String)], places: &[&str]) -> Option<&'a str> {
     let scored = environment.iter().filter_map(|(name, value)| {
         let entries: Vec<&str> = value
@@ -225,26 +235,20 @@ fn variable<'a>(environment: &'a [(String, String)], places: &[&str]) -> Option<
             || ["PATH", "PATHS", "DIR", "DIRS", "LIB"]
                 .iter()
                 .any(|end| name.ends_with(end));
-        if !is_list || entries.is_empty() {
-            return None;
-        }
-        let exact = |place: &&&str| entries.contains(place);
-        // Programs are looked for in the directories of PATH themselves, all else below its entries too.
-        let below = |place: &&&str| {
-            name != "PATH"
-                && entries.iter().any(|entry| {
-                    place
-                        .strip_prefix(entry)
-                        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-                })
+        let of = |place: &&str| {
+            let has = |entry: &&&str| {
+                place
+                    .strip_prefix(**entry)
+                    .is_some_and(|rest| rest.is_empty() || (rest.starts_with('/') && name != "PATH"))
+            };
+            entries.iter().filter(has).map(|entry| entry.len()).max()
         };
-        let exact = places.iter().filter(exact).count();
-        let all = places.iter().filter(below).count().max(exact);
-        (all > 0).then_some((all, exact, name.as_str()))
+        let lengths: Vec<usize> = places.iter().filter_map(of).collect();
+        let enough = if name == "PATH" { places.len() } else { 1 };
+        let score = (lengths.len(), lengths.iter().sum::<usize>());
+        (is_list && lengths.len() >= enough).then_some((score, name.as_str()))
     });
-    scored
-        .max_by_key(|(all, exact, _)| (*all, *exact))
-        .map(|(_, _, name)| name)
+    scored.max_by_key(|(score, _)| *score).map(|(_, name)| name)
 }
 
 fn print(to: &mut impl Write, report: &Report, top: usize) -> io::Result<()> {
@@ -339,26 +343,34 @@ fn path_row(From { what, from }: &From<Lookup>) -> Vec<String> {
     }
     vec![
         what.count().to_string(),
-        what.per_second
-            .map_or_else(|| "-".into(), |rate| format!("{rate:.1}")),
+        format!("{:.1}", what.per_second),
         errors.into(),
         what.calls.join(","),
         by.join(","),
         clock(&what.first).into(),
         clock(&what.last).into(),
         safe(from.as_deref().unwrap_or("-")),
-        safe(&what.path),
+        if what.path.is_empty() {
+            "\"\"".into()
+        } else {
+            safe(&what.path)
+        },
     ]
 }
 
 fn search_row(From { what, from }: &From<Search>) -> Vec<String> {
+    let mut places: Vec<&str> = what.places.iter().take(PLACES).map(String::as_str).collect();
+    let more = format!("and {} more", what.places.len() - places.len());
+    if places.len() < what.places.len() {
+        places.push(&more);
+    }
     vec![
         what.times.to_string(),
         safe(&what.name),
         safe(what.found.as_deref().unwrap_or("nowhere")),
         safe(from.as_deref().unwrap_or("-")),
         said(&what.by),
-        safe(&what.places.join(" ")),
+        safe(&places.join(" ")),
     ]
 }
 
@@ -387,11 +399,12 @@ mod tests {
             ("HOME", "/root"),
             ("LD_LIBRARY_PATH", "/opt/a:/opt/b"),
             ("PATH", "/usr/local/bin:/usr/bin:/bin"),
-            ("PYTHONPATH", "/srv/lib"),
-            ("XDG_DATA_DIRS", "/usr/share:/opt"),
+            ("PYTHONPATH", "/srv/lib:/opt"),
+            ("XDG_DATA_DIRS", "/usr/share:/usr/local/share"),
         ]);
         let of = |places: &[&str]| variable(&environment, places);
         assert_eq!(of(&["/usr/local/bin", "/usr/bin"]), Some("PATH"));
+        assert_eq!(of(&["/usr/bin", "/usr"]), None, "no search for a program");
         assert_eq!(
             of(&["/opt/a/glibc-hwcaps/x86-64-v3", "/opt/a", "/opt/b"]),
             Some("LD_LIBRARY_PATH")

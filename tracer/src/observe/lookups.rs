@@ -360,7 +360,7 @@ impl Row {
     }
 }
 
-/// How often in a second, between the first and the last of so many.
-fn per_second(count: u64, span_ns: u64) -> Option<f64> {
-    (count > 1 && span_ns > 0).then(|| (count - 1) as f64 * 1e9 / span_ns as f64)
+/// How often in a second, from the first to the last of so many; a time of at least a second.
+fn per_second(count: u64, span_ns: u64) -> f64 {
+    count as f64 * 1e9 / span_ns.max(1_000_000_000) as f64
 }

@@ -94,7 +94,7 @@ fn failures_are_counted_by_path_and_process() {
         ("/a", 2, 1)
     );
     assert_eq!(first.by.iter().map(|by| by.count).collect::<Vec<_>>(), [2, 1]);
-    assert_eq!(first.per_second, Some(1.0));
+    assert_eq!(first.per_second, 1.5, "three in two seconds");
     assert_eq!(first.by[0].who.comm, "worker");
 }
 

@@ -83,9 +83,8 @@ pub struct Lookup {
     pub not_a_directory: u64,
     pub first: String,
     pub last: String,
-    /// Between these two.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub per_second: Option<f64>,
+    /// Between these two, in a second; of less than a second, in that.
+    pub per_second: f64,
     pub calls: Vec<String>,
     pub by: Vec<By>,
     /// By processes beyond those.
