@@ -1,35 +1,21 @@
 //! `tracer run`: no daemon and no runtime. The command starts in a PID and a mount namespace of its own, under a small
-//! init that reaps, and is held before its execve until the proof round has come back; then the same registry, filter,
-//! ring and sinks as in the daemon.
+//! init that reaps (`init`), and is held before its execve until the proof round has come back; then the same registry,
+//! filter, ring and sinks as in the daemon, while signals and stops go between command and caller (`job`).
+
+mod init;
+mod job;
 
 use std::{
     ffi::{OsStr, OsString},
-    io::{self, Read, Write},
+    io::{Read, Write},
     os::{
         fd::AsFd,
-        unix::{ffi::OsStrExt, net::UnixStream, process::CommandExt},
+        unix::{ffi::OsStrExt, net::UnixStream},
     },
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use anyhow::{Context, Result, anyhow, bail};
-use nix::{
-    sched::{CloneFlags, setns, unshare},
-    sys::{
-        signal::{SigSet, Signal},
-        signalfd::{SfdFlags, SignalFd},
-        wait::{WaitPidFlag, WaitStatus, waitpid},
-    },
-    unistd::{ForkResult, Pid, fork, pivot_root},
-};
-use rustix::{
-    fs::CWD,
-    mount::{
-        MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind_recursive, mount_change, unmount,
-    },
-    process::pidfd_send_signal,
-};
 
 use crate::{
     event, identity,
@@ -38,6 +24,7 @@ use crate::{
     report::{Stats, Verdict},
     sinks::{Output, Phases},
 };
+use init::GO;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -58,16 +45,6 @@ pub struct Outcome {
     pub stats: Stats,
 }
 
-/// The signals that are passed on to the command. Those of the terminal it gets from the terminal itself.
-const FORWARDED: [Signal; 6] = [
-    Signal::SIGTERM,
-    Signal::SIGHUP,
-    Signal::SIGINT,
-    Signal::SIGQUIT,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-];
-
 /// Runs the command to the end of all its processes. `output` makes the sink, which is opened before anything runs.
 ///
 /// # Errors
@@ -79,11 +56,13 @@ pub fn run(settings: &Settings, output: impl FnOnce(u64) -> Result<Output>) -> R
         .context("no command: tracer run [options] -- CMD…")?;
     let path = resolve(command, settings.rootfs.as_deref())?;
     // All threads inherit the mask; the signals are read where the command is waited for.
-    let mut forwarded = SigSet::empty();
-    forwarded.extend(FORWARDED);
-    forwarded.add(Signal::SIGCHLD);
-    forwarded.thread_block().context("block signals")?;
-    let (reaper, mut link) = start_reaper(settings, &path)?;
+    job::awaited().thread_block().context("block signals")?;
+    let init::Started {
+        reaper,
+        mut link,
+        stops,
+        goes_on,
+    } = init::start(settings, &path)?;
 
     let (node, threads) = Node::start(&settings.node)?;
     node.exclude(reaper.as_raw().cast_unsigned())?;
@@ -125,7 +104,7 @@ pub fn run(settings: &Settings, output: impl FnOnce(u64) -> Result<Output>) -> R
     node.finish_proof(admitted.slot, &proof)?;
     link.write_all(&[GO]).context("start the command")?;
 
-    let code = wait(reaper, init.pidfd.as_fd())?;
+    let code = job::wait(reaper, init.pidfd.as_fd(), job::Stops::new(stops, goes_on)?)?;
     drop(link);
     let verdict = node
         .end(admitted)?
@@ -140,131 +119,6 @@ pub fn run(settings: &Settings, output: impl FnOnce(u64) -> Result<Output>) -> R
     Ok(Outcome { code, verdict, stats })
 }
 
-const GO: u8 = 1;
-
-/// Forks the init of the command's namespaces, which waits for its word. Must be called while there is one thread.
-fn start_reaper(settings: &Settings, path: &Path) -> Result<(Pid, UnixStream)> {
-    let (link, far) = UnixStream::pair().context("make a socket pair")?;
-    let own = std::fs::File::open("/proc/self/ns/pid").context("open /proc/self/ns/pid")?;
-    unshare(CloneFlags::CLONE_NEWPID).context("make a PID namespace (root, or CAP_SYS_ADMIN, is needed)")?;
-    // SAFETY: there is one thread yet, so the child may do anything.
-    match unsafe { fork() }.context("fork")? {
-        ForkResult::Child => {
-            drop(link);
-            let code = match reaper(settings, path, far) {
-                Ok(code) => code,
-                Err(error) => {
-                    let _closed = writeln!(io::stderr(), "tracer: {error:#}");
-                    2
-                }
-            };
-            exit_now(code)
-        }
-        ForkResult::Parent { child } => {
-            // Threads cannot be made while children go to another PID namespace.
-            setns(own, CloneFlags::CLONE_NEWPID).context("come back to this PID namespace")?;
-            Ok((child, link))
-        }
-    }
-}
-
-/// Ends a forked child without running what the parent has registered for its own end.
-fn exit_now(code: i32) -> ! {
-    // SAFETY: no precondition.
-    unsafe { libc::_exit(code) }
-}
-
-/// The first process of the PID namespace: makes the command's process, and reaps until none is left, as strace -f
-/// stays until the last process that it follows has ended. Returns the command's exit code.
-fn reaper(settings: &Settings, path: &Path, mut link: UnixStream) -> Result<i32> {
-    if link.read_exact(&mut [0]).is_err() {
-        // The tracer could not start; it has said why.
-        return Ok(2);
-    }
-    // SAFETY: there is one thread, so the child may do anything.
-    let command = match unsafe { fork() }.context("fork")? {
-        ForkResult::Child => {
-            let error = command(settings, path, link);
-            let _closed = writeln!(io::stderr(), "tracer: {error:#}");
-            exit_now(2)
-        }
-        ForkResult::Parent { child } => child,
-    };
-    drop(link);
-    let mut code = 0;
-    loop {
-        match waitpid(None, None) {
-            Ok(WaitStatus::Exited(pid, status)) if pid == command => code = status,
-            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == command => code = 128 + signal as i32,
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(_no_more_children) => return Ok(code),
-        }
-    }
-}
-
-/// Becomes the command. Returns only with what went wrong.
-fn command(settings: &Settings, path: &Path, link: UnixStream) -> anyhow::Error {
-    match prepare(settings, link) {
-        Err(error) => error,
-        Ok(()) => {
-            let arguments = settings.command.get(1..).unwrap_or_default();
-            let name = settings
-                .command
-                .first()
-                .map_or(OsStr::new(""), OsString::as_os_str);
-            let error = Command::new(path).arg0(name).args(arguments).exec();
-            anyhow::Error::from(error).context(format!("start {}", path.display()))
-        }
-    }
-}
-
-/// Makes the mounts, proves, and waits for the word.
-fn prepare(settings: &Settings, mut link: UnixStream) -> Result<()> {
-    // Our number outside: the proc file system is still the outer one.
-    let own = rustix::fs::readlinkat(CWD, "/proc/self", Vec::new()).context("read /proc/self")?;
-    let pid: u32 = own
-        .to_str()
-        .ok()
-        .and_then(|pid| pid.parse().ok())
-        .context("read /proc/self")?;
-    unshare(CloneFlags::CLONE_NEWNS).context("make a mount namespace")?;
-    mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
-        .context("make the mounts private")?;
-    if let Some(rootfs) = &settings.rootfs {
-        enter_root(rootfs).with_context(|| format!("enter {}", rootfs.display()))?;
-    }
-    let proc = mount(
-        "proc",
-        "/proc",
-        "proc",
-        MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC,
-        None,
-    );
-    if let Err(error) = proc
-        && settings.rootfs.is_none()
-    {
-        return Err(error).context("mount /proc");
-    }
-    link.write_all(&pid.to_le_bytes()).context("tell the pid")?;
-    let mut nonce = [0; 8];
-    link.read_exact(&mut nonce).context("the tracer has given up")?;
-    // SAFETY: the descriptor is none, so the call fails with EBADF whatever the offset; that it is made is the point.
-    unsafe { libc::lseek(-1, i64::from_le_bytes(nonce), libc::SEEK_SET) };
-    link.write_all(&[GO]).context("the tracer has given up")?;
-    link.read_exact(&mut [0]).context("the tracer has given up")?;
-    // What the tracer blocked for itself is not the command's; exec keeps the mask.
-    SigSet::all().thread_unblock().context("unblock signals")
-}
-
-/// Makes a directory the root, as container runtimes do: pivot_root(2), NOTES.
-fn enter_root(rootfs: &Path) -> Result<()> {
-    mount_bind_recursive(rootfs, rootfs).context("bind it onto itself")?;
-    rustix::process::chdir(rootfs).context("change to it")?;
-    pivot_root(".", ".").context("pivot_root")?;
-    unmount(".", UnmountFlags::DETACH).context("detach the old root")?;
-    rustix::process::chdir("/").context("change to /")
-}
-
 /// The command's process id, once its namespaces are made.
 fn told_pid(link: &mut UnixStream) -> Result<u32> {
     let mut pid = [0; 4];
@@ -272,34 +126,6 @@ fn told_pid(link: &mut UnixStream) -> Result<u32> {
         bail!("the command's namespaces could not be made");
     }
     Ok(u32::from_le_bytes(pid))
-}
-
-/// Waits for the reaper, and so for all; passes signals on to the command meanwhile.
-fn wait(reaper: Pid, command: impl AsFd) -> Result<u8> {
-    let mut awaited = SigSet::empty();
-    awaited.extend(FORWARDED);
-    awaited.add(Signal::SIGCHLD);
-    let signals = SignalFd::with_flags(&awaited, SfdFlags::SFD_CLOEXEC).context("make a signalfd")?;
-    loop {
-        match waitpid(reaper, Some(WaitPidFlag::WNOHANG)).context("wait for the command")? {
-            WaitStatus::Exited(_, code) => return Ok(u8::try_from(code).unwrap_or(2)),
-            WaitStatus::Signaled(_, signal, _) => return Ok(128 + signal as u8),
-            _ => {}
-        }
-        let Some(signal) = signals.read_signal().context("read a signal")? else {
-            continue;
-        };
-        let number = signal.ssi_signo.cast_signed();
-        // What the terminal sends (SI_KERNEL) the command has got itself, being in its foreground group.
-        let by_kernel = signal.ssi_code == libc::SI_KERNEL;
-        if number != libc::SIGCHLD
-            && !by_kernel
-            && let Some(signal) = rustix::process::Signal::from_named_raw(number)
-        {
-            // It may have ended just now.
-            let _ended = pidfd_send_signal(&command, signal);
-        }
-    }
 }
 
 /// The file that the command means, as execvp(3) finds it.

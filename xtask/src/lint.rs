@@ -61,6 +61,7 @@ const HOMES: &[Home] = &[
             "tracer/src/source/ring.rs",
             "tracer/src/identity.rs",
             "tracer/src/run.rs",
+            "tracer/src/run/",
             "tracer/src/daemon.rs",
             "tracer/src/registration.rs",
             "tracer/examples/bench/",
