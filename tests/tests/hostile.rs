@@ -111,6 +111,25 @@ fn partial_memory_is_marked() -> Result<()> {
         "{ufds}"
     );
 
+    // Written over by the call itself: what it was given where that is read before, else no more than the address.
+    let same = |name: &str, given: usize, got: usize| {
+        let mut calls = seen.events.iter().filter(|event| {
+            event.syscall() == name && event.0["args"][given]["raw"] == event.0["args"][got]["raw"]
+        });
+        calls
+            .next()
+            .with_context(|| format!("no {name} into its own input"))
+    };
+    let mask = same("rt_sigprocmask", 1, 2)?;
+    assert_eq!((mask.arg(1), mask.arg(2)), ("[WINCH]", "[]"), "{}", mask.0);
+    let link = same("readlink", 0, 1)?;
+    let path = &link.0["args"][0];
+    ensure!(
+        path["fault"] == true && path["text"].as_str().is_some_and(|text| text.starts_with("0x")),
+        "{path}"
+    );
+    ensure!(link.arg(1).starts_with('"'), "{}", link.0);
+
     // Bytes that change while they are read: what is shown was there, byte by byte, and is a string in quotes.
     let mut changing = 0;
     for event in seen.events.iter().filter(|event| event.arg(0) == "1009") {

@@ -19,6 +19,7 @@ mod keys;
 mod message;
 mod names;
 mod net;
+mod overlap;
 mod prctl;
 mod process;
 mod rows;
@@ -523,7 +524,7 @@ fn arguments(entry: &Entry, call: &Call<'_>, nargs: usize) -> Args {
             args.before_output = Some(args.text.len() + if args.list.is_empty() { 0 } else { 2 });
         }
         append(&mut args, &mut marks, param.name, raw, |out| {
-            print(out, call, index, param, show, raw)
+            print(out, call, entry, index, show, raw)
         });
     }
     let returned = call.succeeded && entry.descriptor.is_some_and(|is_one| is_one(call));
@@ -586,7 +587,10 @@ fn append(
     });
 }
 
-fn print(out: &mut Out<'_>, call: &Call<'_>, index: usize, param: &Param, show: &Show, raw: u64) {
+fn print(out: &mut Out<'_>, call: &Call<'_>, entry: &Entry, index: usize, show: &Show, raw: u64) {
+    let Some(param) = entry.params.get(index) else {
+        return;
+    };
     let value = if param.narrow {
         u64::from(show::low(raw))
     } else {
@@ -597,19 +601,18 @@ fn print(out: &mut Out<'_>, call: &Call<'_>, index: usize, param: &Param, show: 
         Show::Flags(names) => out.flags(value, names),
         Show::Enum(names) => out.name(value, names),
         Show::EnumOrNumber(names) => out.name_or_number(value, names),
-        Show::Memory(memory) => print_memory(out, call, index, param, memory, value),
+        Show::Memory(memory) => print_memory(out, call, entry, (index, param, memory), value),
         Show::Descriptor => out.descriptor(call, show::signed(value)),
         Show::Directory => out.directory(call, value),
         Show::When(..) => {}
     }
 }
 
-fn print_memory(
+fn print_memory<'a>(
     out: &mut Out<'_>,
-    call: &Call<'_>,
-    index: usize,
-    param: &Param,
-    memory: &Memory,
+    call: &Call<'a>,
+    entry: &Entry,
+    (index, param, memory): (usize, &Param, &Memory),
     value: u64,
 ) {
     let number = |out: &mut Out<'_>| match memory.number {
@@ -643,13 +646,19 @@ fn print_memory(
         copy::LEN_RET => call.ret == 0,
         _ => false,
     };
+    let of = |all: &[Option<Captured<'a>>; 6]| all.get(index).copied().flatten();
+    let after =
+        || of(&call.memory).map(|captured| overlap::if_its_own(call, entry, (index, memory), captured));
     // An output of a call that failed holds what the caller left there.
-    let from = if early && !(memory.output && call.succeeded) {
-        &call.before
+    let found = if early && !(memory.output && call.succeeded) {
+        let retried = memory.moment == Moment::Retried;
+        of(&call.before)
+            .filter(|before| !(before.fault && retried))
+            .or_else(|| after().filter(|_| retried))
     } else {
-        &call.memory
+        after()
     };
-    let captured = match from.get(index).copied().flatten() {
+    let captured = match found {
         None if nothing && due => Some(Captured::empty()),
         // Of a structure that was not all there, what was is enough or not: its printer knows.
         captured => {

@@ -62,6 +62,13 @@ fn main() -> ExitCode {
     call!(SYS_writev, 1006, many.as_ptr(), 1024_usize);
     call!(SYS_writev, 1007, [one, beyond, nowhere].as_ptr(), 3_usize);
     call!(SYS_writev, 1008, end, 2_usize);
+    // What a call is given, and what it writes, in one place.
+    let mut set = 1_u64 << (libc::SIGWINCH - 1);
+    let set: *mut u64 = &mut set;
+    call!(SYS_rt_sigprocmask, libc::SIG_BLOCK, set, set, 8_usize);
+    let mut path = *b"/proc/self/exe\0";
+    let path = path.as_mut_ptr();
+    call!(SYS_readlink, path, path, 15_usize);
     vectors(page, &many);
     messages(page);
     call!(SYS_poll, end, 1000_usize, 0);

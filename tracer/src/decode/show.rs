@@ -66,6 +66,9 @@ pub(super) enum Moment {
     /// When it begins, and again when it succeeded. What is shown is what it wrote where that is what counts
     /// ([`Memory::output`]), else what was there before; the printer finds the other in [`Call`].
     Both,
+    /// When it begins, because the call may write there through another argument; and again when it succeeded, for what
+    /// was not in memory yet. What is shown is what was there before, if it could be read.
+    Retried,
 }
 
 /// Most bytes of a copy.

@@ -267,7 +267,7 @@ fn ops(param: &Param, arg: u8, memory: &Memory, limits: Limits) -> [Option<Op>; 
         Moment::After if memory.output => [None, Some(success)],
         Moment::After => [None, Some(op)],
         Moment::Before => [Some(before()), None],
-        Moment::Both => [Some(before()), Some(success)],
+        Moment::Both | Moment::Retried => [Some(before()), Some(success)],
     }
 }
 

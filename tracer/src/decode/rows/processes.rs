@@ -241,7 +241,7 @@ pub(super) static ROWS: &[Row] = &[
         "prlimit64",
         &[
             ("resource", Enum(&names::RLIMIT)),
-            ("new_rlim", RLIMIT),
+            ("new_rlim", RLIMIT.at(Moment::Retried)),
             ("old_rlim", RLIMIT_OUT),
         ],
     ),
@@ -346,7 +346,7 @@ pub(super) static ROWS: &[Row] = &[
         "rt_sigaction",
         &[
             ("sig", SIGNAL),
-            ("act", Show::input(32, signal::action).wide()),
+            ("act", Show::input(32, signal::action).wide().at(Moment::Retried)),
             ("oact", Show::output(32, signal::action).wide()),
         ],
     ),
@@ -354,7 +354,7 @@ pub(super) static ROWS: &[Row] = &[
         "rt_sigprocmask",
         &[
             ("how", Enum(&names::SIG_HOW)),
-            ("nset", SIGSET),
+            ("nset", SIGSET.at(Moment::Retried)),
             ("oset", SIGSET_OUT),
         ],
     ),
@@ -381,7 +381,7 @@ pub(super) static ROWS: &[Row] = &[
     row(
         "sigaltstack",
         &[
-            ("uss", Show::input(24, signal::stack).wide()),
+            ("uss", Show::input(24, signal::stack).wide().at(Moment::Retried)),
             ("uoss", Show::output(24, signal::stack).wide()),
         ],
     ),
@@ -426,7 +426,7 @@ pub(super) static ROWS: &[Row] = &[
         &[
             ("which_clock", Enum(&names::CLOCK)),
             ("flags", Flags(&names::TIMER)),
-            ("rqtp", TIMESPEC),
+            ("rqtp", TIMESPEC.at(Moment::Retried)),
             (
                 "rmtp",
                 Show::input(16, time::remaining).wide().or(values::pointer),
@@ -436,7 +436,7 @@ pub(super) static ROWS: &[Row] = &[
     row(
         "nanosleep",
         &[
-            ("rqtp", TIMESPEC),
+            ("rqtp", TIMESPEC.at(Moment::Retried)),
             (
                 "rmtp",
                 Show::input(16, time::remaining).wide().or(values::pointer),
@@ -487,7 +487,10 @@ pub(super) static ROWS: &[Row] = &[
         "setitimer",
         &[
             ("which", Enum(&names::ITIMER)),
-            ("value", Show::input(32, time::itimerval).wide()),
+            (
+                "value",
+                Show::input(32, time::itimerval).wide().at(Moment::Retried),
+            ),
             ("ovalue", Show::output(32, time::itimerval).wide()),
         ],
     ),
@@ -495,7 +498,10 @@ pub(super) static ROWS: &[Row] = &[
         "timer_settime",
         &[
             ("flags", Flags(&names::TIMER)),
-            ("new_setting", Show::input(32, time::itimerspec).wide()),
+            (
+                "new_setting",
+                Show::input(32, time::itimerspec).wide().at(Moment::Retried),
+            ),
             ("old_setting", Show::output(32, time::itimerspec).wide()),
         ],
     ),
@@ -514,7 +520,10 @@ pub(super) static ROWS: &[Row] = &[
         "timerfd_settime",
         &[
             ("flags", Flags(&names::TIMERFD_SET)),
-            ("utmr", Show::input(32, time::itimerspec).wide()),
+            (
+                "utmr",
+                Show::input(32, time::itimerspec).wide().at(Moment::Retried),
+            ),
             ("otmr", Show::output(32, time::itimerspec).wide()),
         ],
     ),

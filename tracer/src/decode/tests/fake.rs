@@ -30,6 +30,8 @@ pub(crate) enum A {
     P(Vec<(u16, Vec<u8>)>),
     /// Memory before the call, and after it.
     C(Vec<u8>, Vec<u8>),
+    /// The memory of that argument, some bytes on, and what the call wrote there.
+    Same(u64, u64, Vec<u8>),
 }
 
 /// Where argument `index` lies, when it is memory.
@@ -45,6 +47,8 @@ pub(crate) struct Fake {
     pub(crate) ret: i64,
     pub(crate) flags: u16,
     pub(crate) args: Vec<A>,
+    /// Nothing is copied when it begins.
+    pub(crate) blind: bool,
 }
 
 /// Number of a call in that table.
@@ -69,7 +73,13 @@ impl Fake {
             ret,
             flags,
             args: args.into(),
+            blind: false,
         }
+    }
+
+    /// As where no call's beginning is looked at.
+    pub(crate) fn blind(self) -> Self {
+        Self { blind: true, ..self }
     }
 
     pub(crate) fn flags(self, flags: u16) -> Self {
@@ -110,6 +120,7 @@ impl Fake {
         let registers: Vec<u64> = (0..u64::from(plan.nargs))
             .map(|index| match self.args.get(usize::try_from(index).unwrap()) {
                 Some(A::N(number)) => number.cast_unsigned(),
+                Some(A::Same(of, on, _)) => address(*of) + on,
                 Some(_) => address(index),
                 None => 0,
             })
@@ -126,6 +137,9 @@ impl Fake {
                 continue;
             }
             let early = op.flags & when::ENTER != 0;
+            if early && self.blind {
+                continue;
+            }
             if let A::P(parts) = &self.args[usize::from(op.arg)]
                 && matches!(
                     op.kind,
@@ -158,7 +172,7 @@ impl Fake {
                     Vec::new()
                 }
                 A::S(string) => string.to_vec(),
-                A::B(bytes) => bytes.clone(),
+                A::B(bytes) | A::Same(_, _, bytes) => bytes.clone(),
                 A::P(parts) => parts.first().map(|(_, bytes)| bytes.clone()).unwrap_or_default(),
                 A::C(before, after) => if early { before } else { after }.clone(),
                 A::V(strings) => {

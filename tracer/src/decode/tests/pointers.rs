@@ -153,3 +153,41 @@ fn what_is_missing_is_marked() {
     );
     assert_eq!(marks(vec![n(9), Bad, n(2)], -EFAULT), (false, true));
 }
+
+/// A set of signals, as the call got it or left it there.
+fn set(signals: u64) -> Vec<u8> {
+    signals.to_le_bytes().to_vec()
+}
+
+#[test]
+fn what_a_call_writes_over_is_shown_as_it_was() {
+    let call = |nset: A, oset: A, ret| Fake::new("rt_sigprocmask", [n(SIG_BLOCK), nset, oset, n(8)], ret);
+    let wrote = || Same(1, 0, set(0));
+    assert_eq!(
+        call(C(set(1 << 9), set(0)), wrote(), 0).line(),
+        "rt_sigprocmask(SIG_BLOCK, [USR1], [], 8) = 0"
+    );
+    // Without a look at the beginning, what is there now is not what the call got, and says so.
+    let blind = call(C(set(1 << 9), set(0)), wrote(), 0).blind().call();
+    assert_eq!(blind.args.text_of(&blind.args.list[1]), "0x7100");
+    assert!(blind.args.list[1].fault, "{blind:?}");
+    // Where nothing was written over it, it is what the call got.
+    let apart = call(B(set(1 << 9)), B(set(0)), 0).blind().call();
+    assert_eq!(apart.args.text_of(&apart.args.list[1]), "[USR1]");
+    assert!(!apart.args.list[1].fault);
+}
+
+#[test]
+fn an_input_inside_what_the_call_wrote_is_no_input() {
+    // The path lies in the last bytes of the buffer that gets the link's target.
+    let inside = |on: i64| {
+        let mut call = Fake::new("readlink", [S(b"/x"), Same(0, 0, b"target".to_vec()), n(64)], 6);
+        call.args[1] = Same(0, on.cast_unsigned(), b"target".to_vec());
+        call.call()
+    };
+    let over = inside(0);
+    assert_eq!(over.args.text_of(&over.args.list[0]), "0x7000");
+    assert!(over.args.list[0].fault);
+    let behind = inside(2);
+    assert_eq!(behind.args.text_of(&behind.args.list[0]), "\"/x\"");
+}

@@ -188,6 +188,7 @@ fn other_tables() {
         ret: -38,
         flags: 0,
         args: vec![],
+        blind: false,
     };
     assert_eq!(
         (x32.call().arch, x32.call().nr, x32.call().name.as_ref()),

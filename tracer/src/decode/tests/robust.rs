@@ -81,6 +81,7 @@ fn call() -> impl Strategy<Value = Fake> {
             ret,
             flags,
             args,
+            blind: false,
         }
     })
 }
@@ -129,6 +130,7 @@ fn every_call_of_every_table_prints() {
                     ret: value,
                     flags,
                     args: vec![arg; 6],
+                    blind: false,
                 };
                 exercise(&fake.record());
             }
