@@ -21,6 +21,7 @@ pub mod line;
 pub mod nri;
 pub mod podman;
 pub mod programs;
+pub mod pty;
 pub mod runtime;
 pub mod strace;
 pub mod user;

@@ -93,7 +93,10 @@ pub fn run(cli: Cli) -> Result<u8> {
             let mut to = io::stdout().lock();
             match arguments.output.output {
                 Format::Json => lines.iter().try_for_each(|line| json_line(&mut to, line))?,
-                Format::Text => print::ps(&mut to, &lines)?,
+                Format::Text => {
+                    let width = print::fit(&to);
+                    print::ps(&mut to, &lines, width)?;
+                }
             }
             Ok(0)
         }
@@ -111,7 +114,7 @@ pub fn run(cli: Cli) -> Result<u8> {
             let mut to = io::stdout().lock();
             match arguments.output.output {
                 Format::Json => json_line(&mut to, &attached)?,
-                Format::Text => print::attached(&mut to, &attached)?,
+                Format::Text => print::folded(&mut to, 0, |to| print::attached(to, &attached))?,
             }
             Ok(0)
         }
@@ -125,7 +128,7 @@ pub fn run(cli: Cli) -> Result<u8> {
             let mut to = io::stdout().lock();
             match arguments.output.output {
                 Format::Json => json_line(&mut to, &verdict)?,
-                Format::Text => print::verify(&mut to, &verdict)?,
+                Format::Text => print::folded(&mut to, print::INDENT, |to| print::verify(to, &verdict))?,
             }
             // That it is not complete was wanted.
             Ok(if verdict.lost == 0 { 0 } else { INCOMPLETE })
@@ -135,7 +138,7 @@ pub fn run(cli: Cli) -> Result<u8> {
             let mut to = io::stdout().lock();
             match arguments.output {
                 Format::Json => found.iter().try_for_each(|line| json_line(&mut to, line))?,
-                Format::Text => print::unregistered(&mut to, &found)?,
+                Format::Text => print::folded(&mut to, print::INDENT, |to| print::unregistered(to, &found))?,
             }
             Ok(if found.is_empty() { 0 } else { INCOMPLETE })
         }
@@ -149,7 +152,7 @@ pub fn run(cli: Cli) -> Result<u8> {
             let mut to = io::stdout().lock();
             match arguments.output.output {
                 Format::Json => json_line(&mut to, &verdict)?,
-                Format::Text => print::verify(&mut to, &verdict)?,
+                Format::Text => print::folded(&mut to, print::INDENT, |to| print::verify(to, &verdict))?,
             }
             Ok(if verdict.complete { 0 } else { INCOMPLETE })
         }
@@ -158,7 +161,7 @@ pub fn run(cli: Cli) -> Result<u8> {
             let mut to = io::stdout().lock();
             match arguments.output {
                 Format::Json => json_line(&mut to, &status)?,
-                Format::Text => print::status(&mut to, &status)?,
+                Format::Text => print::folded(&mut to, print::INDENT, |to| print::status(to, &status))?,
             }
             Ok(0)
         }
@@ -345,6 +348,11 @@ fn run_command(arguments: cli::Run) -> Result<u8> {
             summary::Columns::strace
         };
         let columns = arguments.summary.columns.unwrap_or_else(default);
+        let width = match events.write.as_deref() {
+            None => print::fit(&io::stderr()),
+            Some(path) if path == Path::new("-") => print::fit(&io::stdout()),
+            Some(_) => None,
+        };
         let written = if events.output.output == Format::Json {
             json_line(&mut summary_to, &outcome.stats)
         } else {
@@ -353,6 +361,7 @@ fn run_command(arguments: cli::Run) -> Result<u8> {
                 &outcome.stats,
                 &columns,
                 arguments.summary.sort,
+                width,
             )?)
         };
         let written = written.and_then(|()| Ok(summary_to.flush()?));

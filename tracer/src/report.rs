@@ -3,6 +3,7 @@
 
 pub mod observed;
 pub mod summary;
+pub mod table;
 
 use std::collections::BTreeMap;
 

@@ -10,7 +10,7 @@ use std::{
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{INCOMPLETE, json_line};
+use super::{INCOMPLETE, json_line, print};
 use crate::source::kernel::{Kernel, Options, Verified};
 
 /// A need and how it stands.
@@ -47,14 +47,16 @@ pub(super) fn check(json: bool) -> Result<u8> {
     if json {
         json_line(&mut to, &needs)?;
     } else {
-        for need in &needs {
-            let state = match (need.ok, need.required) {
-                (true, _) => "ok",
-                (false, true) => "missing",
-                (false, false) => "absent",
-            };
-            writeln!(to, "{state:8} {:22} {}", need.need, need.detail)?;
-        }
+        print::folded(&mut to, 32, |to| {
+            needs.iter().try_for_each(|need| {
+                let state = match (need.ok, need.required) {
+                    (true, _) => "ok",
+                    (false, true) => "missing",
+                    (false, false) => "absent",
+                };
+                writeln!(to, "{state:8} {:22} {}", need.need, need.detail)
+            })
+        })?;
     }
     Ok(if needs.iter().any(|need| need.required && !need.ok) {
         INCOMPLETE

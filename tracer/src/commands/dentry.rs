@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{
     INCOMPLETE, json_line,
-    print::{safe, table},
+    print::{fit, safe},
 };
 use crate::{
     cli::{self, Format},
@@ -21,8 +21,9 @@ use crate::{
     event::Arch,
     identity,
     report::{
-        Line, Names, Row, State, Stats,
+        self, Names, Row, State, Stats,
         observed::{Lookup, Lookups, Negative, Observed, Search, Who},
+        table::{self, Layout},
     },
     selector::Selector,
     sinks::Phases,
@@ -80,7 +81,7 @@ pub(super) fn run(directory: &Path, arguments: cli::Dentry) -> Result<u8> {
         if json {
             json_line(&mut text, &report)?;
         } else {
-            print(&mut text, &report, arguments.top)?;
+            print(&mut text, &report, arguments.top, fit(&to))?;
         }
         let pause = arguments.watch.filter(|_| report.state == State::Live);
         if pause.is_some() && !json && !redraw {
@@ -193,7 +194,7 @@ fn init(directory: &Path, id: &str) -> Result<Option<u32>> {
         words: vec![id.to_owned()],
         ..Selector::default()
     };
-    let lines: Vec<Line> = client::ask(directory, &Request::Ps { select })?;
+    let lines: Vec<report::Line> = client::ask(directory, &Request::Ps { select })?;
     let live = lines.iter().find(|line| line.state == State::Live);
     Ok(live.and_then(|line| line.pid))
 }
@@ -251,7 +252,29 @@ fn variable<'a>(environment: &'a [(String, String)], places: &[&str]) -> Option<
     scored.max_by_key(|(score, _)| *score).map(|(_, name)| name)
 }
 
-fn print(to: &mut impl Write, report: &Report, top: usize) -> io::Result<()> {
+/// How columns are laid out: numbers, what must be read to its end, what may be cut on a terminal.
+const TEXT: Layout = Layout {
+    right: false,
+    wide: 0,
+    narrow: None,
+};
+const NUMBER: Layout = Layout { right: true, ..TEXT };
+const CUT: Layout = Layout {
+    narrow: Some(8),
+    ..TEXT
+};
+
+fn columns(
+    to: &mut impl Write,
+    rows: Vec<Vec<String>>,
+    layouts: &[Layout],
+    width: Option<usize>,
+) -> io::Result<()> {
+    let lines: Vec<_> = rows.into_iter().map(table::Line::Cells).collect();
+    table::write(to, &lines, layouts, 2, width)
+}
+
+fn print(to: &mut impl Write, report: &Report, top: usize, width: Option<usize>) -> io::Result<()> {
     let shown = |all: usize| if top == 0 { all } else { all.min(top) };
     writeln!(
         to,
@@ -304,7 +327,12 @@ fn print(to: &mut impl Write, report: &Report, top: usize) -> io::Result<()> {
         ];
         let mut rows = vec![head.map(str::to_owned).to_vec()];
         rows.extend(report.paths.iter().take(shown(report.paths.len())).map(path_row));
-        table(to, &rows, &[true, true])?;
+        columns(
+            to,
+            rows,
+            &[NUMBER, NUMBER, TEXT, CUT, CUT, TEXT, TEXT, CUT, TEXT],
+            width,
+        )?;
         more(to, report.paths.len() - shown(report.paths.len()))?;
     }
     if !report.searches.is_empty() {
@@ -318,7 +346,7 @@ fn print(to: &mut impl Write, report: &Report, top: usize) -> io::Result<()> {
                 .take(shown(report.searches.len()))
                 .map(search_row),
         );
-        table(to, &rows, &[true])?;
+        columns(to, rows, &[NUMBER, TEXT, CUT, CUT, CUT, CUT], width)?;
         more(to, report.searches.len() - shown(report.searches.len()))?;
     }
     Ok(())

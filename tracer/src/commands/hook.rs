@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use tracer_hook::spec::Hook;
 
-use super::{INCOMPLETE, json_line};
+use super::{INCOMPLETE, json_line, print};
 use crate::{
     cli::{self, Format, HookCommand, Place, Runtime},
     install::{self, PROGRAM, Plan, Settings},
@@ -49,7 +49,9 @@ pub(super) fn run(runtime_dir: &Path, arguments: cli::Hook) -> Result<u8> {
                             (false, true) => "missing",
                             (false, false) => "absent",
                         };
-                        writeln!(to, "{state:8} {:16} {}", check.check, check.detail)?;
+                        print::folded(&mut to, 26, |to| {
+                            writeln!(to, "{state:8} {:16} {}", check.check, check.detail)
+                        })?;
                     }
                 }
             }

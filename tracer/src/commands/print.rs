@@ -1,10 +1,16 @@
 //! The answers of the daemon as text, for people.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, IsTerminal, Write},
+    os::fd::AsFd,
+};
 
 use rustix::termios::tcgetwinsize;
 
-use crate::report::{Attached, Line, State, Status, Unregistered, Verdict};
+use crate::report::{
+    self, Attached, Names, State, Status, Unregistered, Verdict,
+    table::{self, Layout, Line},
+};
 
 /// An id as people need it: enough to name it, short enough for a column.
 fn short(id: &str) -> &str {
@@ -29,34 +35,7 @@ fn is_bidi(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{061c}')
 }
 
-/// Columns as wide as their widest cell.
-pub(super) fn table(to: &mut impl Write, rows: &[Vec<String>], right: &[bool]) -> io::Result<()> {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        rows.iter()
-            .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count())
-            .max()
-    };
-    let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
-    for row in rows {
-        let mut line = String::new();
-        for (index, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            let pad = " ".repeat(width.saturating_sub(cell.chars().count()));
-            let right = right.get(index).copied().unwrap_or(false);
-            line += &if right {
-                format!("{pad}{cell}")
-            } else {
-                format!("{cell}{pad}")
-            };
-            line += "  ";
-        }
-        writeln!(to, "{}", line.trim_end())?;
-    }
-    Ok(())
-}
-
-pub(super) fn ps(to: &mut impl Write, lines: &[Line]) -> io::Result<()> {
+pub(super) fn ps(to: &mut impl Write, lines: &[report::Line], width: Option<usize>) -> io::Result<()> {
     let head = [
         "CONTAINER",
         "NAME",
@@ -68,7 +47,7 @@ pub(super) fn ps(to: &mut impl Write, lines: &[Line]) -> io::Result<()> {
         "LOST",
         "COMPLETE",
     ];
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let mut rows = vec![Line::Cells(head.map(str::to_owned).to_vec())];
     for line in lines {
         let missed = line.state == State::Missed;
         let complete = match (&line.reason, line.complete) {
@@ -76,7 +55,7 @@ pub(super) fn ps(to: &mut impl Write, lines: &[Line]) -> io::Result<()> {
             (Some(reason), false) => format!("no: {}", safe(reason)),
             (None, false) => "no".to_owned(),
         };
-        rows.push(vec![
+        rows.push(Line::Cells(vec![
             safe(short(&line.names.id)),
             safe(short(&line.names.name)),
             line.names.pod.as_deref().map_or_else(|| "-".into(), safe),
@@ -90,31 +69,75 @@ pub(super) fn ps(to: &mut impl Write, lines: &[Line]) -> io::Result<()> {
             },
             if missed { "-".into() } else { line.lost.to_string() },
             complete,
-        ]);
+        ]));
     }
-    table(to, &rows, &[false, false, false, false, true, false, true, true])
+    let (text, number) = (
+        Layout::default(),
+        Layout {
+            right: true,
+            ..Layout::default()
+        },
+    );
+    let cut_to = |least| Layout {
+        narrow: Some(least),
+        ..text
+    };
+    let (id, to_cut) = (cut_to(12), cut_to(8));
+    let layouts = [id, to_cut, to_cut, text, number, text, number, number, to_cut];
+    table::write(to, &rows, &layouts, 2, width)
+}
+
+/// The width to which a stream's text is fitted: the terminal's; `None` where it is no terminal, and all is shown.
+pub(super) fn fit(stream: &(impl AsFd + IsTerminal)) -> Option<usize> {
+    let by_terminal = || tcgetwinsize(stream).ok().map(|size| size.ws_col);
+    let by_user = || std::env::var("COLUMNS").ok()?.parse().ok();
+    let columns = |of: Option<u16>| of.filter(|columns| *columns > 0);
+    stream.is_terminal().then(|| {
+        columns(by_terminal())
+            .or_else(|| columns(by_user()))
+            .unwrap_or(80)
+            .into()
+    })
+}
+
+/// The spaces before what `verify`, `status` and `audit` say of a thing.
+pub(super) const INDENT: usize = 15;
+
+/// Writes lines of a name and what is said of it, folded at the terminal's width.
+pub(super) fn folded(
+    to: &mut (impl Write + AsFd + IsTerminal),
+    indent: usize,
+    write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut text = Vec::new();
+    write(&mut text)?;
+    match fit(to) {
+        Some(width) => to.write_all(table::fold(&String::from_utf8_lossy(&text), indent, width).as_bytes()),
+        None => to.write_all(&text),
+    }
 }
 
 /// Columns of the terminal, wherever it is; 80 where there is none.
 pub(super) fn width() -> u16 {
-    let width = |of: &dyn std::os::fd::AsFd| tcgetwinsize(of).ok().map(|size| size.ws_col);
-    let (out, err, input) = (io::stdout(), io::stderr(), io::stdin());
-    let streams: [&dyn std::os::fd::AsFd; 3] = [&out, &err, &input];
-    streams
-        .into_iter()
-        .find_map(width)
-        .filter(|columns| *columns > 0)
-        .unwrap_or(80)
+    let streams = [fit(&io::stdout()), fit(&io::stderr()), fit(&io::stdin())];
+    let width = streams.into_iter().flatten().next();
+    width.and_then(|width| u16::try_from(width).ok()).unwrap_or(80)
 }
 
 pub(super) fn verify(to: &mut impl Write, verdict: &Verdict) -> io::Result<()> {
     let books = &verdict.books;
     let time =
         |ktime: Option<u64>| ktime.map_or_else(|| "-".to_owned(), |ns| format!("{:.6} s", ns as f64 / 1e9));
+    let Names { id, name, .. } = &verdict.container;
+    let known_as = if name == id {
+        String::new()
+    } else {
+        format!("{}, ", safe(name))
+    };
     writeln!(
         to,
-        "container      {} ({})",
-        safe(&verdict.container.id),
+        "container      {} ({known_as}{})",
+        safe(id),
         verdict.state.name()
     )?;
     writeln!(
@@ -298,13 +321,5 @@ mod tests {
     fn nothing_that_moves_the_cursor_or_turns_text_around_gets_through() {
         assert_eq!(safe("web\u{1b}[2J\u{202e}x"), "web\\u{1b}[2J\\u{202e}x");
         assert_eq!(safe("Behälter-1"), "Behälter-1");
-    }
-
-    #[test]
-    fn a_table_is_as_wide_as_its_widest_cell() {
-        let rows = [vec!["a".into(), "1".into()], vec!["bbb".into(), "22".into()]];
-        let mut out = Vec::new();
-        table(&mut out, &rows, &[false, true]).unwrap();
-        assert_eq!(String::from_utf8(out).unwrap(), "a     1\nbbb  22\n");
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Result;
 
-use super::json_line;
+use super::{json_line, print};
 use crate::{
     cli::{self, Format},
     client,
@@ -37,7 +37,13 @@ pub(super) fn run(directory: &Path, arguments: cli::Stats) -> Result<u8> {
         if json {
             json_line(&mut text, &stats)?;
         } else {
-            summary::write(&mut text, &stats, &columns, arguments.summary.sort)?;
+            summary::write(
+                &mut text,
+                &stats,
+                &columns,
+                arguments.summary.sort,
+                print::fit(&to),
+            )?;
         }
         let ended = stats.state == State::Gone;
         let Some(pause) = arguments.watch.filter(|_| !ended) else {

@@ -3,7 +3,10 @@
 
 use std::{cmp::Reverse, io, str::FromStr};
 
-use super::{Row, Stats};
+use super::{
+    Row, Stats,
+    table::{self, Layout, Line},
+};
 
 /// A column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,48 +51,71 @@ const COLUMNS: [(Column, &str, &[&str]); 14] = [
     (Errnos, "errors by name", &["errnos"]),
 ];
 
-/// Widths that strace starts with; a longer cell widens its column.
-const fn least_width(column: Column) -> usize {
-    match column {
-        TimePercent => 6,
-        TotalTime | AvgTime => 11,
-        MinTime | MaxTime => 8,
-        Calls | Errors | Unfinished | P50 | P95 | P99 | Max => 9,
-        Name => 16,
-        Errnos => 14,
+/// Widths that strace starts with; a longer cell widens its column. Names of calls are never cut.
+const fn layout(column: Column) -> Layout {
+    Layout {
+        right: !matches!(column, Name | Errnos),
+        wide: match column {
+            TimePercent => 6,
+            TotalTime | AvgTime => 11,
+            MinTime | MaxTime => 8,
+            Calls | Errors | Unfinished | P50 | P95 | P99 | Max => 9,
+            Name => 16,
+            Errnos => 14,
+        },
+        narrow: match column {
+            Errnos => Some(14),
+            _ => None,
+        },
     }
 }
 
+/// What is left out first where there is no room for all.
+const LEFT_OUT: [Column; 5] = [Unfinished, P50, Max, P95, P99];
+
 impl Column {
     fn head(self) -> &'static str {
-        COLUMNS
-            .iter()
-            .find(|(column, ..)| *column == self)
-            .map_or("", |(_, head, _)| head)
+        self.words().map_or("", |(_, head, _)| head)
+    }
+
+    /// As `-U` knows it.
+    fn name(self) -> &'static str {
+        self.words().and_then(|(.., names)| names.first()).unwrap_or(&"")
+    }
+
+    fn words(self) -> Option<&'static (Self, &'static str, &'static [&'static str])> {
+        COLUMNS.iter().find(|(column, ..)| *column == self)
     }
 
     const fn is_time(self) -> bool {
         !matches!(self, Calls | Errors | Name | Unfinished | Errnos)
     }
-
-    const fn is_text(self) -> bool {
-        matches!(self, Name | Errnos)
-    }
 }
 
 /// The columns of a table, left to right.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Columns(Vec<Column>);
+pub struct Columns {
+    list: Vec<Column>,
+    /// Asked for: none is left out.
+    chosen: bool,
+}
 
 impl Columns {
     /// Those of `strace -c`.
     pub fn strace() -> Self {
-        Self(vec![TimePercent, TotalTime, AvgTime, Calls, Errors, Name])
+        Self::usual(&[TimePercent, TotalTime, AvgTime, Calls, Errors, Name])
     }
 
     /// Those that tell something where no call was timed.
     pub fn untimed() -> Self {
-        Self(vec![Calls, Errors, Name, Errnos])
+        Self::usual(&[Calls, Errors, Name, Errnos])
+    }
+
+    fn usual(list: &[Column]) -> Self {
+        Self {
+            list: list.to_vec(),
+            chosen: false,
+        }
     }
 }
 
@@ -97,7 +123,7 @@ impl Columns {
 impl Default for Columns {
     fn default() -> Self {
         let mut columns = Self::strace();
-        columns.0.extend([P50, P95, P99, Max, Unfinished, Errnos]);
+        columns.list.extend([P50, P95, P99, Max, Unfinished, Errnos]);
         columns
     }
 }
@@ -128,7 +154,10 @@ impl FromStr for Columns {
         if !columns.contains(&Name) {
             columns.push(Name);
         }
-        Ok(Self(columns))
+        Ok(Self {
+            list: columns,
+            chosen: true,
+        })
     }
 }
 
@@ -221,6 +250,7 @@ fn cell(row: &Row, column: Column, all_ns: u64) -> String {
         Name if matches!(row.arch.as_str(), "x86_64" | "aarch64" | "") => row.syscall.clone(),
         Name => format!("{} ({})", row.syscall, row.arch),
         Unfinished => blank_zero(row.unfinished),
+        P50 | P95 | P99 | Max if row.timed == 0 => String::new(),
         P50 => micros(row.p50_ns),
         P95 => micros(row.p95_ns),
         P99 => micros(row.p99_ns),
@@ -262,53 +292,44 @@ fn sum(rows: &[&Row]) -> Row {
 }
 
 /// Writes the table as `strace -c` does. Calls of which none returned have a row only where `unfinished` is a column:
-/// strace has none for them.
+/// strace has none for them. Where a width is given, columns that nobody asked for are left out until the others fit.
 ///
 /// # Errors
 /// The writer's.
-pub fn write(to: &mut impl io::Write, stats: &Stats, columns: &Columns, sort: Sort) -> io::Result<()> {
-    let columns = columns.0.as_slice();
-    let with_unfinished = columns.contains(&Unfinished);
-    let mut rows: Vec<&Row> = stats
-        .calls
-        .iter()
-        .filter(|row| row.calls > 0 || (with_unfinished && row.unfinished > 0))
-        .collect();
-    sort.sort(&mut rows);
-    let sum = sum(&rows);
-    let line = |of: &dyn Fn(Column) -> String| columns.iter().map(|&column| of(column)).collect::<Vec<_>>();
-    let head = line(&|column| column.head().to_owned());
-    let body: Vec<_> = rows
-        .iter()
-        .map(|row| line(&|column| cell(row, column, sum.total_ns)))
-        .collect();
-    let last = line(&|column| total(&sum, column));
-    let widths: Vec<usize> = columns
-        .iter()
-        .enumerate()
-        .map(|(index, &column)| {
-            let cells = [&head, &last]
-                .into_iter()
-                .chain(&body)
-                .filter_map(|line| line.get(index));
-            cells.map(String::len).max().unwrap_or(0).max(least_width(column))
-        })
-        .collect();
-    let dashes: Vec<_> = widths.iter().map(|width| "-".repeat(*width)).collect();
-    let all = [&head, &dashes].into_iter().chain(&body).chain([&dashes, &last]);
-    for cells in all {
-        let mut text = String::new();
-        for ((cell, &width), column) in cells.iter().zip(&widths).zip(columns) {
-            text += &if column.is_text() {
-                format!("{cell:<width$} ")
-            } else {
-                format!("{cell:>width$} ")
-            };
+pub fn write(
+    to: &mut impl io::Write,
+    stats: &Stats,
+    columns: &Columns,
+    sort: Sort,
+    width: Option<usize>,
+) -> io::Result<()> {
+    let mut list = columns.list.clone();
+    let mut left_out = Vec::new();
+    let sum = loop {
+        let (lines, sum) = lines(stats, &list, sort);
+        let layouts: Vec<_> = list.iter().map(|column| layout(*column)).collect();
+        let fits = width.is_none_or(|width| table::least(&lines, &layouts, 1) <= width);
+        let less = LEFT_OUT.into_iter().find(|column| list.contains(column));
+        match less.filter(|_| !fits && !columns.chosen) {
+            Some(less) => {
+                list.retain(|column| *column != less);
+                left_out.push(less.name());
+            }
+            None => {
+                table::write(to, &lines, &layouts, 1, width)?;
+                break sum;
+            }
         }
-        writeln!(to, "{}", text.trim_end())?;
+    };
+    if let Some(width) = width
+        && !left_out.is_empty()
+    {
+        let names = left_out.join(", ");
+        let note = format!("no room for {names}: -U chooses columns");
+        write!(to, "{}", table::fold(&note, 0, width))?;
     }
     let untimed = sum.calls.saturating_sub(sum.timed);
-    if untimed > 0 && columns.iter().any(|column| column.is_time()) {
+    if untimed > 0 && list.iter().any(|column| column.is_time()) {
         writeln!(
             to,
             "{untimed} calls were counted and not timed: seccomp refused them, a filter dropped them, or the mode has no \
@@ -323,6 +344,27 @@ pub fn write(to: &mut impl io::Write, stats: &Stats, columns: &Columns, sort: So
         )?;
     }
     Ok(())
+}
+
+/// The lines of the table, and the sum of all.
+fn lines(stats: &Stats, columns: &[Column], sort: Sort) -> (Vec<Line>, Row) {
+    let with_unfinished = columns.contains(&Unfinished);
+    let mut rows: Vec<&Row> = stats
+        .calls
+        .iter()
+        .filter(|row| row.calls > 0 || (with_unfinished && row.unfinished > 0))
+        .collect();
+    sort.sort(&mut rows);
+    let sum = sum(&rows);
+    let line =
+        |of: &dyn Fn(Column) -> String| Line::Cells(columns.iter().map(|&column| of(column)).collect());
+    let mut lines = vec![line(&|column| column.head().to_owned()), Line::Rule];
+    let body = rows
+        .iter()
+        .map(|row| line(&|column| cell(row, column, sum.total_ns)));
+    lines.extend(body);
+    lines.extend([Line::Rule, line(&|column| total(&sum, column))]);
+    (lines, sum)
 }
 
 #[cfg(test)]
@@ -364,7 +406,7 @@ mod tests {
 
     fn text(columns: &Columns, sort: Sort) -> String {
         let mut out = Vec::new();
-        write(&mut out, &stats(), columns, sort).unwrap();
+        write(&mut out, &stats(), columns, sort, None).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -390,6 +432,33 @@ mod tests {
     }
 
     #[test]
+    fn it_fits_a_width_and_says_what_it_left_out() {
+        let at = |columns: &Columns, width| {
+            let mut out = Vec::new();
+            write(&mut out, &stats(), columns, Sort::Time, Some(width)).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        for width in 64..200 {
+            let table = at(&Columns::default(), width);
+            let longest = table.lines().map(|line| line.chars().count()).max();
+            assert!(longest <= Some(width), "{width}:\n{table}");
+            assert!(table.contains("ENOENT 2"), "{width}:\n{table}");
+            assert_eq!(width < 116, table.contains("no room for"), "{width}:\n{table}");
+        }
+        let table = at(&Columns::default(), 80);
+        assert!(
+            table.contains("no room for unfinished, p50, max, p95: -U"),
+            "{table}"
+        );
+        // What was asked for stays.
+        let table = at(&"time,calls,p50,p95,p99,max,name".parse().unwrap(), 40);
+        assert!(
+            table.contains("p50 usecs p95 usecs p99 usecs max usecs"),
+            "{table}"
+        );
+    }
+
+    #[test]
     fn columns_are_chosen_as_strace_does() {
         let table = concat!(
             "    calls syscall\n",
@@ -404,7 +473,10 @@ mod tests {
         assert_eq!(text(&"calls".parse().unwrap(), Sort::Calls), table);
         assert_eq!(
             "time_percent,syscall".parse(),
-            Ok(Columns(vec![TimePercent, Name]))
+            Ok(Columns {
+                list: vec![TimePercent, Name],
+                chosen: true
+            })
         );
         assert!("calls,calls".parse::<Columns>().is_err() && "nothing".parse::<Columns>().is_err());
     }
