@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use std::{fs, os::fd::OwnedFd, os::unix::net::UnixListener, path::Path, process::Stdio};
 use tracer_tests::{
-    Bundle, Container, Daemon, HookStage, Rootfs, Runtime, event, leaks::Held, programs, wait,
+    Bundle, Container, Daemon, HookStage, Rootfs, Runtime, event, leaks::Held, podman::Podman, programs, wait,
 };
 
 /// Makes 1009 calls when it is told to, as often as it is told to, until it is told to end.
@@ -235,6 +235,44 @@ fn runc_missed() -> Result<()> {
 #[test]
 fn crun_missed() -> Result<()> {
     missed(Runtime::Crun)
+}
+
+/// By podman's own hooks: one that still runs is attached late, one that has ended is told.
+#[test]
+fn podman_missed() -> Result<()> {
+    let mut daemon = Daemon::start()?;
+    let podman = Podman::new(daemon.dir())?;
+    let traced = ["--annotation", "container-tracer.io/trace=true"];
+    let ended = podman.create(&traced, &["/bin/echo", "untraced"])?;
+    let lives = podman.create(&traced, &["/bin/sh", "-c", "while :; do sleep 0.1; done"])?;
+    daemon.stop()?;
+    assert_eq!(podman.start(&ended)?, "untraced\n");
+    podman.start_detached(&lives)?;
+    daemon.restart()?;
+    let row = daemon.row(&ended)?.context("the ended one's row")?;
+    assert_eq!(
+        (&row["state"], &row["complete"]),
+        (&"missed".into(), &false.into()),
+        "{row}"
+    );
+    let row = daemon.row(&lives)?.context("the living one's row")?;
+    assert_eq!(
+        (&row["state"], &row["complete"]),
+        (&"live".into(), &false.into()),
+        "{row}"
+    );
+    wait::until("its calls", wait::LONG, || {
+        let row = daemon.row(&lives)?.context("its row")?;
+        Ok((row["events"].as_u64() > Some(50)).then_some(()))
+    })?;
+    for id in [&ended, &lives] {
+        let log = daemon.log();
+        ensure!(
+            log.contains(&format!("missed: container {id}: no daemon ")),
+            "{log}"
+        );
+    }
+    podman.remove(&lives)
 }
 
 /// Asks to be traced, and has no hook that could register it.

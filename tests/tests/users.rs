@@ -109,6 +109,27 @@ fn a_user_traces_its_own_containers_and_sees_no_others() -> Result<()> {
         ensure!(answer.contains("does not own"), "uid {uid}, pid {pid}: {answer}");
     }
     assert_eq!(refused(&daemon, "not_owner")?, 3);
+
+    // Nobody but root begins or ends a trace by hand, whosever the container is.
+    for (user, container) in [
+        (user, roots.id().to_owned()),
+        (user, sleeper.clone()),
+        (&third, sleeper.clone()),
+        (&third, pid.to_string()),
+    ] {
+        for verb in ["attach", "detach"] {
+            let out = programs::output(daemon.client_of(user, verb)?.arg(&container))?;
+            let said = String::from_utf8_lossy(&out.stderr).into_owned();
+            ensure!(
+                out.status.code() == Some(2) && said.contains("root"),
+                "{verb} {container}: {}",
+                programs::both(&out)
+            );
+        }
+    }
+    for id in [roots.id(), &sleeper] {
+        assert_eq!(daemon.row(id)?.context("its row")?["state"], "live");
+    }
     ensure!(ids(&programs::success(daemon.client("ps").args(["-o", "json"]))?)?.len() == 3);
     roots.kill("KILL")?;
     roots.wait()?;

@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     daemon::{self, Shared},
-    decode,
+    decode, event,
     filter::{self, Filter},
     identity,
     log::note,
@@ -30,7 +30,7 @@ use crate::{
     observe::Observed,
     quota::Connections,
     registration,
-    report::{State, Unregistered},
+    report::{Line, State, Unregistered},
     selector::Selector,
     sinks::{Format, Output, Phases, Selection, text::TextOptions, tree::Tree},
 };
@@ -227,7 +227,10 @@ async fn connection(stream: UnixStream, peer: UCred, door: Door, shared: Arc<Sha
         }
     };
     if !door.takes(&request) {
-        let answer = format!("{} answers no such request; use control.sock", door.socket());
+        let answer = format!(
+            "{} serves no such request: only root and group tracer may make it, through control.sock",
+            door.socket()
+        );
         return say(&mut write, &Answer::<()>::Error(answer)).await;
     }
     match request {
@@ -262,10 +265,8 @@ async fn connection(stream: UnixStream, peer: UCred, door: Door, shared: Arc<Sha
         }
         Request::Ps { select } => {
             let mut missed = shared.missed.lines();
-            // Of these only the id is known, and nobody but root owns them.
-            missed.retain(|line| {
-                sees.is_none() && !select.is_by_names() && select.takes(&line.names.id_only())
-            });
+            // Nobody but root owns them.
+            missed.retain(|line| sees.is_none() && select.takes(&line.names.clone().into()));
             let selection = Selection {
                 select,
                 visible_to: sees,
@@ -279,20 +280,22 @@ async fn connection(stream: UnixStream, peer: UCred, door: Door, shared: Arc<Sha
             .await
         }
         Request::Verify { container } => {
+            let word = container.clone();
             let verdict = blocking(&shared, move |node| {
                 let id = one(node, &container, sees)?;
                 node.verify(&id)?
                     .with_context(|| format!("container {id} has just gone"))
             });
-            answer(&mut write, verdict.await).await
+            answer(&mut write, or_missed(&shared, &word, sees, verdict.await)).await
         }
         Request::Stats { container, phases } => {
+            let word = container.clone();
             let stats = blocking(&shared, move |node| {
                 let id = one(node, &container, sees)?;
                 node.stats(&id, phases)?
                     .with_context(|| format!("container {id} has just gone"))
             });
-            answer(&mut write, stats.await).await
+            answer(&mut write, or_missed(&shared, &word, sees, stats.await)).await
         }
         Request::Arguments { container } => {
             let seen = blocking(&shared, move |node| {
@@ -372,6 +375,26 @@ fn one(node: &Node, word: &str, sees: Option<u32>) -> Result<String> {
             let ids: Vec<_> = several.iter().map(|(id, _)| id.as_str()).collect();
             bail!("{word:?} may mean {}; give more of the id", ids.join(", "))
         }
+    }
+}
+
+/// The same; but where nothing is known of a container because it was missed, that is the answer.
+fn or_missed<T>(shared: &Shared, word: &str, sees: Option<u32>, result: Result<T>) -> Result<T> {
+    let Err(error) = result else {
+        return result;
+    };
+    if sees.is_some() || !shared.node.find(word, sees).is_empty() {
+        return Err(error);
+    }
+    let lines = shared.missed.lines();
+    let of_it = |line: &&Line| event::Container::from(line.names.clone()).is_meant_by(word);
+    match lines.iter().rfind(of_it) {
+        Some(line) => bail!(
+            "container {} was missed, so nothing of it was traced: {}",
+            line.names.id,
+            line.reason.as_deref().unwrap_or("no reason is known")
+        ),
+        None => Err(error),
     }
 }
 

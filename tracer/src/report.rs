@@ -26,17 +26,6 @@ pub struct Names {
     pub labels: BTreeMap<String, String>,
 }
 
-impl Names {
-    /// As a container of which nothing but its id is known.
-    pub fn id_only(&self) -> event::Container {
-        event::Container {
-            id: self.id.clone(),
-            name: self.id.clone(),
-            ..event::Container::default()
-        }
-    }
-}
-
 impl From<Names> for event::Container {
     /// Nobody's but root's.
     fn from(names: Names) -> Self {

@@ -47,8 +47,15 @@ struct When {
     annotations: std::collections::BTreeMap<String, &'static str>,
 }
 
-pub(super) fn podman(settings: &Settings, _plan: &mut Plan) -> Result<Vec<Part>> {
+pub(super) fn podman(settings: &Settings, plan: &mut Plan) -> Result<Vec<Part>> {
     let dir = podman_dir(settings)?;
+    let told = settings
+        .hooks_dir
+        .as_ref()
+        .map_or_else(String::new, |dir| format!("--hooks-dir {} ", dir.display()));
+    plan.notes.push(format!(
+        "trace a container: podman {told}run --annotation {TRACE}=true IMAGE"
+    ));
     let mut parts = vec![hook_file(settings, &dir)?];
     if let (Some(home), None) = (&settings.home, &settings.hooks_dir) {
         let conf = settings.real(&home.join(".config/containers/containers.conf"));
