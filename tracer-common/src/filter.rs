@@ -38,6 +38,8 @@ pub mod state {
     pub const EXIT_ONLY: u32 = 1 << 4;
     /// Its events are bounded by its [`Container::rates`].
     pub const LIMITED: u32 = 1 << 5;
+    /// The program at the kernel's capability checks is attached.
+    pub const CAPABILITIES: u32 = 1 << 6;
 }
 
 /// How many events a second may go into the ring, of the container or of the user whose entry it is. The daemon writes
@@ -88,6 +90,14 @@ pub struct Task {
     pub entered: u64,
     /// Its arguments.
     pub args: [u64; 6],
+    /// Capabilities that the call asked for and had not, a bit each; with [`task::CHECKED`], as what follows.
+    pub denied: u64,
+    /// Those that it had.
+    pub granted: u64,
+    /// Inode of the user namespace in which the last one was denied; 0 = none was.
+    pub denied_ns: u32,
+    /// `level` of that namespace.
+    pub denied_ns_level: u32,
 }
 
 /// Bits of [`Task::flags`].
@@ -110,6 +120,10 @@ pub mod task {
     pub const FILES: u32 = 1 << 7;
     /// Also what is behind sockets.
     pub const FILES_ALL: u32 = 1 << 8;
+    /// The call in flight asked for a capability: [`Task::denied`](super::Task::denied) and its like are the call's.
+    pub const CHECKED: u32 = 1 << 9;
+    /// The call's record carries [`copy::EVIDENCE`](super::copy::EVIDENCE).
+    pub const EVIDENCE: u32 = 1 << 10;
 }
 
 /// How an argument is copied. Travels as `u8` in [`Op::kind`] and in `Section::kind`.
@@ -142,6 +156,8 @@ pub mod copy {
     pub const PART: u8 = 11;
     /// No memory of the caller: a file that a descriptor of the call stands for, as a `record::File`.
     pub const FILE: u8 = 32;
+    /// No memory either: what the kernel knew of the task whose call failed, a `record::Evidence`.
+    pub const EVIDENCE: u8 = 33;
 }
 
 /// Pieces of an argument's memory. A message's number is in the upper byte, one of these in the lower.
@@ -237,6 +253,25 @@ pub mod plan {
     pub const ENTER: u8 = 1 << 1;
     /// The call takes its argument from the stack: what stands as its first is the stack pointer.
     pub const STACK: u8 = 1 << 2;
+    /// EAGAIN of it is a refusal, not "later": it has evidence ([`wants_evidence`](super::wants_evidence)).
+    pub const EVIDENCE: u8 = 1 << 3;
+}
+
+/// Whether a call that failed with that errno says why: its record carries a section of kind [`copy::EVIDENCE`].
+/// `refusal`: its plan has [`plan::EVIDENCE`]. Not ENOENT, which programs that search a path see by the hundred, nor
+/// EINVAL, which is about the arguments. Numbers: include/uapi/asm-generic/errno-base.h and errno.h.
+#[inline(always)]
+pub const fn wants_evidence(errno: u16, refusal: bool) -> bool {
+    /// EPERM, ENOEXEC, ENOMEM, EACCES, ENFILE, EMFILE, EFBIG, ENOSPC, EROFS.
+    const LOW: u64 = 1 << 1 | 1 << 8 | 1 << 12 | 1 << 13 | 1 << 23 | 1 << 24 | 1 << 27 | 1 << 28 | 1 << 30;
+    /// EOVERFLOW, EUSERS, EDQUOT: 75, 87, 122.
+    const HIGH: u64 = 1 << (75 - 64) | 1 << (87 - 64) | 1 << (122 - 64);
+    const EAGAIN: u16 = 11;
+    if errno >= 128 {
+        return false;
+    }
+    let word = if errno < 64 { LOW } else { HIGH };
+    word >> (errno & 63) & 1 != 0 || (refusal && errno == EAGAIN)
 }
 
 /// Descriptors that a call has in memory. Travels as `u8` in [`Plan::list`].
@@ -527,7 +562,7 @@ pub const COUNTERS: u32 = 3;
 const _: () = {
     assert!(super::MAX_CONTAINERS as u64 - 1 <= word::SLOT_MASK);
     assert!(size_of::<Container>() == 32);
-    assert!(size_of::<Task>() == 88);
+    assert!(size_of::<Task>() == 112);
     assert!(size_of::<Op>() == 8);
     assert!(size_of::<Plan>() == 136);
     assert!(size_of::<Filter>() == 664);

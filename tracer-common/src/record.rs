@@ -214,6 +214,68 @@ pub struct Socket {
     pub name: [u8; 16],
 }
 
+/// What the kernel knew of the task at the moment a call of it failed, in a section of kind
+/// [`super::filter::copy::EVIDENCE`]: `arg` is 0. Taken on the task itself, as the call returned. 272 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Evidence {
+    /// Capabilities that the kernel asked for during the call and found missing, a bit each.
+    pub denied: u64,
+    /// Those that it asked for and found.
+    pub granted: u64,
+    /// `cred->cap_effective`
+    pub effective: u64,
+    /// `cred->cap_permitted`
+    pub permitted: u64,
+    /// `cred->cap_bset`
+    pub bounding: u64,
+    /// `signal->rlim[i].rlim_cur`, i < RLIM_NLIMITS = 16.
+    pub limits: [u64; 16],
+    /// `signal->rlim[RLIMIT_RTPRIO].rlim_max`, of RLIMIT_NICE, RLIMIT_NOFILE, RLIMIT_NPROC.
+    pub hard: [u64; 4],
+    /// `sched_task_group->rt_bandwidth.rt_runtime` in nanoseconds; with [`evidence::RT_GROUP`].
+    pub rt_runtime: u64,
+    /// `mm->total_vm`, in pages.
+    pub total_vm: u64,
+    /// `mm->locked_vm`, in pages.
+    pub locked_vm: u64,
+    /// `cred->ucounts->rlimit[UCOUNT_RLIMIT_NPROC]`: tasks of this user in this user namespace.
+    pub user_tasks: u64,
+    /// Inode of the task's user namespace (`cred->user_ns->ns.inum`).
+    pub user_ns: u32,
+    /// Inode of the user namespace in which the last missing capability was asked for; 0 = none was missing.
+    pub denied_ns: u32,
+    /// `cred->user_ns->level`; 0 is the initial one.
+    pub user_ns_level: u32,
+    /// `level` of the namespace of `denied_ns`.
+    pub denied_ns_level: u32,
+    /// `cred->euid` as the initial user namespace counts it, as the three after it.
+    pub euid: u32,
+    /// `cred->fsuid`
+    pub fsuid: u32,
+    /// `cred->egid`
+    pub egid: u32,
+    /// `cred->fsgid`
+    pub fsgid: u32,
+    /// Bits of [`evidence`].
+    pub flags: u32,
+    /// `task->seccomp.mode`
+    pub seccomp: u32,
+}
+
+/// Bits of [`Evidence::flags`].
+pub mod evidence {
+    /// `task->no_new_privs`
+    pub const NO_NEW_PRIVS: u32 = 1 << 0;
+    /// The kernel has CONFIG_RT_GROUP_SCHED, and `rt_runtime` is what it says; not for a task in an autogroup, which
+    /// no budget binds.
+    pub const RT_GROUP: u32 = 1 << 1;
+    /// `denied` and `granted` were watched: the capability program is attached.
+    pub const CAPABILITIES: u32 = 1 << 2;
+    /// `user_tasks` is known.
+    pub const USER_TASKS: u32 = 1 << 3;
+}
+
 /// The largest record, in bytes: what the scratch buffer holds.
 pub const MAX_RECORD: usize = 16 * 1024;
 
@@ -224,4 +286,5 @@ const _: () = {
     assert!(size_of::<Section>() == 8);
     assert!(size_of::<File>() == 32);
     assert!(size_of::<Socket>() == 72);
+    assert!(size_of::<Evidence>() == 272);
 };

@@ -17,7 +17,7 @@ use crate::{
     aggregate::{self, Counted},
     copy,
     emit::{self, Call},
-    execve, files,
+    evidence, execve, files,
     kernel::{self, NR_EXECVEAT, NR_SIGRETURN, Regs, TaskPtr},
     known::{Known, Place},
     maps::{BOOKS, CONTAINERS, EXECS, PLANS, STASH, TASKS, count},
@@ -135,7 +135,7 @@ pub(crate) fn enter(member: Member, regs: Regs, nr: u64) {
     if flags & plan::EXEC != 0 {
         state.flags |= task::EXEC;
         execve::keep_strings(state);
-    } else if flags != 0 {
+    } else if flags & (plan::ENTER | plan::STACK) != 0 {
         copy::at_enter(task, state, regs);
     }
     if filter.files != tracer_common::filter::files::NONE {
@@ -338,7 +338,7 @@ fn exit_only(member: Member, container: &Container, task: TaskPtr, regs: Regs, r
 /// No enter: seccomp and ptrace come before it, the exit comes all the same. Returns the record's flags.
 #[inline(never)]
 fn refused(task: TaskPtr, state: &mut Task, regs: Regs) -> u16 {
-    state.flags &= !(task::COMPAT | task::KEPT | task::FILES | task::FILES_ALL);
+    state.flags &= task::VIA_EXEC;
     begin(task, state, regs, regs.nr());
     files::at_enter(task, state);
     if let Some(books) = books(state.slot) {
@@ -526,6 +526,9 @@ fn queue(
     if state.flags & task::COMPAT != 0 {
         flags |= flag::COMPAT;
     }
+    if evidence::is_wanted(state, flags, ret) {
+        state.flags |= task::EVIDENCE;
+    }
     let call = Call {
         task,
         state,
@@ -534,7 +537,7 @@ fn queue(
         ktime,
         duration_ns,
     };
-    if state.nops == 0 && state.flags & task::FILES == 0 {
+    if state.nops == 0 && state.flags & (task::FILES | task::EVIDENCE) == 0 {
         emit::plain(&call, books);
     } else {
         copy::record(&call, books);

@@ -23,7 +23,7 @@ use tracer_common::{
 use crate::{
     capture::plan_of,
     emit::{self, Call},
-    execve, files,
+    evidence, execve, files,
     kernel::{Regs, TaskPtr},
     maps::{KEPT, Scratch},
 };
@@ -515,6 +515,7 @@ pub(crate) fn record(call: &Call<'_>, books: &mut Books) -> u32 {
         return 0;
     };
     let at = emit::head(scratch, call, books);
+    let at = evidence::take_evidence(at, u64::from(call.state.flags));
     let end = if plan.flags & plan::EXEC != 0 {
         execve::sections(scratch, at, call)
     } else {
@@ -525,7 +526,7 @@ pub(crate) fn record(call: &Call<'_>, books: &mut Books) -> u32 {
     } else {
         files::append(scratch, end, call, plan)
     };
-    emit::scratch_record(scratch, end, books);
+    emit::scratch_record(scratch, end, books, evidence::wakes(call.state.flags, call.ktime));
     0
 }
 

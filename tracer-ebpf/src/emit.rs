@@ -172,7 +172,7 @@ pub(crate) fn head(scratch: &mut Scratch, call: &Call<'_>, books: &mut Books) ->
 
 /// Copies `len` bytes of the scratch into the ring.
 #[inline(always)]
-fn output(scratch: &Scratch, len: u32, seq: u64) -> bool {
+fn output(scratch: &Scratch, len: u32, wake: u64) -> bool {
     let len = len as usize & (2 * MAX_RECORD - 1);
     let len = if len > MAX_RECORD { MAX_RECORD } else { len };
     // SAFETY: the scratch holds more than MAX_RECORD bytes.
@@ -181,16 +181,21 @@ fn output(scratch: &Scratch, len: u32, seq: u64) -> bool {
             ptr::from_ref(&EVENTS).cast_mut().cast::<c_void>(),
             scratch.0.as_ptr().cast_mut().cast::<c_void>(),
             len as u64,
-            wake(seq),
+            wake,
         )
     };
     result == 0
 }
 
-/// Queues the call that is in the scratch.
+/// Queues the call that is in the scratch, and wakes the reader where it is urgent.
 #[inline(always)]
-pub(crate) fn scratch_record(scratch: &Scratch, len: u32, books: &mut Books) {
-    if output(scratch, len, books.seq) {
+pub(crate) fn scratch_record(scratch: &Scratch, len: u32, books: &mut Books, urgent: bool) {
+    let wake = if urgent {
+        u64::from(BPF_RB_FORCE_WAKEUP)
+    } else {
+        wake(books.seq)
+    };
+    if output(scratch, len, wake) {
         books.emitted += 1;
     } else {
         books.ring_full += 1;
@@ -315,7 +320,7 @@ pub(crate) fn exec(task: TaskPtr, state: &Task, container: &Container, old_tid: 
         stash.path.as_ptr(),
         stash.path_len,
     );
-    if output(scratch, end, seq) {
+    if output(scratch, end, wake(seq)) {
         books.process_emitted += 1;
     } else {
         books.process_ring_full += 1;

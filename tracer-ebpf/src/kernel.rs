@@ -3,6 +3,7 @@
 //!
 //! A load must have exactly its member's size, or the verifier refuses it ("access beyond the end of member").
 
+mod credentials;
 mod files;
 
 use core::{ffi::c_void, ptr};
@@ -113,6 +114,22 @@ offsets! {
     OFF_NETLINK_PORTID,
     /// unix_sock.peer, unix_sock.addr, unix_address.len, unix_address.name; 0 in a kernel that says nothing of them
     OFF_UNIX_PEER, OFF_UNIX_ADDR, OFF_UNIX_ADDR_LEN, OFF_UNIX_ADDR_NAME,
+    /// task_struct.cred, task_struct.atomic_flags, signal_struct.rlim
+    OFF_TASK_CRED, OFF_TASK_ATOMIC_FLAGS, OFF_SIGNAL_RLIM,
+    /// cred.cap_effective, cred.cap_permitted, cred.cap_bset
+    OFF_CRED_EFFECTIVE, OFF_CRED_PERMITTED, OFF_CRED_BOUNDING,
+    /// cred.euid, cred.fsuid, cred.egid, cred.fsgid, cred.user_ns
+    OFF_CRED_EUID, OFF_CRED_FSUID, OFF_CRED_EGID, OFF_CRED_FSGID, OFF_CRED_USER_NS,
+    /// user_namespace.ns.inum, user_namespace.level
+    OFF_USERNS_INUM, OFF_USERNS_LEVEL,
+    /// cred.ucounts, ucounts.rlimit[UCOUNT_RLIMIT_NPROC]; 0 in a kernel that counts elsewhere
+    OFF_CRED_UCOUNTS, OFF_UCOUNTS_TASKS,
+    /// task_struct.sched_task_group, task_group.rt_bandwidth.rt_runtime; 0 without CONFIG_RT_GROUP_SCHED
+    OFF_TASK_GROUP, OFF_GROUP_RT_RUNTIME,
+    /// task_group.autogroup; 0 without CONFIG_SCHED_AUTOGROUP
+    OFF_GROUP_AUTOGROUP,
+    /// mm_struct.total_vm, mm_struct.locked_vm
+    OFF_MM_TOTAL_VM, OFF_MM_LOCKED_VM,
     /// Numbers of execveat, setns and rt_sigreturn in the native table, of setns in the 32-bit one.
     NR_EXECVEAT, NR_SETNS, NR_SIGRETURN, NR_COMPAT_SETNS,
 }
@@ -120,9 +137,15 @@ offsets! {
 /// A typed load from kernel memory that the verifier knows.
 #[inline(always)]
 fn load<T: Copy>(base: *const u8, offset: &Global<u32>) -> T {
+    load_at(base, offset.load())
+}
+
+/// The same at an offset that was computed from one.
+#[inline(always)]
+fn load_at<T: Copy>(base: *const u8, offset: u32) -> T {
     // SAFETY: the verifier proves the pointer and the offset against the kernel's BTF, or refuses the program; a
     // pointer that turns out to be NULL reads as zero by its exception table.
-    unsafe { *base.wrapping_add(offset.load() as usize).cast::<T>() }
+    unsafe { *base.wrapping_add(offset as usize).cast::<T>() }
 }
 
 /// Reads kernel memory whose address the verifier does not know; zero where it cannot be read.

@@ -19,6 +19,8 @@ mod copy;
 #[cfg(target_arch = "bpf")]
 mod emit;
 #[cfg(target_arch = "bpf")]
+mod evidence;
+#[cfg(target_arch = "bpf")]
 mod execve;
 #[cfg(target_arch = "bpf")]
 mod files;

@@ -70,6 +70,10 @@ pub(crate) static KNOWN: Array<Entry> = Array::with_max_entries(word::ENTRIES, 0
 #[map]
 pub(crate) static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
 
+/// CLOCK_MONOTONIC nanoseconds when a CPU last woke the reader for evidence.
+#[map]
+pub(crate) static WOKEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
 /// Where records with sections are put together. The tail lets the verifier see that a copy of the largest size that
 /// begins at the last offset stays inside.
 #[repr(C, align(8))]

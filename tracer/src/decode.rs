@@ -11,6 +11,7 @@
     unsafe_code
 )]
 
+mod evidence;
 mod files;
 mod fs;
 mod ioctl;
@@ -408,10 +409,14 @@ fn syscall(
     let ret = reader.u64()?.cast_signed();
     let args = reader.args(header.nargs)?;
     let (mut memory, mut before, mut parts) = ([None; 6], [None; 6], Vec::new());
-    let mut files = Vec::new();
+    let (mut files, mut evidence) = (Vec::new(), None);
     while let Some(taken) = reader.section()? {
         if taken.kind == copy::FILE {
             files.push(files::read(taken.captured.bytes)?);
+            continue;
+        }
+        if taken.kind == copy::EVIDENCE {
+            evidence = Some(Box::new(evidence::read(taken.captured.bytes)?));
             continue;
         }
         let arg = taken.arg;
@@ -491,6 +496,7 @@ fn syscall(
         } else {
             has(flag::SKIPPED).then_some(DeniedBy::Ptrace)
         },
+        evidence,
     })
 }
 

@@ -3,7 +3,11 @@
 //! It knows nothing of the kernel's records, of sinks or of formats. Bytes chosen by a container stay bytes until a
 //! sink writes them.
 
+mod evidence;
+
 use std::{borrow::Cow, collections::BTreeMap, ops::Range, sync::Arc};
+
+pub use evidence::Evidence;
 
 /// Version of the JSON schema. Fields may be added within a version; none changes its meaning.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -136,6 +140,8 @@ pub struct Syscall {
     pub duration_ns: Option<u64>,
     /// Who refused the call before the kernel's own function ran.
     pub denied_by: Option<DeniedBy>,
+    /// What the kernel knew of the task, where the call failed in a way that wants a reason.
+    pub evidence: Option<Box<Evidence>>,
 }
 
 /// How a call ended.

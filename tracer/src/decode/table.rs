@@ -64,6 +64,35 @@ const SAME_AS: &[(&str, &str)] = &[
     ("ugetrlimit", "getrlimit"),
 ];
 
+/// Calls of which EAGAIN says that a limit is reached, not that they would have had to wait (the ERRORS of their man
+/// pages, section 2).
+const REFUSE_BY_EAGAIN: &[&str] = &[
+    "add_key",
+    "clone",
+    "clone3",
+    "execve",
+    "execveat",
+    "fork",
+    "io_setup",
+    "mlock",
+    "mlock2",
+    "mlockall",
+    "mmap",
+    "mmap2",
+    "mremap",
+    "rt_sigqueueinfo",
+    "rt_tgsigqueueinfo",
+    "setresuid",
+    "setresuid32",
+    "setreuid",
+    "setreuid32",
+    "setuid",
+    "setuid32",
+    "timer_create",
+    "unshare",
+    "vfork",
+];
+
 /// Calls that x32 numbers apart, from 512 on.
 const X32_OWN: [&str; 36] = [
     "rt_sigaction",
@@ -213,6 +242,9 @@ fn plan(entry: &Entry, wide: bool, limits: Limits) -> Plan {
     };
     if matches!(entry.name, "execve" | "execveat") {
         plan.flags |= plan::EXEC;
+    }
+    if REFUSE_BY_EAGAIN.contains(&entry.name) {
+        plan.flags |= plan::EVIDENCE;
     }
     if entry.descriptor.is_some() {
         plan.fds |= list::RETURNED;

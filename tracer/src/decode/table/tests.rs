@@ -119,6 +119,18 @@ fn only_exec_takes_strings_at_enter() {
 }
 
 #[test]
+fn calls_that_refuse_by_eagain_exist() {
+    for name in REFUSE_BY_EAGAIN {
+        let known = ARCHES
+            .iter()
+            .flat_map(|arch| table(*arch).iter().flatten())
+            .any(|entry| entry.name == *name);
+        assert!(known, "no call {name}");
+    }
+    assert!(REFUSE_BY_EAGAIN.is_sorted());
+}
+
+#[test]
 fn parameters_as_c_has_them() {
     assert_eq!(
         split_parameter("const char *filename"),
