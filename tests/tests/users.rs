@@ -67,7 +67,7 @@ fn a_user_traces_its_own_containers_and_sees_no_others() -> Result<()> {
     assert_eq!((ps(user)?, ps(&third)?), (vec![id.clone()], vec![]));
     assert_eq!(daemon.ps()?.len(), 2);
     for (user, id) in [(user, roots.id()), (&third, roots.id()), (&third, id.as_str())] {
-        for verb in ["verify", "stats"] {
+        for verb in ["verify", "stats", "caps"] {
             let out = programs::output(daemon.client_of(user, verb)?.arg(id))?;
             ensure!(
                 out.status.code() == Some(2),

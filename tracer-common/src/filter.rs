@@ -98,6 +98,10 @@ pub struct Task {
     pub denied_ns: u32,
     /// `level` of that namespace.
     pub denied_ns_level: u32,
+    /// How many of `checks` there are.
+    pub checked: u32,
+    /// The [`CheckKey::what`](crate::capability::CheckKey::what) of each of the first few, to be told how the call ended.
+    pub checks: [u16; 6],
 }
 
 /// Bits of [`Task::flags`].
@@ -124,6 +128,12 @@ pub mod task {
     pub const CHECKED: u32 = 1 << 9;
     /// The call's record carries [`copy::EVIDENCE`](super::copy::EVIDENCE).
     pub const EVIDENCE: u32 = 1 << 10;
+    /// It joined from outside and runs the joiner's code: the container runtime's, until it makes an execve.
+    pub const GUEST: u32 = 1 << 11;
+    /// Nothing was kept of the call's begin, nor of what it asked for since.
+    pub const LATE: u32 = 1 << 12;
+    /// What outlasts a call.
+    pub const LASTING: u32 = VIA_EXEC | GUEST;
 }
 
 /// How an argument is copied. Travels as `u8` in [`Op::kind`] and in `Section::kind`.
@@ -431,6 +441,8 @@ pub struct Books {
     pub process_ring_full: u64,
     /// Calls counted in no row of their own, since the aggregate map was full.
     pub overflow: u64,
+    /// Capability checks that found no row, since their map was full.
+    pub checks_overflow: u64,
 }
 
 /// Key of an aggregate row.
@@ -562,12 +574,12 @@ pub const COUNTERS: u32 = 3;
 const _: () = {
     assert!(super::MAX_CONTAINERS as u64 - 1 <= word::SLOT_MASK);
     assert!(size_of::<Container>() == 32);
-    assert!(size_of::<Task>() == 112);
+    assert!(size_of::<Task>() == 128);
     assert!(size_of::<Op>() == 8);
     assert!(size_of::<Plan>() == 136);
     assert!(size_of::<Filter>() == 664);
     assert!(outcome::UNFINISHED as usize == OUTCOME_WORDS * 64 - 1);
-    assert!(size_of::<Books>() == 112);
+    assert!(size_of::<Books>() == 120);
     assert!(size_of::<Rate>() == 64);
     assert!(MAX_RATES <= 1 << 16);
     assert!(size_of::<AggregateKey>() == 8);

@@ -6,6 +6,7 @@
 #![no_std]
 #![deny(missing_docs)]
 
+pub mod capability;
 pub mod filter;
 pub mod record;
 

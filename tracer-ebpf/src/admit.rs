@@ -211,7 +211,7 @@ fn decide(task: TaskPtr, previous: *mut Task) -> *mut Task {
     let joining = value.flags & task::JOINING != 0 || task.start_time() > container.armed_at;
     value.flags = 0;
     if joining && task.tgid() != container.init_tgid {
-        value.flags |= task::VIA_EXEC;
+        value.flags |= task::VIA_EXEC | task::GUEST;
     }
     value.slot = slot;
     value.generation = container.generation;

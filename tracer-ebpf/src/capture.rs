@@ -15,7 +15,7 @@ use tracer_common::{
 use crate::{
     admit::{self, Member},
     aggregate::{self, Counted},
-    copy,
+    capability, copy,
     emit::{self, Call},
     evidence, execve, files,
     kernel::{self, NR_EXECVEAT, NR_SIGRETURN, Regs, TaskPtr},
@@ -50,7 +50,7 @@ fn entry(slot: u32) -> Option<&'static Container> {
 
 /// A call's number as records and plans hold it.
 #[inline(always)]
-fn short_nr(nr: u64) -> u16 {
+pub(crate) fn short_nr(nr: u64) -> u16 {
     let low = nr as u32;
     if low < COMPAT_PLANS {
         return low as u16;
@@ -130,7 +130,7 @@ pub(crate) fn enter(member: Member, regs: Regs, nr: u64) {
     if state.flags & task::PENDING != 0 || member.light {
         unpaired(member, state, books);
     }
-    state.flags = state.flags & task::VIA_EXEC | task::PENDING;
+    state.flags = state.flags & task::LASTING | task::PENDING;
     let flags = begin(task, state, regs, nr);
     if flags & plan::EXEC != 0 {
         state.flags |= task::EXEC;
@@ -267,7 +267,7 @@ fn late(task: TaskPtr, regs: Regs, flags: u16, ret: i64, entered: u64) -> bool {
     let (Some(container), Some(books)) = (admit::container(state), books(state.slot)) else {
         return false;
     };
-    state.flags &= task::VIA_EXEC;
+    state.flags = state.flags & task::LASTING | task::LATE;
     begin(task, state, regs, regs.nr());
     let now = now();
     let (flags, duration_ns) = if entered == 0 {
@@ -325,7 +325,7 @@ fn exit_only(member: Member, container: &Container, task: TaskPtr, regs: Regs, r
         books.overflow += 1;
         return;
     };
-    state.flags &= task::VIA_EXEC;
+    state.flags &= task::LASTING | task::CHECKED;
     if begin(task, state, regs, nr) & plan::EXEC != 0 {
         state.flags |= task::EXEC;
         if ret < 0 {
@@ -333,12 +333,13 @@ fn exit_only(member: Member, container: &Container, task: TaskPtr, regs: Regs, r
         }
     }
     finish(task, state, container, flags | flag::NO_DURATION, ret, now(), 0);
+    state.flags &= !task::CHECKED;
 }
 
 /// No enter: seccomp and ptrace come before it, the exit comes all the same. Returns the record's flags.
 #[inline(never)]
 fn refused(task: TaskPtr, state: &mut Task, regs: Regs) -> u16 {
-    state.flags &= task::VIA_EXEC;
+    state.flags &= task::LASTING;
     begin(task, state, regs, regs.nr());
     files::at_enter(task, state);
     if let Some(books) = books(state.slot) {
@@ -416,7 +417,7 @@ pub(crate) fn fork(parent: TaskPtr, state: *mut Task, child: TaskPtr) {
     made.generation = state.generation;
     // A task that joined the PID namespace is not in it; its children are.
     made.level = admit::level_of(child, container.pid_ns);
-    made.flags = state.flags & task::VIA_EXEC | task::FRESH;
+    made.flags = state.flags & task::LASTING | task::FRESH;
     admit::number(child, made);
     let thread = if child.tgid() == parent.tgid() {
         flag::THREAD
@@ -444,7 +445,11 @@ pub(crate) fn exec(task: TaskPtr, state: *mut Task, old_tid: u32, bprm: *const u
         return count(Counter::Stale);
     };
     admit::number(task, state);
+    state.flags &= !task::GUEST;
     if task.tgid() == container.init_tgid {
+        if container.state & state::APP == 0 {
+            capability::begin(task, state.slot);
+        }
         container.state |= state::APP;
     }
     let stash = EXECS.get_or_create(task);
@@ -484,6 +489,7 @@ fn finish(
 ) {
     let Some(books) = books(state.slot) else { return };
     books.finished += 1;
+    capability::conclude(state, flags, ret);
     if container.state & state::APP != 0 {
         flags |= flag::APP;
     }

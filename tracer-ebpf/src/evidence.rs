@@ -68,7 +68,10 @@ pub(crate) extern "C" fn take_evidence(at: u32, flags: u64) -> u32 {
     // below.
     let to = unsafe { &mut *scratch.0.as_mut_ptr().add(body as usize).cast::<Evidence>() };
     task.testify(to);
-    if admit::container(state).is_some_and(|container| container.state & state::CAPABILITIES != 0) {
+    // Of a call of whose begin nothing was kept, its checks were not either.
+    if state.flags & task::LATE == 0
+        && admit::container(state).is_some_and(|container| container.state & state::CAPABILITIES != 0)
+    {
         to.flags |= evidence::CAPABILITIES;
     }
     if state.flags & task::CHECKED != 0 {

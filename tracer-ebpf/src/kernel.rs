@@ -14,6 +14,7 @@ use aya_ebpf::{
     helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_task_pt_regs},
 };
 
+pub(crate) use credentials::{Credentials, UserNamespace};
 pub(crate) use files::{AF_UNIX, Dentry, File, Mount, Name};
 
 macro_rules! offsets {
@@ -114,8 +115,8 @@ offsets! {
     OFF_NETLINK_PORTID,
     /// unix_sock.peer, unix_sock.addr, unix_address.len, unix_address.name; 0 in a kernel that says nothing of them
     OFF_UNIX_PEER, OFF_UNIX_ADDR, OFF_UNIX_ADDR_LEN, OFF_UNIX_ADDR_NAME,
-    /// task_struct.cred, task_struct.atomic_flags, signal_struct.rlim
-    OFF_TASK_CRED, OFF_TASK_ATOMIC_FLAGS, OFF_SIGNAL_RLIM,
+    /// task_struct.cred, task_struct.real_cred, task_struct.atomic_flags, signal_struct.rlim
+    OFF_TASK_CRED, OFF_TASK_REAL_CRED, OFF_TASK_ATOMIC_FLAGS, OFF_SIGNAL_RLIM,
     /// cred.cap_effective, cred.cap_permitted, cred.cap_bset
     OFF_CRED_EFFECTIVE, OFF_CRED_PERMITTED, OFF_CRED_BOUNDING,
     /// cred.euid, cred.fsuid, cred.egid, cred.fsgid, cred.user_ns

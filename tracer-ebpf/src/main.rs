@@ -13,6 +13,8 @@ mod admit;
 #[cfg(target_arch = "bpf")]
 mod aggregate;
 #[cfg(target_arch = "bpf")]
+mod capability;
+#[cfg(target_arch = "bpf")]
 mod capture;
 #[cfg(target_arch = "bpf")]
 mod copy;
@@ -35,9 +37,18 @@ mod sieve;
 
 #[cfg(target_arch = "bpf")]
 mod programs {
-    use aya_ebpf::{EbpfContext as _, macros::btf_tracepoint, programs::BtfTracePointContext};
+    use aya_ebpf::{
+        EbpfContext as _,
+        macros::{btf_tracepoint, fexit},
+        programs::{BtfTracePointContext, FExitContext},
+    };
 
-    use crate::{admit, capture, kernel::Regs, kernel::TaskPtr};
+    use crate::{
+        admit,
+        capability::{self, Check},
+        capture,
+        kernel::{Credentials, Regs, TaskPtr, UserNamespace},
+    };
 
     /// `sys_enter(struct pt_regs *regs, long id)`, include/trace/events/syscalls.h.
     #[btf_tracepoint(function = "sys_enter")]
@@ -85,6 +96,30 @@ mod programs {
         if let Some((task, state)) = admit::member() {
             capture::task_exit(task, state);
         }
+        0
+    }
+
+    /// `cap_capable(cred, target_ns, capable_ns, cap, ret)`, include/trace/events/capability.h, since 6.14.
+    #[btf_tracepoint(function = "cap_capable")]
+    pub(crate) fn cap_capable(ctx: BtfTracePointContext) -> i32 {
+        capability::note(&Check {
+            cred: Credentials::new(ctx.arg(0)),
+            namespace: UserNamespace::new(ctx.arg(1)),
+            capability: ctx.arg(3),
+            denied: ctx.arg::<i32>(4) != 0,
+        });
+        0
+    }
+
+    /// The same before, at the return of `cap_capable(cred, target_ns, cap, opts)`, security/commoncap.c.
+    #[fexit(function = "cap_capable")]
+    pub(crate) fn cap_capable_exit(ctx: FExitContext) -> i32 {
+        capability::note(&Check {
+            cred: Credentials::new(ctx.arg(0)),
+            namespace: UserNamespace::new(ctx.arg(1)),
+            capability: ctx.arg(2),
+            denied: ctx.arg::<i32>(4) != 0,
+        });
         0
     }
 

@@ -10,6 +10,7 @@ use aya_ebpf::{
 };
 use tracer_common::{
     MAX_CONTAINERS,
+    capability::{CheckKey, Checks, Held, MAX_CHECKS},
     filter::{
         Aggregate, AggregateKey, Books, COUNTERS, Container, Counter, Filter, MAX_COPY, MAX_KEPT, MAX_PLANS,
         MAX_RATES, Plan, RECENT_ROWS, Rate, RecentRow, Task, word,
@@ -69,6 +70,13 @@ pub(crate) static KNOWN: Array<Entry> = Array::with_max_entries(word::ENTRIES, 0
 /// Global counters.
 #[map]
 pub(crate) static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
+
+/// What containers' inits held when their applications began, by slot.
+#[map]
+pub(crate) static HELD: Array<Held> = Array::with_max_entries(MAX_CONTAINERS, 0);
+/// Capability checks of members.
+#[map]
+pub(crate) static CHECKS: HashMap<CheckKey, Checks> = HashMap::with_max_entries(MAX_CHECKS, 0);
 
 /// CLOCK_MONOTONIC nanoseconds when a CPU last woke the reader for evidence.
 #[map]

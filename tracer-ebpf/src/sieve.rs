@@ -118,7 +118,7 @@ fn may(index: u16, now: u64) -> bool {
 /// Adds to a word that other CPUs add to; what it was before. The target has the instruction, but core has no
 /// `AtomicU64::fetch_add` for it.
 #[inline(always)]
-unsafe fn fetch_add(at: *mut u64, add: u64) -> u64 {
+pub(crate) unsafe fn fetch_add(at: *mut u64, add: u64) -> u64 {
     let before;
     // SAFETY: the caller's: `at` is a word of a map.
     unsafe {

@@ -48,6 +48,8 @@ pub enum Command {
     /// Make a least-privilege profile from what a container did; compare, join and check profiles.
     #[command(subcommand)]
     Profile(Profile),
+    /// Tell which capabilities a container needs, was denied, holds and never used, each with the calls that show it.
+    Caps(OfContainer),
     /// Prove what a container's trace holds: complete or not, and its books.
     Verify(OfContainer),
     /// Tell how the daemon is.
@@ -370,6 +372,9 @@ pub struct Run {
     /// Write the counts of `tracer stats -o json` to FILE when the command has ended.
     #[arg(long, value_name = "FILE")]
     pub stats: Option<PathBuf>,
+    /// Print the table of `tracer caps` when the command has ended.
+    #[arg(long)]
+    pub caps: bool,
     /// Write the books of `tracer verify -o json` to FILE when the command has ended.
     #[arg(long, value_name = "FILE")]
     pub verify: Option<PathBuf>,

@@ -1,5 +1,6 @@
 //! One function a command: settings in, output and exit code out.
 
+mod caps;
 mod check;
 mod dentry;
 mod hook;
@@ -103,6 +104,7 @@ pub fn run(cli: Cli) -> Result<u8> {
         Command::Stats(arguments) => stats::run(&directory, arguments),
         Command::Dentry(arguments) => dentry::run(&directory, arguments),
         Command::Profile(arguments) => profile::run(&directory, arguments),
+        Command::Caps(arguments) => caps::run(&directory, arguments),
         Command::Attach(arguments) => {
             let attached: Attached = client::ask(
                 &directory,
@@ -369,6 +371,19 @@ fn run_command(arguments: cli::Run) -> Result<u8> {
             && !node::is_broken_pipe(&error)
         {
             return Err(error.context("write the counts"));
+        }
+    }
+    if arguments.caps {
+        let written = if events.output.output == Format::Json {
+            json_line(&mut summary_to, &outcome.capabilities)
+        } else {
+            Ok(caps::write(&mut summary_to, &outcome.capabilities)?)
+        };
+        let written = written.and_then(|()| Ok(summary_to.flush()?));
+        if let Err(error) = written
+            && !node::is_broken_pipe(&error)
+        {
+            return Err(error.context("write the capabilities"));
         }
     }
     // The counts lose nothing with the events.

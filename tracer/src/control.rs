@@ -72,6 +72,10 @@ pub enum Request {
     Lookups {
         container: String,
     },
+    /// Which capabilities the kernel asked it for.
+    Caps {
+        container: String,
+    },
     Tail(Tail),
     /// Registers a container that runs already.
     Attach {
@@ -165,6 +169,7 @@ impl Door {
                 | Request::Stats { .. }
                 | Request::Arguments { .. }
                 | Request::Lookups { .. }
+                | Request::Caps { .. }
                 | Request::Tail(_),
             ) => true,
             // The first two change what is traced, and an audit looks through all users' containers.
@@ -319,6 +324,14 @@ async fn connection(stream: UnixStream, peer: UCred, door: Door, shared: Arc<Sha
                 seen
             });
             answer(&mut write, seen).await
+        }
+        Request::Caps { container } => {
+            let capabilities = blocking(&shared, move |node| {
+                let id = one(node, &container, sees)?;
+                node.capabilities(&id)?
+                    .with_context(|| format!("container {id} has just gone"))
+            });
+            answer(&mut write, capabilities.await).await
         }
         Request::Tail(tail) => subscribe(write, reader.into_inner().into_inner(), tail, sees, shared).await,
     }

@@ -172,6 +172,14 @@ pub fn compat_of(native: Arch) -> Arch {
     table::compat_of(native)
 }
 
+/// `CAP_CHOWN`, by its number.
+pub fn capability_name(number: u8) -> Cow<'static, str> {
+    names::CAPABILITIES.get(usize::from(number)).map_or_else(
+        || Cow::Owned(format!("CAP_{number}")),
+        |name| Cow::Borrowed(*name),
+    )
+}
+
 /// A string as arguments show it.
 pub fn quoted(bytes: &[u8]) -> String {
     let mut text = String::new();

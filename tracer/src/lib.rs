@@ -11,6 +11,7 @@
 //! ARCHITECTURE.md has a row a stage, with the same words as the file names, and who may know whom.
 
 pub mod audit;
+pub mod capabilities;
 pub mod cli;
 pub mod client;
 pub mod commands;

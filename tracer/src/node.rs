@@ -150,6 +150,7 @@ struct Past {
     verdict: Verdict,
     progress: Arc<Progress>,
     counted: books::Counted,
+    checked: books::Checked,
     info: Arc<event::Container>,
     pid: u32,
     runtime: Option<String>,
@@ -479,6 +480,7 @@ impl Node {
         };
         let per_cpu = inner.kernel.books(entry.slot)?;
         let rows = inner.kernel.aggregates(entry.slot, entry.generation)?;
+        let checked = inner.checked(&entry, &per_cpu)?;
         inner.kernel.forget(entry.slot)?;
         live.progress.observed.ended(negative_dentries());
         let books = books::sum(&per_cpu, &rows, &live.progress);
@@ -509,6 +511,7 @@ impl Node {
             verdict: verdict.clone(),
             progress: live.progress,
             counted,
+            checked,
             info: entry.info,
             pid: entry.identity.init_tgid,
             runtime: live.runtime,
@@ -586,6 +589,17 @@ impl Inner {
     fn enters(&self) -> bool {
         let mut entries = self.registry.iter().peekable();
         entries.peek().is_none() || entries.any(|entry| entry.mode.enters())
+    }
+
+    /// The capability checks of a container that is in.
+    fn checked(&self, entry: &Entry, per_cpu: &[kernel_filter::Books]) -> Result<books::Checked> {
+        Ok(books::Checked {
+            rows: self.kernel.checks(entry.slot, entry.generation)?,
+            held: self.kernel.held(entry.slot)?,
+            unseen: self.kernel.unchecked().map(str::to_owned),
+            overflow: per_cpu.iter().map(|books| books.checks_overflow).sum(),
+            late: entry.late,
+        })
     }
 
     /// A live container's verdict; `rows` are its aggregates, which take a walk of the whole map: none will do where

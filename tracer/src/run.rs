@@ -21,7 +21,7 @@ use crate::{
     event, identity,
     node::{self, Node},
     options::Options,
-    report::{Stats, Verdict},
+    report::{Stats, Verdict, capabilities::Capabilities},
     sinks::{Output, Phases},
 };
 use init::GO;
@@ -43,6 +43,7 @@ pub struct Outcome {
     pub code: u8,
     pub verdict: Verdict,
     pub stats: Stats,
+    pub capabilities: Capabilities,
 }
 
 /// Runs the command to the end of all its processes. `output` makes the sink, which is opened before anything runs.
@@ -112,11 +113,19 @@ pub fn run(settings: &Settings, output: impl FnOnce(u64) -> Result<Output>) -> R
     let stats = node
         .stats(&id, settings.phases)?
         .context("the command's counts are gone")?;
+    let capabilities = node
+        .capabilities(&id)?
+        .context("the command's capability checks are gone")?;
     let closed = node.close(sink);
     drop(node);
     threads.join();
     closed?;
-    Ok(Outcome { code, verdict, stats })
+    Ok(Outcome {
+        code,
+        verdict,
+        stats,
+        capabilities,
+    })
 }
 
 /// The command's process id, once its namespaces are made.

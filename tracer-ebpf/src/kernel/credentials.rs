@@ -1,12 +1,15 @@
 //! What the kernel knows of a task that decides what it may do: credentials, limits, its user namespace. Direct loads
 //! through offsets, as in [`super`].
 
-use tracer_common::record::{Evidence, evidence};
+use tracer_common::{
+    capability::Held,
+    record::{Evidence, evidence},
+};
 
 use super::{
     OFF_CRED_BOUNDING, OFF_CRED_EFFECTIVE, OFF_CRED_EGID, OFF_CRED_EUID, OFF_CRED_FSGID, OFF_CRED_FSUID,
     OFF_CRED_PERMITTED, OFF_CRED_UCOUNTS, OFF_CRED_USER_NS, OFF_GROUP_AUTOGROUP, OFF_GROUP_RT_RUNTIME,
-    OFF_MM_LOCKED_VM, OFF_MM_TOTAL_VM, OFF_SIGNAL_RLIM, OFF_TASK_ATOMIC_FLAGS, OFF_TASK_CRED, OFF_TASK_GROUP,
+    OFF_MM_LOCKED_VM, OFF_MM_TOTAL_VM, OFF_SIGNAL_RLIM, OFF_TASK_ATOMIC_FLAGS, OFF_TASK_CRED, OFF_TASK_GROUP, OFF_TASK_REAL_CRED,
     OFF_TASK_MM, OFF_TASK_SECCOMP_MODE, OFF_TASK_SIGNAL, OFF_UCOUNTS_TASKS, OFF_USERNS_INUM,
     OFF_USERNS_LEVEL, TaskPtr, load, load_at,
 };
@@ -29,6 +32,10 @@ pub(crate) struct Credentials(*const u8);
 pub(crate) struct UserNamespace(*const u8);
 
 impl UserNamespace {
+    pub(crate) const fn new(pointer: *const u8) -> Self {
+        Self(pointer)
+    }
+
     #[inline(always)]
     pub(crate) fn inum(self) -> u32 {
         load(self.0, &OFF_USERNS_INUM)
@@ -41,6 +48,15 @@ impl UserNamespace {
 }
 
 impl Credentials {
+    pub(crate) const fn new(pointer: *const u8) -> Self {
+        Self(pointer)
+    }
+
+    #[inline(always)]
+    pub(crate) fn permitted(self) -> u64 {
+        self.set(OFF_CRED_PERMITTED.load())
+    }
+
     #[inline(always)]
     pub(crate) fn user_namespace(self) -> UserNamespace {
         UserNamespace(load(self.0, &OFF_CRED_USER_NS))
@@ -57,9 +73,29 @@ impl Credentials {
 }
 
 impl TaskPtr {
+    /// Its own, whatever it acts with at this moment.
+    #[inline(always)]
+    pub(crate) fn real_credentials(self) -> Credentials {
+        Credentials(load(self.0, &OFF_TASK_REAL_CRED))
+    }
+
     #[inline(always)]
     pub(crate) fn credentials(self) -> Credentials {
         Credentials(load(self.0, &OFF_TASK_CRED))
+    }
+
+    /// What it holds.
+    #[inline(always)]
+    pub(crate) fn held(self) -> Held {
+        let cred = self.credentials();
+        let namespace = cred.user_namespace();
+        Held {
+            effective: cred.set(OFF_CRED_EFFECTIVE.load()),
+            permitted: cred.permitted(),
+            bounding: cred.set(OFF_CRED_BOUNDING.load()),
+            user_ns: namespace.inum(),
+            user_ns_level: namespace.level(),
+        }
     }
 
     /// Writes all of the evidence that is in the task itself; what the capability program saw is left as it is.
@@ -67,7 +103,7 @@ impl TaskPtr {
     pub(crate) fn testify(self, to: &mut Evidence) {
         let cred = self.credentials();
         to.effective = cred.set(OFF_CRED_EFFECTIVE.load());
-        to.permitted = cred.set(OFF_CRED_PERMITTED.load());
+        to.permitted = cred.permitted();
         to.bounding = cred.set(OFF_CRED_BOUNDING.load());
         to.euid = load(cred.0, &OFF_CRED_EUID);
         to.fsuid = load(cred.0, &OFF_CRED_FSUID);

@@ -118,7 +118,7 @@ fn btf() -> Need {
 }
 
 /// Loads the programs as the daemon does, and attaches them for a moment.
-fn programs() -> [Need; 2] {
+fn programs() -> [Need; 3] {
     let options = Options {
         ring_bytes: 64 * 1024,
         aggregate_rows: 64,
@@ -130,6 +130,7 @@ fn programs() -> [Need; 2] {
             [
                 Need::new("programs load", true, Err(first)),
                 Need::new("programs attach", true, Err("not tried: they do not load".into())),
+                Need::new("capability checks", false, Err("not tried".into())),
             ]
         }
         Ok((mut kernel, _ring)) => {
@@ -142,6 +143,14 @@ fn programs() -> [Need; 2] {
                     "programs attach",
                     true,
                     attached.map_err(|error| format!("{error:#}")),
+                ),
+                Need::new(
+                    "capability checks",
+                    false,
+                    kernel.unchecked().map_or_else(
+                        || Ok("cap_capable attaches".to_owned()),
+                        |reason| Err(reason.to_owned()),
+                    ),
                 ),
             ]
         }

@@ -5,16 +5,19 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use tracer_common::filter::{Aggregate, AggregateKey};
+use tracer_common::{
+    capability::Held,
+    filter::{Aggregate, AggregateKey},
+};
 
 use super::Live;
 use crate::{
-    decode,
+    capabilities, decode,
     enrich::Progress,
     event::{Books, Dropped},
     histogram::Histogram,
     registry::Entry,
-    report::{Line, Names, Row, SinkBooks, State, Stats, Verdict},
+    report::{Line, Names, Row, SinkBooks, State, Stats, Verdict, capabilities::Capabilities},
     sinks::{Counts, Phases},
 };
 
@@ -123,6 +126,36 @@ pub(super) fn sink_books(counts: Vec<(String, Counts)>) -> Vec<SinkBooks> {
         skipped,
     };
     counts.into_iter().map(book).collect()
+}
+
+/// What the kernel asked a container for: its capability checks, which are never lost.
+#[derive(Clone, Debug)]
+pub(super) struct Checked {
+    pub(super) rows: capabilities::Rows,
+    pub(super) held: Option<Held>,
+    /// Why there are none.
+    pub(super) unseen: Option<String>,
+    pub(super) overflow: u64,
+    /// It ran already when it was registered.
+    pub(super) late: bool,
+}
+
+impl Checked {
+    pub(super) fn report(&self, container: Names, state: State) -> Capabilities {
+        Capabilities {
+            container,
+            state,
+            unseen: self.unseen.clone(),
+            late: self.late,
+            held: self.held.as_ref().map(capabilities::held),
+            capabilities: capabilities::judge(
+                decode::Options::native().arch,
+                &self.rows,
+                self.held.as_ref(),
+            ),
+            overflow: self.overflow,
+        }
+    }
 }
 
 /// What was counted of a container: the kernel's rows, which are never lost.

@@ -9,7 +9,7 @@ use super::{Node, Rows, books};
 use crate::{
     event,
     observe::Observed,
-    report::{Line, Names, State, Stats, Status, Verdict, observed},
+    report::{Line, Names, State, Stats, Status, Verdict, capabilities::Capabilities, observed},
     sinks::{Phases, Selection},
 };
 
@@ -117,6 +117,28 @@ impl Node {
             state,
             seen: told(&progress.observed),
         }))
+    }
+
+    /// `tracer caps`; the newest of that id.
+    ///
+    /// # Errors
+    /// When the kernel side refuses.
+    pub fn capabilities(&self, id: &str) -> Result<Option<Capabilities>> {
+        let slot = self.slot(id);
+        let inner = self.lock();
+        if let Some(entry) = slot.and_then(|slot| inner.registry.get(slot)) {
+            let checked = inner.checked(entry, &inner.kernel.books(entry.slot)?)?;
+            return Ok(Some(checked.report((&*entry.info).into(), State::Live)));
+        }
+        Ok(inner
+            .past
+            .iter()
+            .rev()
+            .find(|past| past.verdict.container.id == id)
+            .map(|past| {
+                let names = past.verdict.container.clone();
+                past.checked.report(names, past.verdict.state)
+            }))
     }
 
     /// `tracer ps`: the live ones, then the ended, newest last.

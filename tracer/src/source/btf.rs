@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
+const KIND_TYPEDEF: u32 = 8;
 
 /// The type section of a BTF file, indexed.
 pub(super) struct Btf<'a> {
@@ -92,6 +93,16 @@ impl<'a> Btf<'a> {
             .and_then(|id| self.get(id))
             .map(|structure| structure.size)
             .with_context(|| format!("this kernel's BTF has no struct {structure}"))
+    }
+
+    /// Whether there is a typedef of that name.
+    pub(super) fn has_typedef(&self, name: &str) -> bool {
+        (1..u32::try_from(self.records.len()).unwrap_or(0)).any(|id| {
+            self.get(id).is_some_and(|found| {
+                found.kind == KIND_TYPEDEF
+                    && word(self.types, found.at).map(|at| self.name(at)) == Some(name.as_bytes())
+            })
+        })
     }
 
     fn find(&self, name: &str) -> Option<u32> {

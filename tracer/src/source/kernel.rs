@@ -4,6 +4,7 @@
 //! It must not know containers by name, events, sinks or the command line: a slot is a number here.
 
 mod aggregates;
+mod capabilities;
 
 use std::{
     collections::HashMap,
@@ -22,10 +23,12 @@ use aya_log::EbpfLogger;
 use log::{Log, Metadata, Record};
 use tracer_common::{
     MAX_CONTAINERS,
+    capability::{CheckKey, Checks, Held},
     filter::{Aggregate, AggregateKey, Books, COUNTERS, Container, Filter, MAX_PLANS, Plan, Rate, state},
 };
 
 use aggregates::Aggregates;
+use capabilities::Capabilities;
 
 use super::{btf::Btf, ring::Ring};
 use crate::log::note;
@@ -102,6 +105,7 @@ pub struct Kernel {
     proofs: maps::HashMap<MapData, u32, u32>,
     books: PerCpuArray<MapData, Abi<Books>>,
     aggregates: Aggregates,
+    capabilities: Capabilities,
     counts: PerCpuArray<MapData, u64>,
     epoch: Array<MapData, u64>,
     now: u64,
@@ -129,7 +133,10 @@ impl Kernel {
     /// # Errors
     /// Names what the kernel lacks, or the verifier's last words.
     pub fn load(options: &Options, plans: impl IntoIterator<Item = (u32, Plan)>) -> Result<(Self, Ring)> {
-        let globals = globals()?;
+        let file = std::fs::read("/sys/kernel/btf/vmlinux")
+            .context("read /sys/kernel/btf/vmlinux (the kernel needs CONFIG_DEBUG_INFO_BTF=y)")?;
+        let own = Btf::parse(&file).context("/sys/kernel/btf/vmlinux")?;
+        let globals = globals(&own)?;
         let mut loader = EbpfLoader::new();
         // aya 0.14 has no type for task storage; it creates the map all the same.
         loader.allow_unsupported_maps();
@@ -162,6 +169,7 @@ impl Kernel {
                     .and_then(|info| info.verified_instruction_count()),
             });
         }
+        let capabilities = Capabilities::load(&mut ebpf, &btf, own.has_typedef(capabilities::TRACEPOINT_TYPE))?;
         let mut plan_map: Array<_, Abi<Plan>> = take(&mut ebpf, "PLANS")?;
         for (index, plan) in plans {
             if index < MAX_PLANS {
@@ -201,6 +209,7 @@ impl Kernel {
             proofs: take(&mut ebpf, "PROOFS")?,
             books: take(&mut ebpf, "BOOKS")?,
             aggregates: Aggregates::take(&mut ebpf)?,
+            capabilities,
             counts: take(&mut ebpf, "COUNTS")?,
             epoch: take(&mut ebpf, ".bss")?,
             links: Vec::new(),
@@ -224,7 +233,9 @@ impl Kernel {
         PROGRAMS
             .iter()
             .filter(|(name, _)| enters || *name != ENTER)
-            .try_for_each(|program| self.attach_one(program))
+            .try_for_each(|program| self.attach_one(program))?;
+        self.capabilities.attach(&mut self.ebpf);
+        Ok(())
     }
 
     /// Attaches the empty pair instead, to measure what no program can avoid.
@@ -256,6 +267,7 @@ impl Kernel {
 
     /// Detaches all programs: from here on the host pays nothing.
     pub fn detach(&mut self) {
+        self.capabilities.detach();
         while let Some(link) = self.links.pop() {
             drop(link);
         }
@@ -281,7 +293,16 @@ impl Kernel {
     ///
     /// # Errors
     /// When a map refuses, or what is read back differs.
-    pub fn arm(&mut self, slot: u32, container: Container, mount_rule: bool, pid_rule: bool) -> Result<()> {
+    pub fn arm(
+        &mut self,
+        slot: u32,
+        mut container: Container,
+        mount_rule: bool,
+        pid_rule: bool,
+    ) -> Result<()> {
+        if self.capabilities.attached() {
+            container.state |= state::CAPABILITIES;
+        }
         self.zero_books(slot)?;
         self.containers
             .set(slot, Abi(container), 0)
@@ -443,11 +464,33 @@ impl Kernel {
         self.aggregates.of(slot, generation)
     }
 
-    /// Gives up a slot's aggregate rows, whatever their generation.
+    /// A container's capability checks.
+    ///
+    /// # Errors
+    /// When the map refuses.
+    pub fn checks(&self, slot: u32, generation: u32) -> Result<HashMap<CheckKey, Checks>> {
+        self.capabilities.of(slot, generation)
+    }
+
+    /// What the slot's init held when its application began; `None` where nobody saw that.
+    ///
+    /// # Errors
+    /// When the map refuses.
+    pub fn held(&self, slot: u32) -> Result<Option<Held>> {
+        self.capabilities.held(slot)
+    }
+
+    /// Why capability checks are not seen; `None` where they are.
+    pub fn unchecked(&self) -> Option<&str> {
+        self.capabilities.absent()
+    }
+
+    /// Gives up a slot's aggregate rows and capability checks, whatever their generation.
     ///
     /// # Errors
     /// When a map refuses.
     pub fn forget(&mut self, slot: u32) -> Result<()> {
+        self.capabilities.forget(slot)?;
         self.aggregates.forget(slot)
     }
 
@@ -515,10 +558,7 @@ fn verdict(error: ProgramError) -> anyhow::Error {
 }
 
 /// Values of the programs' constants on this kernel.
-fn globals() -> Result<Vec<(&'static str, u32)>> {
-    let file = std::fs::read("/sys/kernel/btf/vmlinux")
-        .context("read /sys/kernel/btf/vmlinux (the kernel needs CONFIG_DEBUG_INFO_BTF=y)")?;
-    let btf = Btf::parse(&file).context("/sys/kernel/btf/vmlinux")?;
+fn globals(btf: &Btf<'_>) -> Result<Vec<(&'static str, u32)>> {
     let member = |name, structure, path| Ok::<_, anyhow::Error>((name, btf.offset(structure, path)?));
     let mut globals = vec![
         member("OFF_TASK_NSPROXY", "task_struct", "nsproxy")?,
@@ -548,9 +588,9 @@ fn globals() -> Result<Vec<(&'static str, u32)>> {
         member("OFF_MM_ARG_START", "mm_struct", "arg_start")?,
         member("OFF_MM_ARG_END", "mm_struct", "arg_end")?,
     ];
-    globals.extend(files(&btf)?);
-    globals.extend(credentials(&btf)?);
-    globals.extend(registers(&btf)?);
+    globals.extend(files(btf)?);
+    globals.extend(credentials(btf)?);
+    globals.extend(registers(btf)?);
     Ok(globals)
 }
 
@@ -617,6 +657,7 @@ fn credentials(btf: &Btf<'_>) -> Result<Vec<(&'static str, u32)>> {
     let maybe = |name, structure, path| (name, btf.offset(structure, path).unwrap_or(0));
     Ok(vec![
         member("OFF_TASK_CRED", "task_struct", "cred")?,
+        member("OFF_TASK_REAL_CRED", "task_struct", "real_cred")?,
         member("OFF_TASK_ATOMIC_FLAGS", "task_struct", "atomic_flags")?,
         member("OFF_SIGNAL_RLIM", "signal_struct", "rlim")?,
         member("OFF_CRED_EFFECTIVE", "cred", "cap_effective")?,

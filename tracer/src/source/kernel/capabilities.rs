@@ -1,0 +1,149 @@
+//! The program at the kernel's capability checks, and the rows that it fills. The kernel may have no place for it: then
+//! all else goes on without, and says why.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result};
+use aya::{
+    Btf, Ebpf,
+    maps::{self, Array, MapData, MapError},
+    programs::{Program, ProgramError, fexit::FExitLink, tp_btf::BtfTracePointLink},
+};
+use tracer_common::capability::{CheckKey, Checks, Held};
+
+use super::{Abi, absent_is_fine, take};
+
+/// The type that BTF has where the tracepoint is (6.14).
+pub(super) const TRACEPOINT_TYPE: &str = "btf_trace_cap_capable";
+
+const TRACEPOINT: &str = "cap_capable";
+/// At the function's return, for kernels before.
+const EXIT: &str = "cap_capable_exit";
+
+enum Link {
+    Tracepoint(BtfTracePointLink),
+    Exit(FExitLink),
+}
+
+pub(super) struct Capabilities {
+    /// The program that loaded, or why none did.
+    program: Result<&'static str, String>,
+    link: Option<Link>,
+    rows: maps::HashMap<MapData, Abi<CheckKey>, Abi<Checks>>,
+    held: Array<MapData, Abi<Held>>,
+}
+
+impl Capabilities {
+    /// Takes the rows and loads the one program that this kernel has a place for.
+    pub(super) fn load(ebpf: &mut Ebpf, btf: &Btf, has_tracepoint: bool) -> Result<Self> {
+        let (rows, held) = (take(ebpf, "CHECKS")?, take(ebpf, "HELD")?);
+        let name = if has_tracepoint { TRACEPOINT } else { EXIT };
+        let loaded = match ebpf.program_mut(name) {
+            Some(Program::BtfTracePoint(program)) => program.load("cap_capable", btf),
+            Some(Program::FExit(program)) => program.load("cap_capable", btf),
+            _ => anyhow::bail!("the eBPF object has no program {name}: it was built from other sources"),
+        };
+        let program = loaded.map(|()| name).map_err(|error| {
+            let place = if has_tracepoint {
+                "the tracepoint cap_capable"
+            } else {
+                "the return of cap_capable (the tracepoint came with Linux 6.14)"
+            };
+            format!("the kernel refused the program at {place}: {}", first_line(&error))
+        });
+        Ok(Self {
+            program,
+            link: None,
+            rows,
+            held,
+        })
+    }
+
+    /// Attaches it, if it is there and not attached. That it cannot be is no reason not to trace.
+    pub(super) fn attach(&mut self, ebpf: &mut Ebpf) {
+        let (None, Ok(name)) = (&self.link, &self.program) else {
+            return;
+        };
+        let link = match ebpf.program_mut(name) {
+            Some(Program::BtfTracePoint(program)) => program
+                .attach()
+                .and_then(|id| program.take_link(id))
+                .map(Link::Tracepoint),
+            Some(Program::FExit(program)) => program
+                .attach()
+                .and_then(|id| program.take_link(id))
+                .map(Link::Exit),
+            _ => return,
+        };
+        match link {
+            Ok(link) => self.link = Some(link),
+            Err(error) => self.program = Err(format!("attach to cap_capable: {}", first_line(&error))),
+        }
+    }
+
+    pub(super) fn detach(&mut self) {
+        match self.link.take() {
+            Some(Link::Tracepoint(link)) => drop(link),
+            Some(Link::Exit(link)) => drop(link),
+            None => {}
+        }
+    }
+
+    pub(super) const fn attached(&self) -> bool {
+        self.link.is_some()
+    }
+
+    /// Why checks are not seen.
+    pub(super) fn absent(&self) -> Option<&str> {
+        self.program.as_ref().err().map(String::as_str)
+    }
+
+    /// The rows of a use of a slot.
+    pub(super) fn of(&self, slot: u32, generation: u32) -> Result<HashMap<CheckKey, Checks>> {
+        let mut rows = HashMap::new();
+        for entry in self.rows.iter() {
+            match entry {
+                Ok((Abi(key), Abi(checks))) => {
+                    if u32::from(key.slot) == slot && u32::from(key.generation) == generation & 0xffff {
+                        rows.insert(key, checks);
+                    }
+                }
+                // A row that a removal took while we walked.
+                Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(error).context("read the capability checks"),
+            }
+        }
+        Ok(rows)
+    }
+
+    /// What the slot's init held when its application began; `None` where nobody saw that.
+    pub(super) fn held(&self, slot: u32) -> Result<Option<Held>> {
+        let Abi(held) = self.held.get(&slot, 0).context("read what a container held")?;
+        Ok((held.user_ns != 0).then_some(held))
+    }
+
+    /// Removes a slot's rows and what it held, whatever their generation.
+    pub(super) fn forget(&mut self, slot: u32) -> Result<()> {
+        self.held
+            .set(slot, Abi(Held::default()), 0)
+            .context("forget what a container held")?;
+        let keys: Vec<_> = self
+            .rows
+            .keys()
+            .filter_map(Result::ok)
+            .filter(|key| u32::from(key.0.slot) == slot)
+            .collect();
+        for key in keys {
+            absent_is_fine(self.rows.remove(&key)).context("remove a row of capability checks")?;
+        }
+        Ok(())
+    }
+}
+
+/// The verifier's log says more than a line holds.
+fn first_line(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError { io_error, .. } => io_error.to_string(),
+        other => other.to_string(),
+    }
+}
