@@ -8,7 +8,8 @@ use tracer_tests::{Daemon, leaks, podman::Podman, programs, user::User};
 const TRACED: [&str; 2] = ["--annotation", "container-tracer.io/trace=true"];
 
 /// Gives a file away, serves on a low port as another user, says so.
-const SERVER: &str = "echo hello >/tmp/page && chown 33:33 /tmp/page && httpd -p 80 -u 33:33 -h /tmp && echo served";
+const SERVER: &str =
+    "echo hello >/tmp/page && chown 33:33 /tmp/page && httpd -p 80 -u 33:33 -h /tmp && echo served";
 const NEEDS: [&str; 4] = ["CHOWN", "NET_BIND_SERVICE", "SETGID", "SETUID"];
 
 struct Told(Value);
@@ -19,7 +20,11 @@ impl Told {
         daemon.verdict_at_end(id)?.whole()?;
         let told = programs::success(daemon.client("caps").args(["-o", "json", id]))?;
         let told = Self(serde_json::from_str(&told)?);
-        ensure!(told.0["unseen"].is_null() && told.0["overflow"] == 0, "{}", told.0);
+        ensure!(
+            told.0["unseen"].is_null() && told.0["overflow"] == 0,
+            "{}",
+            told.0
+        );
         Ok(told)
     }
 
@@ -85,8 +90,14 @@ fn a_server_runs_with_what_it_needs_and_with_nothing_less() -> Result<()> {
                     NET_BIND_SERVICE";
         ensure!(text.lines().any(|found| found == line), "{text}");
 
-        // With only those.
-        let (id, printed) = serve(&podman, &only(&NEEDS))?;
+        // With only those, as the profile has them.
+        let profile = programs::success(daemon.client("profile").args(["capabilities", &id]))?;
+        let options: Vec<_> = profile.split_whitespace().map(str::to_owned).collect();
+        assert_eq!(
+            options.iter().collect::<BTreeSet<_>>(),
+            only(&NEEDS).iter().collect::<BTreeSet<_>>()
+        );
+        let (id, printed) = serve(&podman, &options)?;
         assert_eq!(printed?, "served\n");
         let told = Told::of(&daemon, &id)?;
         assert_eq!(told.with("needed")?, needs, "{}", told.0);
@@ -105,7 +116,11 @@ fn a_server_runs_with_what_it_needs_and_with_nothing_less() -> Result<()> {
             assert_eq!(told.with("denied")?, BTreeSet::from([left_out]), "{}", told.0);
             let denied = told.capability(left_out)?;
             assert_eq!(
-                (&denied["held"], &denied["out_of_reach"], &denied["asked"][0]["refused"]),
+                (
+                    &denied["held"],
+                    &denied["out_of_reach"],
+                    &denied["asked"][0]["refused"]
+                ),
                 (&false.into(), &false.into(), &1.into()),
                 "{denied}"
             );
@@ -120,7 +135,11 @@ fn a_server_runs_with_what_it_needs_and_with_nothing_less() -> Result<()> {
 fn what_a_rootless_container_can_never_have() -> Result<()> {
     let daemon = Daemon::start()?;
     let podman = Podman::hooked(daemon.dir(), Some(User::new()?))?;
-    let args = ["/bin/sh", "-c", "renice -n -5 -p $$ || chown 7 /tmp && echo gone on"];
+    let args = [
+        "/bin/sh",
+        "-c",
+        "renice -n -5 -p $$ || chown 7 /tmp && echo gone on",
+    ];
     let options = [&TRACED[..], &["--cap-add=SYS_NICE"]].concat();
     let id = podman.create(&options, &args)?;
     assert_eq!(podman.start(&id)?, "gone on\n");

@@ -48,6 +48,7 @@ use crate::event::{
 };
 use show::{Call, Captured, Memory, Moment, Out, Part, Show};
 use table::{Entry, Param};
+pub use values::capability_name;
 
 /// How much of strings is copied and shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,14 +171,6 @@ pub fn takes(arch: Arch, nr: u32) -> Option<Takes> {
 /// The table of the 32-bit entry on a machine of that architecture.
 pub fn compat_of(native: Arch) -> Arch {
     table::compat_of(native)
-}
-
-/// `CAP_CHOWN`, by its number.
-pub fn capability_name(number: u8) -> Cow<'static, str> {
-    names::CAPABILITIES.get(usize::from(number)).map_or_else(
-        || Cow::Owned(format!("CAP_{number}")),
-        |name| Cow::Borrowed(*name),
-    )
 }
 
 /// A string as arguments show it.

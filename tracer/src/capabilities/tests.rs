@@ -152,7 +152,10 @@ fn held_and_never_asked_for() {
         what: key.what & !CheckKey::APP,
         ..key
     };
-    assert_eq!(verdicts(&[(before, checks)], 1), one("CAP_CHOWN", Verdict::NeverUsed));
+    assert_eq!(
+        verdicts(&[(before, checks)], 1),
+        one("CAP_CHOWN", Verdict::NeverUsed)
+    );
 }
 
 #[test]
@@ -169,7 +172,11 @@ fn what_a_rootless_container_asks_of_the_initial_namespace_is_out_of_reach() {
 
 #[test]
 fn probes_name_calls_that_exist() {
-    for call in PROBES.iter().flat_map(|probe| probe.calls).filter(|call| !call.is_empty()) {
+    for call in PROBES
+        .iter()
+        .flat_map(|probe| probe.calls)
+        .filter(|call| !call.is_empty())
+    {
         let known = |arch| (0..1024).any(|nr| decode::name(arch, nr) == Some(*call));
         assert!(known(Arch::X86_64) || known(Arch::I386), "no call {call}");
     }

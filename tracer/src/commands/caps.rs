@@ -6,7 +6,8 @@ use std::{
     path::Path,
 };
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
 
 use super::{json_line, print::safe};
 use crate::{
@@ -30,6 +31,42 @@ pub(super) fn run(directory: &Path, arguments: OfContainer) -> Result<u8> {
         Format::Text => write(&mut to, &capabilities)?,
     }
     Ok(0)
+}
+
+/// `tracer profile capabilities`: only what follows, for programs.
+pub(super) fn profile(directory: &Path, arguments: OfContainer) -> Result<u8> {
+    let request = Request::Caps {
+        container: arguments.container,
+    };
+    let told: Capabilities = client::ask(directory, &request)?;
+    if let Some(reason) = &told.unseen {
+        bail!(
+            "the capability checks of {} were not seen: {reason}",
+            told.container.id
+        );
+    }
+    let mut to = io::stdout().lock();
+    match arguments.output.output {
+        Format::Json => json_line(&mut to, &profile_json(&told))?,
+        Format::Text => {
+            write!(to, "--cap-drop=ALL")?;
+            for name in told.least() {
+                write!(to, " --cap-add={name}")?;
+            }
+            writeln!(to)?;
+        }
+    }
+    Ok(0)
+}
+
+/// `capabilities` is as Kubernetes has it in a securityContext.
+fn profile_json(told: &Capabilities) -> Value {
+    json!({
+        "capabilities": {"drop": ["ALL"], "add": told.least()},
+        "missing": told.missing(),
+        "given_up": told.given_up(),
+        "out_of_reach": told.out_of_reach(),
+    })
 }
 
 /// The table, and what follows from it.

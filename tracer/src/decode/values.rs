@@ -1,5 +1,7 @@
 //! Printers of plain register values: descriptors, ids, modes, numbers, and the flags that need more than a list.
 
+use std::borrow::Cow;
+
 use super::{
     names,
     show::{Call, Out, Show, low, signed},
@@ -199,6 +201,14 @@ pub(super) fn scheduler(out: &mut Out<'_>, _: &Call<'_>, value: u64) {
     let reset = libc::SCHED_RESET_ON_FORK as u64;
     out.name(value & !reset, &names::SCHED);
     out.more_flags(value & reset, &names::SCHED_RESET);
+}
+
+/// `CAP_CHOWN`, by its number.
+pub fn capability_name(number: u8) -> Cow<'static, str> {
+    names::CAPABILITIES.get(usize::from(number)).map_or_else(
+        || Cow::Owned(format!("CAP_{number}")),
+        |name| Cow::Borrowed(*name),
+    )
 }
 
 /// `1<<CAP_CHOWN|…` is a set of capabilities; one alone is its name.

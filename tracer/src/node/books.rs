@@ -148,11 +148,7 @@ impl Checked {
             unseen: self.unseen.clone(),
             late: self.late,
             held: self.held.as_ref().map(capabilities::held),
-            capabilities: capabilities::judge(
-                decode::Options::native().arch,
-                &self.rows,
-                self.held.as_ref(),
-            ),
+            capabilities: capabilities::judge(decode::Options::native().arch, &self.rows, self.held.as_ref()),
             overflow: self.overflow,
         }
     }

@@ -38,7 +38,11 @@ fn told() -> Capabilities {
         vec![asked("sched_setscheduler", false, 0, 2)],
     );
     nice.out_of_reach = true;
-    let mut chroot = capability("CAP_SYS_CHROOT", Verdict::Denied, vec![asked("chroot", false, 1, 2)]);
+    let mut chroot = capability(
+        "CAP_SYS_CHROOT",
+        Verdict::Denied,
+        vec![asked("chroot", false, 1, 2)],
+    );
     chroot.held = Some(false);
     Capabilities {
         container: Names {
@@ -110,6 +114,22 @@ fn what_was_not_seen_is_not_listed() {
     let mut told = told();
     told.unseen = Some("the kernel refused the program".into());
     let text = text(&told);
-    assert!(text.ends_with("not seen       the kernel refused the program\n"), "{text}");
+    assert!(
+        text.ends_with("not seen       the kernel refused the program\n"),
+        "{text}"
+    );
     assert!(!text.contains("cap-drop"), "{text}");
+}
+
+#[test]
+fn the_lists_alone() {
+    assert_eq!(
+        profile_json(&told()),
+        json!({
+            "capabilities": {"drop": ["ALL"], "add": ["CHOWN"]},
+            "missing": ["SYS_CHROOT"],
+            "given_up": ["SETUID"],
+            "out_of_reach": ["SYS_NICE"],
+        })
+    );
 }

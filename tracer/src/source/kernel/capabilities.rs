@@ -49,7 +49,10 @@ impl Capabilities {
             } else {
                 "the return of cap_capable (the tracepoint came with Linux 6.14)"
             };
-            format!("the kernel refused the program at {place}: {}", first_line(&error))
+            format!(
+                "the kernel refused the program at {place}: {}",
+                first_line(&error)
+            )
         });
         Ok(Self {
             program,
