@@ -514,7 +514,7 @@ fn finish(
 #[inline(always)]
 fn queue(
     task: TaskPtr,
-    state: &Task,
+    state: &mut Task,
     container: &Container,
     books: &mut Books,
     mut flags: u16,

@@ -50,9 +50,6 @@ pub enum Command {
     Profile(Profile),
     /// Tell which capabilities a container needs, was denied, holds and never used, each with the calls that show it.
     Caps(OfContainer),
-    /// Make a least-privilege profile from what a container did.
-    #[command(subcommand)]
-    Profile(Profile),
     /// Prove what a container's trace holds: complete or not, and its books.
     Verify(OfContainer),
     /// Tell how the daemon is.
@@ -73,13 +70,6 @@ pub enum Command {
     Daemon(Daemon),
     /// Serve containerd or CRI-O as an NRI plugin: put the hook into the containers that ask for tracing.
     Nri(Nri),
-}
-
-/// `tracer profile`.
-#[derive(Debug, Subcommand)]
-pub enum Profile {
-    /// The capabilities that a container needs: options of podman and docker, or JSON for a securityContext.
-    Capabilities(OfContainer),
 }
 
 /// How to print.

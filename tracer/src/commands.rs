@@ -105,7 +105,6 @@ pub fn run(cli: Cli) -> Result<u8> {
         Command::Dentry(arguments) => dentry::run(&directory, arguments),
         Command::Profile(arguments) => profile::run(&directory, arguments),
         Command::Caps(arguments) => caps::run(&directory, arguments),
-        Command::Profile(cli::Profile::Capabilities(arguments)) => caps::profile(&directory, arguments),
         Command::Attach(arguments) => {
             let attached: Attached = client::ask(
                 &directory,

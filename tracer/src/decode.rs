@@ -17,6 +17,7 @@ mod fs;
 mod ioctl;
 mod ipc;
 mod keys;
+mod life;
 mod message;
 mod names;
 mod net;
@@ -43,8 +44,7 @@ use tracer_common::{
 };
 
 use crate::event::{
-    Arch, Arg, Args, Base, Comm, DeniedBy, Exit, Mark, Outcome, Phase, Process, ProcessEvent, Syscall, Task,
-    Via,
+    Arch, Arg, Args, Base, Comm, DeniedBy, Mark, Outcome, Phase, Process, Syscall, Task, Via,
 };
 use show::{Call, Captured, Memory, Moment, Out, Part, Show};
 use table::{Entry, Param};
@@ -211,7 +211,9 @@ pub fn decode(bytes: &[u8], options: &Options) -> Result<Record, Undecodable> {
     let kind = Kind::from_raw(header.kind).ok_or(Undecodable::Kind(header.kind))?;
     let body = match kind {
         Kind::Syscall => Body::Syscall(syscall(reader, &header, options)?),
-        Kind::Fork | Kind::Exec | Kind::Exit | Kind::Join => Body::Process(process(reader, &header, kind)?),
+        Kind::Fork | Kind::Exec | Kind::Exit | Kind::Join => {
+            Body::Process(life::process(reader, &header, kind)?)
+        }
     };
     Ok(Record {
         slot: header.slot,
@@ -351,52 +353,6 @@ fn task(header: &record::Header) -> Task {
             Phase::App
         } else {
             Phase::Runtime
-        },
-    }
-}
-
-fn process(mut reader: Reader<'_>, header: &record::Header, kind: Kind) -> Result<Process, Undecodable> {
-    let (other_tid, other_ns_tgid, other_ns_tid, other_tgid) =
-        (reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?);
-    let comm = Comm(reader.array()?);
-    let mut task = task(header);
-    let what = match kind {
-        Kind::Fork => ProcessEvent::Fork {
-            pid: other_ns_tgid,
-            tid: other_ns_tid,
-            host_pid: other_tgid,
-            host_tid: other_tid,
-            comm,
-            thread: header.flags & flag::THREAD != 0,
-        },
-        Kind::Exec => {
-            let path = reader
-                .section()?
-                .map_or_else(Captured::empty, |path| path.captured);
-            ProcessEvent::Exec {
-                path: path.bytes.to_vec(),
-                truncated: path.cut,
-            }
-        }
-        Kind::Exit => ProcessEvent::Exit {
-            code: exit(header.nr),
-        },
-        Kind::Join | Kind::Syscall => ProcessEvent::Join,
-    };
-    if kind != Kind::Fork {
-        task.comm = comm;
-    }
-    Ok(Process { task, what })
-}
-
-/// An exit code as wait(2) encodes it.
-fn exit(status: u16) -> Exit {
-    let [low, code] = status.to_le_bytes();
-    match low & 0x7f {
-        0 => Exit::Code(code),
-        number => Exit::Signal {
-            number,
-            core_dumped: low & 0x80 != 0,
         },
     }
 }

@@ -11,6 +11,8 @@ use crate::profile::{Form, base::Base};
 pub enum Profile {
     /// Write a seccomp profile that allows what a container called, and what its runtime needs to start it.
     Seccomp(Seccomp),
+    /// The capabilities that a container needs: options of podman and docker, or JSON for a securityContext.
+    Capabilities(super::OfContainer),
     /// Show how two seccomp profiles differ: `-` only in A, `+` only in B.
     Diff(Diff),
     /// Tell what a seccomp profile would refuse a container that ran without it.

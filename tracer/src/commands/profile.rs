@@ -27,6 +27,7 @@ use crate::{
 pub(super) fn run(directory: &Path, arguments: cli::Profile) -> Result<u8> {
     match arguments {
         cli::Profile::Seccomp(arguments) => seccomp(directory, &arguments),
+        cli::Profile::Capabilities(arguments) => super::caps::profile(directory, arguments),
         cli::Profile::Diff(cli::Diff { a, b, held }) => {
             let lines = read(&a, &held)?.differences(&read(&b, &held)?);
             let mut to = io::stdout().lock();

@@ -48,6 +48,7 @@ fn call(
         args,
         outcome,
         duration_ns: None,
+        evidence: None,
         denied_by: None,
     }
 }

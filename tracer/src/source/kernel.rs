@@ -6,6 +6,7 @@
 mod aggregates;
 mod capabilities;
 mod credentials;
+mod offsets;
 
 use std::{
     collections::HashMap,
@@ -137,7 +138,7 @@ impl Kernel {
         let file = std::fs::read("/sys/kernel/btf/vmlinux")
             .context("read /sys/kernel/btf/vmlinux (the kernel needs CONFIG_DEBUG_INFO_BTF=y)")?;
         let own = Btf::parse(&file).context("/sys/kernel/btf/vmlinux")?;
-        let globals = globals(&own)?;
+        let globals = offsets::globals(&own)?;
         let mut loader = EbpfLoader::new();
         // aya 0.14 has no type for task storage; it creates the map all the same.
         loader.allow_unsupported_maps();
@@ -557,133 +558,6 @@ fn verdict(error: ProgramError) -> anyhow::Error {
         }
         other => other.into(),
     }
-}
-
-/// Values of the programs' constants on this kernel.
-fn globals(btf: &Btf<'_>) -> Result<Vec<(&'static str, u32)>> {
-    let member = |name, structure, path| Ok::<_, anyhow::Error>((name, btf.offset(structure, path)?));
-    let mut globals = vec![
-        member("OFF_TASK_NSPROXY", "task_struct", "nsproxy")?,
-        member("OFF_TASK_THREAD_PID", "task_struct", "thread_pid")?,
-        member("OFF_TASK_GROUP_LEADER", "task_struct", "group_leader")?,
-        member("OFF_TASK_TID", "task_struct", "pid")?,
-        member("OFF_TASK_TGID", "task_struct", "tgid")?,
-        member("OFF_TASK_START_TIME", "task_struct", "start_time")?,
-        member("OFF_TASK_EXIT_CODE", "task_struct", "exit_code")?,
-        member("OFF_TASK_PENDING", "task_struct", "pending.signal")?,
-        member("OFF_TASK_SIGNAL", "task_struct", "signal")?,
-        member("OFF_SIGNAL_EXIT_CODE", "signal_struct", "group_exit_code")?,
-        member("OFF_SIGNAL_LIVE", "signal_struct", "live.counter")?,
-        member("OFF_TASK_COMM", "task_struct", "comm")?,
-        member("OFF_TASK_SECCOMP_MODE", "task_struct", "seccomp.mode")?,
-        member("OFF_NSPROXY_MNT", "nsproxy", "mnt_ns")?,
-        member("OFF_MNT_INUM", "mnt_namespace", "ns.inum")?,
-        member("OFF_PID_LEVEL", "pid", "level")?,
-        member("OFF_PID_NUMBERS", "pid", "numbers")?,
-        member("OFF_UPID_NS", "upid", "ns")?,
-        ("SIZE_UPID", btf.size("upid")?),
-        member("OFF_PIDNS_INUM", "pid_namespace", "ns.inum")?,
-        member("OFF_BPRM_FILENAME", "linux_binprm", "filename")?,
-        member("OFF_BPRM_ARGC", "linux_binprm", "argc")?,
-        member("OFF_BPRM_ENVC", "linux_binprm", "envc")?,
-        member("OFF_TASK_MM", "task_struct", "mm")?,
-        member("OFF_MM_ARG_START", "mm_struct", "arg_start")?,
-        member("OFF_MM_ARG_END", "mm_struct", "arg_end")?,
-    ];
-    globals.extend(files(btf)?);
-    globals.extend(credentials::offsets(btf)?);
-    globals.extend(registers(btf)?);
-    Ok(globals)
-}
-
-/// Members on the way from a descriptor to a path or a socket's address. What a kernel may lack is 0 there.
-fn files(btf: &Btf<'_>) -> Result<Vec<(&'static str, u32)>> {
-    let member = |name, structure, path| Ok::<_, anyhow::Error>((name, btf.offset(structure, path)?));
-    let maybe = |name, structure, path| (name, btf.offset(structure, path).unwrap_or(0));
-    let inode = btf
-        .offset("socket_alloc", "vfs_inode")?
-        .wrapping_sub(btf.offset("socket_alloc", "socket")?);
-    Ok(vec![
-        member("OFF_TASK_FILES", "task_struct", "files")?,
-        member("OFF_FILES_FDT", "files_struct", "fdt")?,
-        member("OFF_FDTABLE_MAX", "fdtable", "max_fds")?,
-        member("OFF_FDTABLE_FD", "fdtable", "fd")?,
-        member("OFF_TASK_FS", "task_struct", "fs")?,
-        member("OFF_FS_PWD_MNT", "fs_struct", "pwd.mnt")?,
-        member("OFF_FS_PWD_DENTRY", "fs_struct", "pwd.dentry")?,
-        member("OFF_FILE_MNT", "file", "f_path.mnt")?,
-        member("OFF_FILE_DENTRY", "file", "f_path.dentry")?,
-        member("OFF_FILE_PRIVATE", "file", "private_data")?,
-        member("OFF_MOUNT_MNT", "mount", "mnt")?,
-        member("OFF_MOUNT_ROOT", "mount", "mnt.mnt_root")?,
-        member("OFF_MOUNT_PARENT", "mount", "mnt_parent")?,
-        member("OFF_MOUNT_POINT", "mount", "mnt_mountpoint")?,
-        member("OFF_DENTRY_PARENT", "dentry", "d_parent")?,
-        member("OFF_DENTRY_NAME", "dentry", "d_name.name")?,
-        member("OFF_DENTRY_HASHED", "dentry", "d_hash.pprev")?,
-        member("OFF_DENTRY_INODE", "dentry", "d_inode")?,
-        member("OFF_INODE_MODE", "inode", "i_mode")?,
-        member("OFF_INODE_NUMBER", "inode", "i_ino")?,
-        member("OFF_INODE_RDEV", "inode", "i_rdev")?,
-        member("OFF_INODE_SB", "inode", "i_sb")?,
-        member("OFF_INODE_PRIVATE", "inode", "i_private")?,
-        member("OFF_SB_MAGIC", "super_block", "s_magic")?,
-        member("OFF_NS_OPS", "ns_common", "ops")?,
-        member("OFF_NS_NAME", "proc_ns_operations", "name")?,
-        member("OFF_SOCKET_SK", "socket", "sk")?,
-        ("OFF_SOCKET_INODE", inode),
-        member("OFF_SK_FAMILY", "sock", "__sk_common.skc_family")?,
-        member("OFF_SK_TYPE", "sock", "sk_type")?,
-        member("OFF_SK_PROTOCOL", "sock", "sk_protocol")?,
-        member("OFF_SK_STATE", "sock", "__sk_common.skc_state")?,
-        member("OFF_SK_PROTO", "sock", "__sk_common.skc_prot")?,
-        member("OFF_SK_SOCKET", "sock", "sk_socket")?,
-        member("OFF_SK_PORT", "sock", "__sk_common.skc_num")?,
-        member("OFF_SK_PEER_PORT", "sock", "__sk_common.skc_dport")?,
-        member("OFF_SK_ADDRESS", "sock", "__sk_common.skc_rcv_saddr")?,
-        member("OFF_SK_PEER", "sock", "__sk_common.skc_daddr")?,
-        maybe("OFF_SK_ADDRESS6", "sock", "__sk_common.skc_v6_rcv_saddr"),
-        maybe("OFF_SK_PEER6", "sock", "__sk_common.skc_v6_daddr"),
-        member("OFF_PROTO_NAME", "proto", "name")?,
-        maybe("OFF_NETLINK_PORTID", "netlink_sock", "portid"),
-        maybe("OFF_UNIX_PEER", "unix_sock", "peer"),
-        maybe("OFF_UNIX_ADDR", "unix_sock", "addr"),
-        maybe("OFF_UNIX_ADDR_LEN", "unix_address", "len"),
-        maybe("OFF_UNIX_ADDR_NAME", "unix_address", "name"),
-    ])
-}
-
-#[cfg(target_arch = "x86_64")]
-fn registers(btf: &Btf<'_>) -> Result<Vec<(&'static str, u32)>> {
-    let reg = |name, path| Ok::<_, anyhow::Error>((name, btf.offset("pt_regs", path)?));
-    // Numbers: arch/x86/entry/syscalls/syscall_{64,32}.tbl, through libc; i386's setns has no constant there.
-    let nr = |number: i64| u32::try_from(number).context("a system call number");
-    Ok(vec![
-        reg("OFF_REGS_NR", "orig_ax")?,
-        reg("OFF_REGS_STACK", "sp")?,
-        reg("OFF_ARG0", "di")?,
-        reg("OFF_ARG1", "si")?,
-        reg("OFF_ARG2", "dx")?,
-        reg("OFF_ARG3", "r10")?,
-        reg("OFF_ARG4", "r8")?,
-        reg("OFF_ARG5", "r9")?,
-        reg("OFF_COMPAT_ARG0", "bx")?,
-        reg("OFF_COMPAT_ARG1", "cx")?,
-        reg("OFF_COMPAT_ARG2", "dx")?,
-        reg("OFF_COMPAT_ARG3", "si")?,
-        reg("OFF_COMPAT_ARG4", "di")?,
-        reg("OFF_COMPAT_ARG5", "bp")?,
-        (
-            "OFF_TASK_STATUS",
-            btf.offset("task_struct", "thread_info.status")?,
-        ),
-        // TS_COMPAT, arch/x86/include/asm/thread_info.h
-        ("STATUS_COMPAT", 2),
-        ("NR_EXECVEAT", nr(libc::SYS_execveat)?),
-        ("NR_SETNS", nr(libc::SYS_setns)?),
-        ("NR_SIGRETURN", nr(libc::SYS_rt_sigreturn)?),
-        ("NR_COMPAT_SETNS", syscalls::x86::Sysno::setns as u32),
-    ])
 }
 
 /// Slot under which proof rounds are recorded: the last one, never given to a container.
