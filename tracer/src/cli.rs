@@ -43,6 +43,8 @@ pub enum Command {
     Ps(Ps),
     /// Count a container's calls, like strace -c, from the kernel's own aggregates.
     Stats(Stats),
+    /// Tell why calls of a container failed: the cause of each, its evidence, what to change.
+    Explain(Explain),
     /// Tell which paths a container looked for in vain: how often, by whom, in which search.
     Dentry(Dentry),
     /// Make a least-privilege profile from what a container did; compare, join and check profiles.
@@ -156,6 +158,21 @@ impl Select {
     }
 }
 
+/// `tracer explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// Name, id, or the beginning of one; also of a container that has ended.
+    pub container: String,
+    #[command(flatten)]
+    pub output: Output,
+    /// Also list the failures that mean nothing.
+    #[arg(long)]
+    pub expected: bool,
+    /// Colour. Never in files.
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    pub color: look::Color,
+}
+
 /// `tracer stats`.
 #[derive(Debug, Args)]
 pub struct Stats {
@@ -210,6 +227,9 @@ pub struct Events {
     /// Show process and container events between the calls.
     #[arg(long)]
     pub lifecycle: bool,
+    /// Say under a call that failed why it failed, and what to change.
+    #[arg(long)]
+    pub explain: bool,
     /// Show what file descriptors stand for: `3</etc/passwd>`; twice, also the addresses of sockets and the numbers of
     /// devices.
     #[arg(short = 'y', action = clap::ArgAction::Count)]

@@ -3,6 +3,7 @@
 mod caps;
 mod check;
 mod dentry;
+mod explain;
 mod hook;
 mod print;
 mod profile;
@@ -104,6 +105,7 @@ pub fn run(cli: Cli) -> Result<u8> {
         Command::Stats(arguments) => stats::run(&directory, arguments),
         Command::Dentry(arguments) => dentry::run(&directory, arguments),
         Command::Profile(arguments) => profile::run(&directory, arguments),
+        Command::Explain(arguments) => explain::run(&directory, arguments),
         Command::Caps(arguments) => caps::run(&directory, arguments),
         Command::Attach(arguments) => {
             let attached: Attached = client::ask(
@@ -197,6 +199,7 @@ fn node_settings(tuning: &Tuning, keep_history: bool) -> node::Settings {
         mode: tuning.mode.into(),
         keep_history,
         limits: Limits::default(),
+        explain: keep_history,
     }
 }
 
@@ -290,7 +293,12 @@ fn run_command(arguments: cli::Run) -> Result<u8> {
         !(tree && node.mode == Mode::Counts),
         "--tree is made of events, and --mode counts has none: leave out one of them"
     );
+    node.explain = arguments.events.explain;
     let summary_only = arguments.summary_only || node.mode == Mode::Counts;
+    ensure!(
+        !(node.explain && (summary_only || tree)),
+        "--explain stands under the calls that failed: leave out -c, --tree and --mode counts"
+    );
     if summary_only && !tree && node.mode == Mode::Full {
         // The counts need no event.
         node.mode = Mode::TimedCounts;
@@ -316,6 +324,7 @@ fn run_command(arguments: cli::Run) -> Result<u8> {
         let selection = Selection {
             phases: events.phase,
             filter,
+            explain: events.explain,
             ..Selection::default()
         };
         let sink: Box<dyn Sink> = if summary_only && !tree {
@@ -413,6 +422,7 @@ fn tail(directory: &Path, arguments: cli::Tail) -> Result<u8> {
     let mut text = text_options(events, &io::stdout());
     text.show_container = arguments.containers.len() != 1;
     let request = crate::control::Tail {
+        explain: events.explain,
         select: arguments.select.of(arguments.containers),
         phases: events.phase,
         json: events.output.output == Format::Json,

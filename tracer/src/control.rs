@@ -4,6 +4,7 @@
 //! Root and group tracer see all; any other uid sees only the containers that it owns, through `user.sock`, which
 //! answers what changes nothing.
 
+mod explain;
 mod subscriber;
 
 use std::{sync::Arc, time::Duration};
@@ -64,6 +65,12 @@ pub enum Request {
         #[serde(default)]
         phases: Phases,
     },
+    /// Why calls failed: as text so, else as JSON.
+    Explain {
+        container: String,
+        #[serde(default)]
+        text: Option<TextOptions>,
+    },
     /// What a profile is made from beside the counts.
     Arguments {
         container: String,
@@ -111,6 +118,9 @@ pub struct Tail {
     /// Which calls.
     #[serde(default)]
     pub filter: filter::Words,
+    /// Also why they failed.
+    #[serde(default)]
+    pub explain: bool,
 }
 
 /// How a subscription ended.
@@ -167,6 +177,7 @@ impl Door {
                 | Request::Ps { .. }
                 | Request::Verify { .. }
                 | Request::Stats { .. }
+                | Request::Explain { .. }
                 | Request::Arguments { .. }
                 | Request::Lookups { .. }
                 | Request::Caps { .. }
@@ -325,6 +336,16 @@ async fn connection(stream: UnixStream, peer: UCred, door: Door, shared: Arc<Sha
             });
             answer(&mut write, seen).await
         }
+        Request::Explain { container, text } => {
+            let explained = blocking(&shared, move |node| {
+                let id = one(node, &container, sees)?;
+                let (explanation, verdict) = node
+                    .explain(&id)?
+                    .with_context(|| format!("container {id} has just gone"))?;
+                Ok(explain::render(&explanation, &verdict, text.as_ref()))
+            });
+            answer(&mut write, explained.await).await
+        }
         Request::Caps { container } => {
             let capabilities = blocking(&shared, move |node| {
                 let id = one(node, &container, sees)?;
@@ -431,6 +452,7 @@ async fn subscribe(
         select: tail.select.clone(),
         visible_to: sees,
         filter,
+        explain: tail.explain,
     };
     let format = match (tail.json, tail.tree) {
         (_, true) => Format::Tree(Tree::default()),

@@ -3,10 +3,12 @@
 //! It knows nothing of the kernel's records, of sinks or of formats. Bytes chosen by a container stay bytes until a
 //! sink writes them.
 
+mod diagnosis;
 mod evidence;
 
 use std::{borrow::Cow, collections::BTreeMap, ops::Range, sync::Arc};
 
+pub use diagnosis::{Cause, Diagnosis, Fact, Fix, Place, Taken, Verdict};
 pub use evidence::Evidence;
 
 /// Version of the JSON schema. Fields may be added within a version; none changes its meaning.
@@ -56,6 +58,7 @@ pub enum Body {
     Process(Process),
     Container(Lifecycle),
     Loss(Loss),
+    Diagnosis(Box<Diagnosis>),
 }
 
 /// The task that an event is about. `pid` and `tid` are the container's own numbers.

@@ -21,6 +21,7 @@ pub mod decode;
 pub mod enrich;
 mod errno;
 pub mod event;
+pub mod explain;
 pub mod filter;
 pub mod histogram;
 pub mod identity;

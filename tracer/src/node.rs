@@ -26,7 +26,7 @@ use tracer_common::filter::{self as kernel_filter, Aggregate, AggregateKey};
 use crate::{
     decode,
     enrich::{Clock, Progress, monotonic_ns},
-    event,
+    event, explain,
     filter::Filter,
     identity::{Namespaces, negative_dentries},
     options::Options,
@@ -61,6 +61,8 @@ pub struct Settings {
     pub keep_history: bool,
     /// What one user may take.
     pub limits: Limits,
+    /// Whether failed calls are explained.
+    pub explain: bool,
 }
 
 /// Why a container was not taken in.
@@ -174,18 +176,21 @@ pub struct Node {
     proofs: Proofs,
     outputs: AtomicU64,
     mode: Mode,
+    explain: bool,
+    questions: explain::Questions,
 }
 
 /// The node's threads.
 pub struct Threads {
     ring: JoinHandle<()>,
     pipeline: JoinHandle<()>,
+    inquiry: JoinHandle<()>,
 }
 
 impl Threads {
     /// Waits until the ring is drained and the sinks have all; the [`Node`] must have been dropped.
     pub fn join(self) {
-        for thread in [self.ring, self.pipeline] {
+        for thread in [self.ring, self.pipeline, self.inquiry] {
             // A panic there has been printed by its thread.
             let _panicked = thread.join();
         }
@@ -209,7 +214,9 @@ impl Node {
         let (queue, items) = sync_channel(QUEUE_BATCHES);
         let proofs = Proofs::default();
         let births = Births::default();
-        let pipeline = Pipeline::new(settings.decode, births.clone(), settings.keep_history);
+        let (failures, inquiry, questions) = explain::open();
+        let failures = settings.explain.then_some(failures);
+        let pipeline = Pipeline::new(settings.decode, births.clone(), settings.keep_history, failures);
         let pipeline = std::thread::Builder::new()
             .name("pipeline".into())
             .spawn(move || pipeline.run(&items))
@@ -218,6 +225,9 @@ impl Node {
         let (marks, ring) = source::read_ring(ring, queue, move |record| {
             intercept.take(PROOF_SLOT as u16, record)
         })?;
+        let poke = marks.clone();
+        // A node that ends fetches nothing more.
+        let inquiry = inquiry.start(move || poke.post(Mark::Explained).unwrap_or_default())?;
         let inner = Inner {
             kernel,
             registry: Registry::new(
@@ -238,8 +248,15 @@ impl Node {
             proofs,
             outputs: AtomicU64::new(1),
             mode: settings.mode,
+            explain: settings.explain,
+            questions,
         };
-        Ok((node, Threads { ring, pipeline }))
+        let threads = Threads {
+            ring,
+            pipeline,
+            inquiry,
+        };
+        Ok((node, threads))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -309,8 +326,10 @@ impl Node {
             filter: options.filter.clone(),
             warnings: options.warnings,
         };
+        // While it still waits for us: its first process may be gone as soon as it fails.
+        let home = self.explain.then(|| explain::Home::early(identity.init_tgid));
         self.births
-            .announce(entry.slot as u16, live, late, asked, away.clone());
+            .announce(entry.slot as u16, live, late, asked, away.clone(), home);
         let mark = Mark::Registered {
             slot: entry.slot as u16,
         };

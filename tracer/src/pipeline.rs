@@ -18,6 +18,7 @@ use crate::{
     decode,
     enrich::{Clock, Enricher, Live, Progress},
     event::{Away, Body, Books, Comm, Container, Event, Exit, Lifecycle, Loss, LossReason},
+    explain::{Failures, Home},
     filter::Filter,
     sinks::{Counts, Output},
     source::{Batch, Item},
@@ -70,6 +71,8 @@ pub enum Mark {
         id: u64,
         result: Sender<io::Result<()>>,
     },
+    /// Why calls failed has been found out.
+    Explained,
     /// Answers once all before it has reached the sinks, with each sink's counts of that container.
     Sync {
         slot: Option<u16>,
@@ -101,6 +104,7 @@ struct Birth {
     late: bool,
     asked: Asked,
     away: Vec<Away>,
+    home: Option<Home>,
     ktime: u64,
 }
 
@@ -115,7 +119,16 @@ pub struct Asked {
 
 impl Births {
     /// Announces a container.
-    pub fn announce(&self, slot: u16, live: Box<Live>, late: bool, asked: Asked, away: Vec<Away>) {
+    /// With its `home`, its failures are explained.
+    pub fn announce(
+        &self,
+        slot: u16,
+        live: Box<Live>,
+        late: bool,
+        asked: Asked,
+        away: Vec<Away>,
+        home: Option<Home>,
+    ) {
         self.lock().insert(
             slot,
             Birth {
@@ -123,6 +136,7 @@ impl Births {
                 late,
                 asked,
                 away,
+                home,
                 ktime: crate::enrich::monotonic_ns(),
             },
         );
@@ -289,11 +303,18 @@ pub struct Pipeline {
     /// The filters that containers have of their own.
     filters: HashMap<u16, Arc<Filter>>,
     keep_history: bool,
+    failures: Option<Failures>,
     events: Vec<Event>,
 }
 
 impl Pipeline {
-    pub fn new(options: decode::Options, births: Births, keep_history: bool) -> Self {
+    /// With `failures`, failed calls are explained.
+    pub fn new(
+        options: decode::Options,
+        births: Births,
+        keep_history: bool,
+        failures: Option<Failures>,
+    ) -> Self {
         Self {
             options,
             births,
@@ -303,6 +324,7 @@ impl Pipeline {
             past: VecDeque::new(),
             filters: HashMap::new(),
             keep_history,
+            failures,
             events: Vec::new(),
         }
     }
@@ -369,6 +391,18 @@ impl Pipeline {
             for output in &mut self.outputs {
                 output.take(slot, &event, at_most);
             }
+            if let Some(failures) = &mut self.failures {
+                failures.see(slot, &event);
+            }
+        }
+    }
+
+    /// Gives the sinks what was found out of calls that failed.
+    fn explained(&mut self) {
+        let found = self.failures.as_ref().map(Failures::found).unwrap_or_default();
+        for (slot, event) in found {
+            self.events.push(event);
+            self.hand_out(slot);
         }
     }
 
@@ -442,6 +476,7 @@ impl Pipeline {
                     let _uncared = result.send(self.outputs.swap_remove(index).finish());
                 }
             }
+            Mark::Explained => self.explained(),
             Mark::Sync { slot, reached } => {
                 let counts = |output: &Output| {
                     (
@@ -465,9 +500,13 @@ impl Pipeline {
             late,
             asked,
             away,
+            home,
             ktime,
         } = birth;
         let info = live.info.clone();
+        if let (Some(failures), Some(home)) = (&mut self.failures, home) {
+            failures.came(slot, &info, home);
+        }
         self.enricher.insert(slot, *live);
         match &asked.filter {
             Some(filter) => self.filters.insert(slot, filter.clone()),
@@ -526,6 +565,10 @@ impl Pipeline {
         }
         self.hand_out(slot);
         self.flush();
+        if let Some(failures) = &mut self.failures {
+            failures.end(slot);
+            self.explained();
+        }
         let gone = if end.detached {
             Lifecycle::Detached { books: end.books }
         } else {

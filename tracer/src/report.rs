@@ -261,3 +261,32 @@ pub struct Attached {
     /// It was registered before.
     pub already: bool,
 }
+
+/// `tracer explain`: why calls of a container failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explained {
+    pub container: Names,
+    pub state: State,
+    /// The diagnoses as lines, rendered: JSON (`docs/events.md`), or text.
+    pub lines: String,
+    /// How many diagnoses that are.
+    pub found: usize,
+    /// Failures that mean nothing, by call and errno.
+    pub expected: Vec<Expected>,
+    /// Failed calls of which nothing is known: too many kinds, or too many at once.
+    pub left_out: u64,
+    /// Calls that reached no sink, or that a filter left out: some may have failed.
+    pub lost: u64,
+    pub filtered: u64,
+    /// Calls were only counted: none can be explained.
+    pub counted: u64,
+}
+
+/// Failures as programs make them all day.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expected {
+    pub syscall: String,
+    pub errno: Option<String>,
+    pub why: String,
+    pub count: u64,
+}

@@ -63,6 +63,8 @@ pub struct Selection {
     pub visible_to: Option<u32>,
     /// Which calls; all else passes.
     pub filter: Filter,
+    /// Also why calls failed.
+    pub explain: bool,
 }
 
 impl Selection {
@@ -76,6 +78,8 @@ impl Selection {
             Body::Syscall(call) if !self.filter.takes(call) => return false,
             Body::Syscall(call) => call.task.phase,
             Body::Process(process) => process.task.phase,
+            Body::Diagnosis(_) if !self.explain => return false,
+            Body::Diagnosis(found) => found.task.phase,
             Body::Container(_) | Body::Loss(_) => return self.takes_container(&event.container),
         };
         let wanted = match self.phases {

@@ -147,9 +147,9 @@ fn run(outputs: Vec<Output>, batches: &[Vec<Vec<u8>>], last_seq: &[u64]) -> Vec<
         ..Container::default()
     });
     let (live, progress) = pipeline::live(GENERATION, info, INIT);
-    births.announce(SLOT, live, false, pipeline::Asked::default(), Vec::new());
+    births.announce(SLOT, live, false, pipeline::Asked::default(), Vec::new(), None);
     let (queue, items) = sync_channel::<Item<Mark>>(64);
-    let pipeline = Pipeline::new(decode::Options::native(), births, false);
+    let pipeline = Pipeline::new(decode::Options::native(), births, false, None);
     let thread = thread::spawn(move || pipeline.run(&items));
     for output in outputs {
         queue

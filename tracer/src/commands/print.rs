@@ -82,8 +82,8 @@ pub(super) fn ps(to: &mut impl Write, lines: &[report::Line], width: Option<usiz
         narrow: Some(least),
         ..text
     };
-    let (id, to_cut) = (cut_to(12), cut_to(8));
-    let layouts = [id, to_cut, to_cut, text, number, text, number, number, to_cut];
+    let to_cut = cut_to(8);
+    let layouts = [to_cut, to_cut, to_cut, text, number, text, number, number, to_cut];
     table::write(to, &rows, &layouts, 2, width)
 }
 

@@ -68,7 +68,10 @@ impl Inner {
             let readers = self.readers.iter();
             readers.filter(|reader| reader.selection.takes_container(&entry.info))
         };
-        let mut wanted = Filter::union(takers().map(|reader| &reader.selection.filter));
+        // Why a call failed is told by all that failed, and by what was found elsewhere.
+        let all = Filter::default();
+        let explained = takers().filter(|reader| reader.selection.explain).map(|_| &all);
+        let mut wanted = Filter::union(takers().map(|reader| &reader.selection.filter).chain(explained));
         for reader in takers() {
             wanted.files = wanted.files.max(match reader.descriptors {
                 Descriptors::Numbers => kernel::files::NONE,

@@ -8,6 +8,7 @@ use tracer_common::{ABI_VERSION, filter::Counter};
 use super::{Node, Rows, books};
 use crate::{
     event,
+    explain::Explanation,
     observe::Observed,
     report::{Line, Names, State, Stats, Status, Verdict, capabilities::Capabilities, observed},
     sinks::{Phases, Selection},
@@ -82,6 +83,18 @@ impl Node {
                 let names = past.verdict.container.clone();
                 past.counted.stats(names, past.verdict.state, phases)
             }))
+    }
+
+    /// `tracer explain`: why calls of it failed, with its books; the newest of that id.
+    ///
+    /// # Errors
+    /// When the kernel side refuses or the pipeline has ended.
+    pub fn explain(&self, id: &str) -> Result<Option<(Explanation, Verdict)>> {
+        // Also has all that was in the ring looked at.
+        let Some(verdict) = self.verify(id)? else {
+            return Ok(None);
+        };
+        Ok(Some((self.questions.explain(id).unwrap_or_default(), verdict)))
     }
 
     /// What was seen of a container's calls beside their counts; the newest of that id. All calls that were counted before

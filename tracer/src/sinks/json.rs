@@ -3,6 +3,8 @@
 //! One object a line, ASCII only: what is not printable ASCII is written as `\uXXXX`, which any JSON reader turns back
 //! and no terminal obeys. Calls are written by hand, since they come by the million; rare parts go through serde.
 
+mod diagnosis;
+
 use std::{cell::RefCell, sync::LazyLock};
 
 use crate::{
@@ -24,6 +26,7 @@ pub fn write_event(out: &mut Vec<u8>, event: &Event, descriptors: Descriptors) {
         Body::Process(process) => self::process(out, event, process),
         Body::Container(life) => lifecycle(out, event, life),
         Body::Loss(lost) => loss(out, event, lost),
+        Body::Diagnosis(found) => diagnosis::diagnosis(out, event, found),
     }
     out.extend_from_slice(b"}\n");
 }

@@ -3,6 +3,7 @@
 //! It writes bytes and does no I/O; what to show is a value ([`TextOptions`]), never the command line. Whatever a
 //! container chose (names, strings) is written as printable ASCII, so that it never drives a terminal.
 
+mod diagnosis;
 mod paint;
 
 use crate::{
@@ -75,7 +76,10 @@ pub enum Timestamps {
 pub fn write_event(out: &mut Vec<u8>, event: &Event, options: &TextOptions) {
     let start = out.len();
     write_line(out, event, options);
-    if let Some(columns) = options.columns {
+    // A diagnosis has lines of its own, which must be read to their ends.
+    if let Some(columns) = options.columns
+        && !matches!(event.body, Body::Diagnosis(_))
+    {
         paint::cut(out, start, usize::from(columns));
     }
 }
@@ -109,6 +113,10 @@ fn write_line(out: &mut Vec<u8>, event: &Event, options: &TextOptions) {
         Body::Loss(lost) => {
             prefix(out, event, None, options);
             loss(out, lost);
+        }
+        Body::Diagnosis(found) => {
+            prefix(out, event, Some(&found.task), options);
+            diagnosis::diagnosis(out, found, options.color);
         }
     }
 }

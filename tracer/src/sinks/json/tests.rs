@@ -8,7 +8,7 @@ use tracer_common::record::flag;
 use super::*;
 use crate::{
     decode::tests::fake::{A::*, Fake, event},
-    event::{Away, Body, Books, Comm, Hole, LossReason},
+    event::{Away, Body, Books, Cause, Comm, Diagnosis, Fact, Fix, Hole, LossReason, Place, Taken, Verdict},
 };
 
 fn text(event: &Event) -> String {
@@ -301,4 +301,38 @@ fn the_schema_refuses_mistakes() {
     let reserved =
         json!({"type":"capability","v":1,"time":good["time"],"ktime":1,"container":good["container"]});
     assert!(validator.is_valid(&reserved));
+}
+
+#[test]
+fn a_diagnosis() {
+    for cause in Cause::ALL {
+        let line = valid(Body::Diagnosis(Box::new(Diagnosis {
+            task: Task::default(),
+            arch: crate::event::Arch::X86_64,
+            syscall: "openat".into(),
+            errno: Some(13),
+            call: r#"openat(AT_FDCWD, "/a\33[31m", O_RDONLY)"#.into(),
+            count: 3,
+            verdict: Verdict {
+                cause,
+                why: "\"/a\u{1b}[31m\" is not there".into(),
+                evidence: vec![Fact {
+                    text: "mode 0700".into(),
+                    taken: Taken::After,
+                }],
+                fixes: vec![Fix {
+                    place: Place::Image,
+                    line: "chmod".into(),
+                }],
+                ruled_out: vec!["seccomp".into()],
+            },
+        })));
+        assert_eq!(
+            (&line["cause"], &line["count"], &line["errno"]),
+            (&json!(cause.name()), &json!(3), &json!("EACCES"))
+        );
+        assert_eq!(line["why"], json!("\"/a\u{1b}[31m\" is not there"));
+        assert_eq!(line["evidence"], json!([{"text": "mode 0700", "taken": "after"}]));
+        assert_eq!(line["fixes"], json!([{"place": "image", "line": "chmod"}]));
+    }
 }

@@ -147,3 +147,56 @@ fn colour_is_an_option_and_so_is_the_cut() {
         "{failed}"
     );
 }
+
+#[test]
+fn a_diagnosis_stands_in_lines_that_drive_no_terminal() {
+    use event::{Cause, Diagnosis, Fact, Fix, Place, Taken, Verdict};
+    let fix = |place, line: &str| Fix {
+        place,
+        line: line.into(),
+    };
+    let found = Diagnosis {
+        task: event::Task::default(),
+        arch: event::Arch::X86_64,
+        syscall: "mkdir".into(),
+        errno: Some(1),
+        call: r#"mkdir("/x", 0755)"#.into(),
+        count: 2,
+        verdict: Verdict {
+            cause: Cause::Dac,
+            why: "\u{1b}[31m is not yours".into(),
+            evidence: vec![Fact {
+                text: "mode 0700".into(),
+                taken: Taken::Call,
+            }],
+            fixes: vec![
+                fix(Place::Podman, "--user 0"),
+                fix(Place::Docker, "--user 0"),
+                fix(Place::Image, "chmod"),
+            ],
+            ruled_out: vec![],
+        },
+    };
+    let bare = TextOptions {
+        show_pid: false,
+        columns: Some(20),
+        ..TextOptions::default()
+    };
+    let mut out = Vec::new();
+    let event = Event {
+        time_ns: 0,
+        ktime: 0,
+        container: Default::default(),
+        body: event::Body::Diagnosis(Box::new(found)),
+    };
+    write_event(&mut out, &event, &bare);
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        r#"*** mkdir("/x", 0755) fails with EPERM, 2 times: dac
+      \033[31m is not yours
+      at the call: mode 0700
+      change, podman and docker: --user 0
+      change, image: chmod
+"#
+    );
+}

@@ -1,0 +1,100 @@
+//! Finds why a call failed: from the call itself, from what the kernel knew of the task at that moment
+//! ([`crate::event::Evidence`]) and from what the daemon sees at once after ([`Scene`]).
+//!
+//! [`look`] fills the scene; only it reads the running system. [`judge`] decides by the rules of `rules/`, which read
+//! nothing but their [`Case`]. It must not know sinks, sockets or the kernel source.
+
+mod arguments;
+mod case;
+mod failures;
+mod inquiry;
+mod look;
+pub mod rules;
+mod scene;
+
+use std::{sync::mpsc::sync_channel, thread::JoinHandle};
+
+use anyhow::Context as _;
+pub use case::{Case, Finding};
+pub use failures::{Failures, Questions};
+pub use look::{Home, look};
+pub use scene::{
+    Answer, Budget, CgroupVersion, Component, Filesystem, IdMap, Kind, Listener, Machine, MemoryGroup, Mount,
+    Network, Path, PidsGroup, Program, Scene,
+};
+
+use crate::event::{Cause, Event, Verdict};
+
+/// Failures that wait to be looked at. One that finds no room is told at its next time.
+const QUEUE: usize = 1024;
+
+/// What is known of a container's failures.
+#[derive(Clone, Debug, Default)]
+pub struct Explanation {
+    /// By the time of their first call.
+    pub diagnoses: Vec<Event>,
+    /// Those that mean nothing.
+    pub expected: Vec<Event>,
+    /// Failed calls of which nothing is known: there were too many kinds, or too many at once.
+    pub left_out: u64,
+}
+
+/// The stage before it runs: the pipeline has its end already.
+#[derive(Debug)]
+pub struct Inquiry {
+    inbox: std::sync::mpsc::Receiver<failures::Told>,
+    outbox: failures::Outbox,
+}
+
+/// Makes the stage: the pipeline's end, what becomes its thread, and the end that asks.
+pub fn open() -> (Failures, Inquiry, Questions) {
+    let (to, inbox) = sync_channel(QUEUE);
+    let outbox = failures::Outbox::default();
+    (
+        Failures::new(to.clone(), outbox.clone()),
+        Inquiry { inbox, outbox },
+        Questions(to),
+    )
+}
+
+impl Inquiry {
+    /// Starts the thread; `poke` has the pipeline fetch what was found. It ends when both other ends are dropped.
+    ///
+    /// # Errors
+    /// When the kernel gives no thread.
+    pub fn start(self, poke: impl Fn() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
+        std::thread::Builder::new()
+            .name("explain".into())
+            .spawn(move || inquiry::run(&self.inbox, &self.outbox, poke))
+            .context("start a thread")
+    }
+}
+
+#[cfg(test)]
+mod tests;
+
+/// Why the call failed. Rules are asked in their order; the first that knows decides. Where none does, the verdict is
+/// [`Cause::Undetermined`] and says what was ruled out.
+pub fn judge(case: &Case<'_>) -> Verdict {
+    let mut ruled_out = Vec::new();
+    for rule in rules::ALL {
+        match (rule.judge)(case) {
+            Finding::NotMine => {}
+            Finding::RuledOut(what) => ruled_out.push(what),
+            Finding::Is(mut verdict) => {
+                verdict.ruled_out = ruled_out;
+                return verdict;
+            }
+        }
+    }
+    // What could not be looked at may be what it is.
+    let unseen = case.scene.gone.iter();
+    ruled_out.extend(unseen.map(|what| format!("(not looked at) {what}")));
+    Verdict {
+        cause: Cause::Undetermined,
+        why: format!("no rule explains {} of {}", case.errno_name(), case.call.name),
+        evidence: Vec::new(),
+        fixes: Vec::new(),
+        ruled_out,
+    }
+}

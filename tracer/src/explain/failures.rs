@@ -1,0 +1,297 @@
+//! The pipeline's end of the explain stage: sees each event, counts failed calls by kind, and hands on the first of each
+//! kind. It waits for nothing: what finds no room in the queue is counted, and handed on the next time.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, channel},
+    },
+    time::Duration,
+};
+
+use super::Home;
+use crate::event::{Body, Container, Event, Lifecycle, Outcome, Phase, Syscall};
+
+/// Kinds of failures that a container may have; what comes after them is counted by call and errno alone.
+const MAX_KINDS: usize = 2048;
+/// Searches that may be under way in a container.
+const MAX_SEARCHES: usize = 1024;
+/// How long a container's end waits for what is being looked at.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What is told to the thread that finds out.
+#[derive(Debug)]
+pub(super) enum Told {
+    Came {
+        slot: u16,
+        info: Arc<Container>,
+        home: Box<Home>,
+    },
+    /// Its application has begun.
+    Began {
+        slot: u16,
+    },
+    /// The first failure of its kind.
+    Failed(Box<Failure>),
+    /// All that was told before is to be judged now.
+    Settle {
+        done: std::sync::mpsc::Sender<()>,
+    },
+    Ended {
+        slot: u16,
+    },
+    Ask {
+        id: String,
+        answer: std::sync::mpsc::Sender<Option<super::Explanation>>,
+    },
+    /// No more pokes: the node ends.
+    Stop,
+}
+
+/// A failed call, the first of its kind.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub slot: u16,
+    pub info: Arc<Container>,
+    pub time_ns: u64,
+    pub ktime: u64,
+    pub call: Syscall,
+    pub count: Arc<AtomicU64>,
+    /// Failures of the container that found no room.
+    pub missed: Arc<AtomicU64>,
+    /// Where the process then found what it was looking for.
+    pub found: Arc<OnceLock<Vec<u8>>>,
+}
+
+/// Diagnoses on their way back to the pipeline.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outbox(Arc<Mutex<Vec<(u16, Event)>>>);
+
+impl Outbox {
+    pub(super) fn put(&self, slot: u16, event: Event) {
+        self.lock().push((slot, event));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(u16, Event)>> {
+        // A list of whole events: a panic elsewhere leaves none half-made.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The pipeline's end.
+#[derive(Debug)]
+pub struct Failures {
+    to: SyncSender<Told>,
+    outbox: Outbox,
+    containers: HashMap<u16, Kinds>,
+}
+
+/// The failures of a container, by kind.
+#[derive(Debug, Default)]
+struct Kinds {
+    counts: HashMap<u64, Arc<AtomicU64>>,
+    searches: HashMap<u64, Vec<Arc<OnceLock<Vec<u8>>>>>,
+    missed: Arc<AtomicU64>,
+}
+
+impl Failures {
+    pub(super) fn new(to: SyncSender<Told>, outbox: Outbox) -> Self {
+        Self {
+            to,
+            outbox,
+            containers: HashMap::new(),
+        }
+    }
+
+    /// A container came.
+    pub fn came(&mut self, slot: u16, info: &Arc<Container>, home: Home) {
+        let (info, home) = (info.clone(), Box::new(home));
+        // Where there is no room, the first failure makes up for it.
+        let _no_room = self.to.try_send(Told::Came { slot, info, home });
+    }
+
+    /// Looks at an event on its way to the sinks.
+    pub fn see(&mut self, slot: u16, event: &Event) {
+        match &event.body {
+            Body::Syscall(call) if call.task.phase == Phase::App => self.call(slot, event, call),
+            Body::Container(Lifecycle::Exec) => {
+                // Where there is no room, the first failure makes up for it.
+                let _no_room = self.to.try_send(Told::Began { slot });
+            }
+            _ => {}
+        }
+    }
+
+    fn call(&mut self, slot: u16, event: &Event, call: &Syscall) {
+        let failed = match call.outcome {
+            Outcome::Error(_) => true,
+            _ => call.denied_by.is_some(),
+        };
+        if !failed {
+            if let Some(kinds) = self.containers.get_mut(&slot)
+                && !kinds.searches.is_empty()
+                && let Some(path) = looked_up(call)
+            {
+                kinds.found(call, path);
+            }
+            return;
+        }
+        let kinds = self.containers.entry(slot).or_default();
+        let mut key = kind(call, true);
+        if !kinds.counts.contains_key(&key) && kinds.counts.len() >= MAX_KINDS {
+            key = kind(call, false);
+        }
+        let vacant = match kinds.counts.entry(key) {
+            Entry::Occupied(known) => {
+                known.get().fetch_add(1, Relaxed);
+                return;
+            }
+            Entry::Vacant(vacant) => vacant,
+        };
+        let count = Arc::new(AtomicU64::new(1));
+        let found = Arc::new(OnceLock::new());
+        let failure = Failure {
+            slot,
+            info: event.container.clone(),
+            time_ns: event.time_ns,
+            ktime: event.ktime,
+            call: call.clone(),
+            count: count.clone(),
+            missed: kinds.missed.clone(),
+            found: found.clone(),
+        };
+        match self.to.try_send(Told::Failed(Box::new(failure))) {
+            Ok(()) => {
+                vacant.insert(count);
+                if let Some(path) = looked_up(call)
+                    && kinds.searches.len() < MAX_SEARCHES
+                {
+                    kinds.searches.entry(search(call, path)).or_default().push(found);
+                }
+            }
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                kinds.missed.fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    /// What has been found out since the last time.
+    pub fn found(&self) -> Vec<(u16, Event)> {
+        std::mem::take(&mut *self.outbox.lock())
+    }
+
+    /// A container's end: waits, for a second at most, until what it told is judged.
+    pub fn end(&mut self, slot: u16) {
+        let (done, judged) = channel();
+        if self.to.send(Told::Settle { done }).is_ok() {
+            match judged.recv_timeout(PATIENCE) {
+                // Too late for the stream; `tracer explain` has it.
+                Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+        }
+        self.containers.remove(&slot);
+        // Whoever is gone asks for nothing.
+        let _gone = self.to.send(Told::Ended { slot });
+    }
+}
+
+impl Kinds {
+    /// A process found a file: those of that name that it did not find elsewhere were a search.
+    fn found(&mut self, call: &Syscall, path: &str) {
+        for search in self.searches.remove(&search(call, path)).unwrap_or_default() {
+            // The first place is what it found.
+            let _found_before = search.set(path.trim_matches('"').as_bytes().to_vec());
+        }
+    }
+}
+
+/// What makes a failure one of a kind: call, errno, and with `fine` also what its arguments say, addresses apart.
+fn kind(call: &Syscall, fine: bool) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (call.arch, call.nr, fine).hash(&mut hasher);
+    match call.outcome {
+        Outcome::Error(errno) => errno.hash(&mut hasher),
+        _ => u16::MAX.hash(&mut hasher),
+    }
+    call.denied_by.map(|by| by as u8).hash(&mut hasher);
+    if fine {
+        for arg in &call.args.list {
+            let text = call.args.text_of(arg);
+            if !text.starts_with("0x") {
+                text.hash(&mut hasher);
+            }
+        }
+    }
+    hasher.finish()
+}
+
+/// The path that a call looked up, quoted, for calls by which programs search.
+fn looked_up(call: &Syscall) -> Option<&str> {
+    let searches = matches!(
+        call.name.as_ref(),
+        "open"
+            | "openat"
+            | "openat2"
+            | "stat"
+            | "lstat"
+            | "newfstatat"
+            | "statx"
+            | "access"
+            | "faccessat"
+            | "faccessat2"
+            | "readlink"
+            | "readlinkat"
+            | "execve"
+            | "execveat"
+    );
+    let texts = call.args.list.iter().map(|arg| call.args.text_of(arg));
+    searches.then(|| texts.into_iter().find(|text| text.starts_with('"')))?
+}
+
+/// A search: the process, and the name without its directory and without what follows the first dot: `libm.so.6` is
+/// looked for in several directories, `json.py` as `json.so` before.
+fn search(call: &Syscall, path: &str) -> u64 {
+    let path = path.trim_matches('"');
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let stem = match name.split_once('.') {
+        Some((stem, _)) if !stem.is_empty() => stem,
+        _ => name,
+    };
+    let mut hasher = DefaultHasher::new();
+    (call.task.host_pid, stem).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Asks the thread, from elsewhere.
+#[derive(Debug)]
+pub struct Questions(pub(super) SyncSender<Told>);
+
+impl Questions {
+    /// What is known of the failures of a container, the newest of that id; all that was told before is judged first.
+    pub fn explain(&self, id: &str) -> Option<super::Explanation> {
+        let ask = |told: fn(std::sync::mpsc::Sender<()>) -> Told| {
+            let (done, judged) = channel();
+            self.0.send(told(done)).ok()?;
+            judged.recv().ok()
+        };
+        ask(|done| Told::Settle { done })?;
+        let (answer, answered): (_, Receiver<_>) = channel();
+        self.0
+            .send(Told::Ask {
+                id: id.to_owned(),
+                answer,
+            })
+            .ok()?;
+        answered.recv().ok()?
+    }
+}
+
+impl Drop for Questions {
+    fn drop(&mut self) {
+        // Ended before: then nobody pokes.
+        let _ended = self.0.send(Told::Stop);
+    }
+}

@@ -1,0 +1,230 @@
+//! Control groups that bound a call: of processes, of memory, of real-time scheduling (cgroups(7);
+//! Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst).
+
+use std::sync::LazyLock;
+
+use super::{read, text_of};
+use crate::{
+    event::Syscall,
+    explain::{Budget, CgroupVersion, MemoryGroup, PidsGroup, Scene},
+};
+
+/// A cgroup that a process is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Member {
+    /// Controllers of a version 1 hierarchy; empty for version 2.
+    controllers: Vec<String>,
+    path: String,
+}
+
+/// A hierarchy that is mounted on the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Hierarchy {
+    /// Controllers of version 1; empty for version 2.
+    controllers: Vec<String>,
+    point: String,
+}
+
+/// Levels of a path that are looked at.
+const MAX_DEPTH: usize = 32;
+
+/// `/proc/PID/cgroup`: number, controllers, path.
+pub(super) fn parse(text: &[u8]) -> Vec<Member> {
+    text_of(text)
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            Some(Member {
+                controllers: list(fields.next()?),
+                path: fields.next()?.to_owned(),
+            })
+        })
+        .collect()
+}
+
+fn list(text: &str) -> Vec<String> {
+    text.split(',')
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Fills in the groups that such a failure may come from.
+pub(super) fn look(call: &Syscall, errno: i32, members: &[Member], scene: &mut Scene) {
+    let name = call.name.as_ref();
+    let forks = matches!(name, "clone" | "clone3" | "fork" | "vfork");
+    if forks && errno == libc::EAGAIN {
+        scene.pids = above(members, "pids", |path, _| {
+            Some(PidsGroup {
+                current: number(path, "pids.current")?,
+                max: bound(path, "pids.max"),
+                refused: event(path, "pids.events", "max"),
+                path: path.to_owned(),
+            })
+        });
+    }
+    if matches!(errno, libc::ENOMEM | libc::EAGAIN) {
+        scene.memory = above(members, "memory", |path, version| {
+            Some(match version {
+                CgroupVersion::Two => MemoryGroup {
+                    current: number(path, "memory.current")?,
+                    max: bound(path, "memory.max"),
+                    met: event(path, "memory.events", "max"),
+                    oom_kills: event(path, "memory.events", "oom_kill"),
+                    path: path.to_owned(),
+                },
+                CgroupVersion::One => MemoryGroup {
+                    current: number(path, "memory.usage_in_bytes")?,
+                    // Without a limit it is the largest number of whole pages.
+                    max: bound(path, "memory.limit_in_bytes").filter(|max| *max < 1 << 62),
+                    met: number(path, "memory.failcnt"),
+                    oom_kills: event(path, "memory.oom_control", "oom_kill"),
+                    path: path.to_owned(),
+                },
+            })
+        });
+    }
+    if name.starts_with("sched_set") {
+        scene.rt = above(members, "cpu", |path, version| {
+            Some(Budget {
+                version,
+                runtime_us: file(path, "cpu.rt_runtime_us").and_then(|text| text.parse().ok()),
+                period_us: number(path, "cpu.rt_period_us"),
+                path: path.to_owned(),
+            })
+        });
+    }
+}
+
+/// The process's group of that controller and those above it, its own first. Those without the controller's files are
+/// left out. `None` where the controller is mounted nowhere.
+fn above<T>(
+    members: &[Member],
+    controller: &str,
+    of: impl Fn(&str, CgroupVersion) -> Option<T>,
+) -> Option<Vec<T>> {
+    static MOUNTED: LazyLock<Vec<Hierarchy>> =
+        LazyLock::new(|| hierarchies(&read("/proc/self/mountinfo").unwrap_or_default()));
+    let (point, path, version) = place(&MOUNTED, members, controller)?;
+    let all = ancestors(point, path);
+    // A container that has ended may have no group any more; those above it do not say what it had.
+    if !all.first().is_some_and(|own| std::path::Path::new(own).is_dir()) {
+        return None;
+    }
+    Some(all.iter().filter_map(|path| of(path, version)).collect())
+}
+
+fn place<'a>(
+    mounted: &'a [Hierarchy],
+    members: &'a [Member],
+    controller: &str,
+) -> Option<(&'a str, &'a str, CgroupVersion)> {
+    let has = |controllers: &[String]| controllers.iter().any(|each| each == controller);
+    let one = members.iter().find(|member| has(&member.controllers));
+    if let Some(member) = one {
+        let hierarchy = mounted.iter().find(|hierarchy| has(&hierarchy.controllers))?;
+        return Some((&hierarchy.point, &member.path, CgroupVersion::One));
+    }
+    let member = members.iter().find(|member| member.controllers.is_empty())?;
+    let hierarchy = mounted
+        .iter()
+        .find(|hierarchy| hierarchy.controllers.is_empty())?;
+    Some((&hierarchy.point, &member.path, CgroupVersion::Two))
+}
+
+fn ancestors(point: &str, path: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    // A path with `..` is outside of what this process's cgroup namespace shows.
+    if path.split('/').any(|name| name == "..") {
+        return all;
+    }
+    let mut path = path.trim_end_matches('/');
+    while all.len() < MAX_DEPTH {
+        all.push(format!("{point}{path}"));
+        match path.rsplit_once('/') {
+            Some((above, _)) => path = above,
+            None => break,
+        }
+    }
+    all
+}
+
+fn hierarchies(mountinfo: &[u8]) -> Vec<Hierarchy> {
+    text_of(mountinfo)
+        .lines()
+        .filter_map(|line| {
+            let (before, after) = line.split_once(" - ")?;
+            let point = before.split(' ').nth(4)?.to_owned();
+            let mut fields = after.split(' ');
+            let controllers = match fields.next()? {
+                "cgroup2" => Vec::new(),
+                "cgroup" => list(fields.nth(1)?),
+                _ => return None,
+            };
+            Some(Hierarchy { controllers, point })
+        })
+        .collect()
+}
+
+fn file(path: &str, name: &str) -> Option<String> {
+    let text = read(&format!("{path}/{name}")).ok()?;
+    Some(text_of(&text).trim().to_owned())
+}
+
+fn number(path: &str, name: &str) -> Option<u64> {
+    file(path, name)?.parse().ok()
+}
+
+/// `None` is `max`, or no such file: the root has none.
+fn bound(path: &str, name: &str) -> Option<u64> {
+    number(path, name)
+}
+
+/// A line of a file of `name number` lines.
+fn event(path: &str, name: &str, event: &str) -> Option<u64> {
+    let text = file(path, name)?;
+    text.lines()
+        .find_map(|line| line.strip_prefix(event)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_controller_is_found_in_either_version() {
+        let mounted = hierarchies(
+            b"30 25 0:26 / /sys/fs/cgroup ro - tmpfs tmpfs ro\n\
+              31 30 0:27 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate\n\
+              32 30 0:28 / /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct\n",
+        );
+        let members = parse(b"2:cpu,cpuacct:/a/b\n1:name=systemd:/s\n0::/a/c\n");
+        assert_eq!(
+            place(&mounted, &members, "cpu"),
+            Some(("/sys/fs/cgroup/cpu,cpuacct", "/a/b", CgroupVersion::One))
+        );
+        assert_eq!(
+            place(&mounted, &members, "pids"),
+            Some(("/sys/fs/cgroup/unified", "/a/c", CgroupVersion::Two))
+        );
+    }
+
+    #[test]
+    fn all_above_are_asked() {
+        assert_eq!(ancestors("/c", "/a/b"), ["/c/a/b", "/c/a", "/c"]);
+        assert_eq!(ancestors("/c", "/"), ["/c"]);
+        assert_eq!(ancestors("/c", "/../x"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_files_of_a_group_are_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().to_str().unwrap();
+        std::fs::write(directory.path().join("pids.max"), "max\n").unwrap();
+        std::fs::write(directory.path().join("pids.current"), "7\n").unwrap();
+        std::fs::write(directory.path().join("pids.events"), "max 3\nmax.imposed 9\n").unwrap();
+        assert_eq!(bound(path, "pids.max"), None);
+        assert_eq!(number(path, "pids.current"), Some(7));
+        assert_eq!(event(path, "pids.events", "max"), Some(3));
+    }
+}

@@ -1,0 +1,193 @@
+//! Permissions of files, step by step.
+
+use super::*;
+use crate::{
+    event::Syscall,
+    explain::{
+        IdMap, Mount, Scene,
+        rules::testing::{ask, failed, verdict},
+    },
+};
+
+fn step(path: &str, kind: Kind, mode: u32, uid: u32) -> Component {
+    Component {
+        path: path.into(),
+        kind,
+        mode,
+        uid,
+        gid: uid,
+        ..Component::default()
+    }
+}
+
+fn scene(steps: Vec<Component>) -> Scene {
+    let given = steps.last().map(|step| step.path.clone()).unwrap_or_default();
+    Scene {
+        paths: vec![Path {
+            arg: "filename",
+            given,
+            steps,
+            ..Path::default()
+        }],
+        groups: Some(vec![1000]),
+        ..Scene::default()
+    }
+}
+
+fn knew(denied: u64) -> Evidence {
+    Evidence {
+        denied: Some(denied),
+        fsuid: 1000,
+        fsgid: 1000,
+        ..Evidence::default()
+    }
+}
+
+const PROBED: u64 = 1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH;
+
+fn open(flags: &str, denied: u64) -> Syscall {
+    failed(
+        "openat",
+        libc::EACCES,
+        &[
+            ("dfd", 0xffff_ff9c, "AT_FDCWD"),
+            ("filename", 1, "\"/srv/data/file\""),
+            ("flags", 0, flags),
+        ],
+    )
+    .knowing(knew(denied))
+}
+
+#[test]
+fn the_directory_that_refuses_is_named() {
+    let scene = scene(vec![
+        step("/", Kind::Directory, 0o755, 0),
+        step("/srv", Kind::Directory, 0o755, 0),
+        step("/srv/data", Kind::Directory, 0o700, 0),
+        step("/srv/data/file", Kind::File, 0o644, 0),
+    ]);
+    let verdict = verdict(&RULE, &open("O_RDONLY", PROBED), &scene);
+    assert_eq!(verdict.cause, Cause::Dac);
+    assert_eq!(
+        verdict.why,
+        "/srv/data is rwx------ of user 0, group 0: the caller, user 1000, may not search it"
+    );
+}
+
+#[test]
+fn the_file_is_asked_for_what_the_call_wants() {
+    let scene = scene(vec![
+        step("/", Kind::Directory, 0o755, 0),
+        step("/file", Kind::File, 0o644, 0),
+    ]);
+    let verdict = verdict(&RULE, &open("O_RDWR|O_APPEND", PROBED), &scene);
+    assert!(
+        verdict.why.ends_with("may not read and write it"),
+        "{}",
+        verdict.why
+    );
+    assert!(matches!(
+        ask(&RULE, &open("O_RDONLY", 0), &scene),
+        Finding::RuledOut(_)
+    ));
+}
+
+#[test]
+fn making_a_file_takes_its_directory() {
+    let mut scene = scene(vec![step("/", Kind::Directory, 0o755, 0)]);
+    scene.paths[0].missing = Some(b"new".to_vec());
+    let verdict = verdict(&RULE, &open("O_WRONLY|O_CREAT", PROBED), &scene);
+    assert!(
+        verdict.why.contains("/ is rwxr-xr-x of user 0"),
+        "{}",
+        verdict.why
+    );
+    assert!(
+        verdict.why.ends_with("may not change and search it"),
+        "{}",
+        verdict.why
+    );
+}
+
+#[test]
+fn a_group_of_the_caller_counts() {
+    let mut scene = scene(vec![step("/file", Kind::File, 0o640, 0)]);
+    scene.paths[0].steps[0].gid = 44;
+    scene.groups = Some(vec![44]);
+    assert!(matches!(
+        ask(&RULE, &open("O_RDONLY", 0), &scene),
+        Finding::RuledOut(_)
+    ));
+}
+
+#[test]
+fn root_of_a_user_namespace_is_no_master_of_unmapped_files() {
+    let mut scene = scene(vec![step("/data", Kind::File, 0o600, 0)]);
+    scene.uids = Some(vec![IdMap {
+        inside: 0,
+        outside: 1000,
+        count: 1,
+    }]);
+    scene.paths[0].mount = Some(Mount {
+        point: b"/data".to_vec(),
+        kind: "ext4".into(),
+        ..Mount::default()
+    });
+    let verdict = verdict(&RULE, &open("O_RDONLY", PROBED), &scene);
+    assert_eq!(verdict.cause, Cause::UnmappedId);
+    assert!(verdict.fixes.iter().any(|fix| fix.line.contains(":U")));
+}
+
+#[test]
+fn an_acl_is_not_guessed_at() {
+    let mut scene = scene(vec![step("/file", Kind::File, 0o640, 0)]);
+    scene.paths[0].steps[0].acl = true;
+    assert_eq!(
+        verdict(&RULE, &open("O_RDONLY", PROBED), &scene).why,
+        "the ACL of /file does not let the caller pass"
+    );
+    let mut blind = open("O_RDONLY", 0);
+    blind.evidence.as_mut().unwrap().denied = None;
+    assert!(matches!(ask(&RULE, &blind, &scene), Finding::RuledOut(_)));
+}
+
+#[test]
+fn sticky_directories() {
+    let steps = vec![
+        step("/tmp", Kind::Directory, 0o1777, 0),
+        step("/tmp/theirs", Kind::File, 0o666, 33),
+    ];
+    let call =
+        failed("unlink", libc::EPERM, &[("pathname", 1, "\"/tmp/theirs\"")]).knowing(knew(1 << CAP_FOWNER));
+    let told = verdict(&RULE, &call, &scene(steps.clone()));
+    assert!(told.why.starts_with("/tmp is sticky (rwxrwxrwt)"), "{}", told.why);
+    let mut protected = scene(steps);
+    protected.sysctls.insert("fs.protected_regular", "1".into());
+    let told = verdict(&RULE, &open("O_WRONLY|O_CREAT", 0), &protected);
+    assert!(told.why.contains("fs.protected_regular"), "{}", told.why);
+}
+
+#[test]
+fn what_is_the_owners() {
+    let steps = vec![
+        step("/", Kind::Directory, 0o755, 0),
+        step("/file", Kind::File, 0o644, 0),
+    ];
+    let call = failed("chmod", libc::EPERM, &[("filename", 1, "\"/file\"")]).knowing(knew(1 << CAP_FOWNER));
+    assert_eq!(
+        verdict(&RULE, &call, &scene(steps.clone())).why,
+        "/file belongs to another user, and chmod is for its owner"
+    );
+    let mut hard = scene(steps.clone());
+    hard.sysctls.insert("fs.protected_hardlinks", "1".into());
+    let call = failed("link", libc::EPERM, &[("oldname", 1, "\"/file\"")]).knowing(knew(1 << CAP_FOWNER));
+    assert!(
+        verdict(&RULE, &call, &hard)
+            .why
+            .contains("fs.protected_hardlinks")
+    );
+    let mut fixed = scene(steps);
+    fixed.paths[0].steps[1].immutable = true;
+    let call = failed("unlink", libc::EPERM, &[("pathname", 1, "\"/file\"")]).knowing(knew(0));
+    assert!(verdict(&RULE, &call, &fixed).why.contains("immutable"));
+}

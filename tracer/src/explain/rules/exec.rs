@@ -1,0 +1,469 @@
+//! Programs that do not start. ENOENT of a program that is there means its loader or interpreter; EACCES of root means that
+//! nobody may execute it.
+
+use super::{
+    Rule,
+    words::{capability, mode, shown},
+};
+use crate::{
+    event::{Cause, Place},
+    explain::{Case, Finding, Kind, Path, Program, case::Found},
+};
+
+pub(super) const RULE: Rule = Rule {
+    name: "exec",
+    source: "execve(2); fs/exec.c, fs/binfmt_elf.c, fs/binfmt_script.c; security/commoncap.c: bprm_caps_from_vfs_caps",
+    judge,
+};
+
+fn judge(case: &Case<'_>) -> Finding {
+    if !case.is(&["execve", "execveat"]) {
+        return Finding::NotMine;
+    }
+    let path = case.scene.paths.first();
+    match (case.errno(), path) {
+        (Some(libc::E2BIG), _) => too_long(case),
+        (Some(libc::ENOENT), Some(path)) => loader(path),
+        (Some(libc::ENOEXEC | libc::EINVAL), Some(path)) => no_program(case, path),
+        (Some(libc::EACCES), Some(path)) => not_executable(path),
+        (Some(libc::EPERM), Some(path)) => file_capabilities(case, path),
+        (Some(libc::ETXTBSY), Some(path)) => Found::new(
+            Cause::Arguments,
+            format!("{} is open for writing somewhere", shown(&path.given)),
+        )
+        .always("execve(2): ETXTBSY")
+        .fix(
+            Place::Program,
+            "close the file before it is executed; another process may have inherited the descriptor",
+        )
+        .done(),
+        _ => Finding::NotMine,
+    }
+}
+
+/// Whether the file itself is there.
+fn is_there(path: &Path) -> bool {
+    path.missing.is_none() && path.left == 0
+}
+
+fn loader(path: &Path) -> Finding {
+    if !is_there(path) {
+        return Finding::NotMine;
+    }
+    let given = shown(&path.given);
+    match &path.program {
+        Some(Program::Elf {
+            loader: Some((loader, false)),
+            machine,
+            ..
+        }) => {
+            let loader = shown(loader);
+            let found = Found::new(
+                Cause::Interpreter,
+                format!("{given} is there, its loader {loader} is not"),
+            )
+            .after(format!(
+                "PT_INTERP of {given} is {loader}, and there is no such file in the container"
+            ))
+            .always("execve(2): ENOENT of an ELF interpreter that does not exist");
+            let musl = loader.contains("ld-musl");
+            found
+                .fix(
+                    Place::Image,
+                    match () {
+                        () if musl => "the program was built for musl (Alpine): build it for this image, or statically, or install musl".to_owned(),
+                        () if loader.contains("ld-linux") || loader.contains("ld64") => format!(
+                            "the program was built for glibc{}: use an image with glibc, build the program there, or link it statically (on Alpine: apk add gcompat)",
+                            if *machine == 3 { " of 32 bits (Debian: dpkg --add-architecture i386, libc6:i386)" } else { "" }
+                        ),
+                        () => format!("install what has {loader}, or link the program statically"),
+                    },
+                )
+                .done()
+        }
+        Some(Program::Script {
+            interpreter,
+            there: false,
+            carriage_return,
+        }) => {
+            let name = shown(interpreter.strip_suffix(b"\r").unwrap_or(interpreter));
+            if *carriage_return {
+                return Found::new(
+                    Cause::Interpreter,
+                    format!("{given} has lines that end with CR LF: its interpreter is {name} with a carriage return, which is not there"),
+                )
+                .after("the first line ends in \\r")
+                .always("the kernel takes the whole first line (fs/binfmt_script.c)")
+                .fix(Place::Image, format!("sed -i 's/\\r$//' {given}, or git's core.autocrlf=input"))
+                .done();
+            }
+            if interpreter.is_empty() {
+                return Found::new(
+                    Cause::NoProgram,
+                    format!("{given} begins with #! and names no interpreter"),
+                )
+                .fix(Place::Image, "#!/bin/sh as the first line")
+                .done();
+            }
+            Found::new(
+                Cause::Interpreter,
+                format!("{given} is there, its interpreter {name} is not"),
+            )
+            .after(format!(
+                "the first line of {given} is #!{name}, and there is no such file in the container"
+            ))
+            .always("execve(2): ENOENT of a script interpreter that does not exist")
+            .fix(
+                Place::Image,
+                format!("install {name}, or name one that is there (#!/bin/sh, #!/usr/bin/env …)"),
+            )
+            .done()
+        }
+        Some(Program::Elf {
+            loader: Some((loader, true)),
+            ..
+        }) => Finding::RuledOut(format!("the loader: {} is there", shown(loader))),
+        Some(Program::Script { interpreter, .. }) => Finding::RuledOut(format!(
+            "the interpreter: {} is there; its own loader was not looked at",
+            shown(interpreter)
+        )),
+        _ => Finding::NotMine,
+    }
+}
+
+/// `e_machine` of include/uapi/linux/elf-em.h, as uname(1) and image platforms name it.
+fn machine(number: u16, wide: bool) -> String {
+    let name = match number {
+        3 => "x86 of 32 bits (linux/386)",
+        8 => "MIPS (linux/mips)",
+        20 => "PowerPC",
+        21 => "PowerPC of 64 bits (linux/ppc64le)",
+        22 => "s390 (linux/s390x)",
+        40 => "ARM of 32 bits (linux/arm)",
+        62 => "x86-64 (linux/amd64)",
+        183 => "ARM of 64 bits (linux/arm64)",
+        243 if wide => "RISC-V of 64 bits (linux/riscv64)",
+        243 => "RISC-V",
+        247 => "BPF",
+        258 => "LoongArch (linux/loong64)",
+        other => return format!("machine {other}"),
+    };
+    name.to_owned()
+}
+
+/// Whether the kernel runs it beside native programs.
+fn is_compatible(native: u16, other: u16) -> bool {
+    native == other || (native == 62 && other == 3) || (native == 183 && other == 40)
+}
+
+fn no_program(case: &Case<'_>, path: &Path) -> Finding {
+    if !is_there(path) {
+        return Finding::NotMine;
+    }
+    let given = shown(&path.given);
+    let native = case.scene.machine.elf_machine;
+    match &path.program {
+        Some(Program::Elf {
+            machine: its, wide, ..
+        }) if !is_compatible(native, *its) => {
+            let wanted = machine(*its, *wide);
+            Found::new(
+                Cause::Architecture,
+                format!(
+                    "{given} is a program for {wanted}, and this machine is {}",
+                    machine(native, true)
+                ),
+            )
+            .after(format!("e_machine of {given} is {its}"))
+            .always("execve(2): ENOEXEC")
+            .flag("--platform: the image of this machine")
+            .fix(
+                Place::Image,
+                "build for this machine, or as an image of several platforms (buildx, buildah manifest)",
+            )
+            .fix(
+                Place::Host,
+                "qemu-user-static with binfmt_misc, which runs foreign programs slowly",
+            )
+            .done()
+        }
+        Some(Program::Elf { machine: its, .. }) if native != *its => Found::new(
+            Cause::Architecture,
+            format!("{given} is a program of 32 bits, which this kernel does not run"),
+        )
+        .after(format!("e_machine of {given} is {its}"))
+        .always("CONFIG_IA32_EMULATION or CONFIG_COMPAT")
+        .fix(Place::Image, "build for 64 bits")
+        .done(),
+        Some(Program::Elf { .. }) => Finding::RuledOut("the architecture: it is this machine's".into()),
+        Some(Program::Other { empty: true }) => Found::new(Cause::NoProgram, format!("{given} is empty"))
+            .always("execve(2): ENOEXEC")
+            .fix(Place::Image, "the build has left an empty file")
+            .done(),
+        Some(Program::Other { empty: false }) => Found::new(
+            Cause::NoProgram,
+            format!("{given} is neither ELF nor a script with #!"),
+        )
+        .after("it begins with neither \\x7fELF nor #!, and no binfmt_misc handler took it")
+        .always("execve(2): ENOEXEC; a shell then runs it as a script itself")
+        .fix(
+            Place::Image,
+            "if it is a script: #!/bin/sh as the very first bytes (no byte order mark before it)",
+        )
+        .done(),
+        Some(Program::Script { interpreter, .. }) => Finding::RuledOut(format!(
+            "the program: it is a script of {}, which was not looked at",
+            shown(interpreter)
+        )),
+        None => Finding::NotMine,
+    }
+}
+
+fn not_executable(path: &Path) -> Finding {
+    let Some(last) = path.steps.last().filter(|_| is_there(path)) else {
+        return Finding::NotMine;
+    };
+    let given = shown(&path.given);
+    if last.kind == Kind::Directory {
+        return Found::new(Cause::NoProgram, format!("{given} is a directory"))
+            .after(format!("{} is a directory", shown(&last.path)))
+            .always("execve(2): EACCES of what is no regular file")
+            .fix(
+                Place::Image,
+                "the command of the container (ENTRYPOINT, CMD, command:) must be a program",
+            )
+            .done();
+    }
+    if last.kind != Kind::File {
+        return Found::new(Cause::NoProgram, format!("{given} is no regular file"))
+            .always("execve(2): EACCES")
+            .done();
+    }
+    if last.mode & 0o111 != 0 || last.acl {
+        return Finding::NotMine;
+    }
+    Found::new(
+        Cause::Dac,
+        format!(
+            "{given} is {}: nobody may execute it, root neither",
+            mode(last.mode)
+        ),
+    )
+    .after(format!("the mode of {} is {:04o}", shown(&last.path), last.mode))
+    .always("a capability lets execute what has an x for somebody (capabilities(7), CAP_DAC_OVERRIDE)")
+    .fix(
+        Place::Image,
+        format!("chmod +x {given}; in a Dockerfile, COPY --chmod=755"),
+    )
+    .done()
+}
+
+/// With the effective bit on the file, all that it permits must be in the bounding set.
+fn file_capabilities(case: &Case<'_>, path: &Path) -> Finding {
+    let (Some(wanted), Some(evidence)) = (path.file_capabilities, case.evidence()) else {
+        return Finding::NotMine;
+    };
+    let lacking = wanted & !evidence.bounding;
+    if lacking == 0 {
+        return Finding::RuledOut("the file's capabilities: all are in the bounding set".into());
+    }
+    let names: Vec<_> = (0..64_u8)
+        .filter(|bit| lacking & 1 << bit != 0)
+        .map(capability)
+        .collect();
+    let short: Vec<_> = names
+        .iter()
+        .map(|name| name.trim_start_matches("CAP_").to_owned())
+        .collect();
+    let given = shown(&path.given);
+    let mut found = Found::new(
+        Cause::Capability,
+        format!(
+            "{given} has file capabilities that the container may not have: {}",
+            names.join(", ")
+        ),
+    )
+    .after(format!("security.capability of {given} has the effective bit and {wanted:#x}"))
+    .at_call(format!("the task's bounding set is {:#x}", evidence.bounding))
+    .always("execve(2): EPERM of a program that would not get the capabilities that its file says (capabilities(7))");
+    for name in &short {
+        found = found.flag(&format!("--cap-add={name}"));
+    }
+    found
+        .fix(
+            Place::Kubernetes,
+            format!(
+                r#"securityContext.capabilities.add: ["{}"]"#,
+                short.join("\", \"")
+            ),
+        )
+        .fix(Place::Image, format!("setcap -r {given}"))
+        .done()
+}
+
+/// bprm_stack_limits and copy_strings: a string takes 128 KiB at most, all of them a quarter of the stack's limit, and 6 MiB.
+fn too_long(case: &Case<'_>) -> Finding {
+    let mut found = Found::new(
+        Cause::Arguments,
+        "the arguments and the environment are too long",
+    )
+    .always("one string may have 131072 bytes, all together a quarter of RLIMIT_STACK, 128 KiB at least and 6 MiB at most (execve(2))")
+    .fix(Place::Program, "pass long lists in a file or through a pipe (xargs, @file)");
+    if let Some(stack) = case.limit(libc::RLIMIT_STACK).filter(|stack| *stack < 24 << 20) {
+        found = found
+            .at_call(format!("RLIMIT_STACK is {stack}"))
+            .flag("--ulimit stack=25165824:25165824, where it is the sum that is too long");
+    }
+    found.done()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::Evidence,
+        explain::{
+            Component, Machine, Scene,
+            rules::testing::{ask, failed, verdict},
+        },
+    };
+
+    fn scene(program: Option<Program>) -> Scene {
+        Scene {
+            paths: vec![Path {
+                arg: "filename",
+                given: b"/app".to_vec(),
+                steps: vec![Component {
+                    path: b"/app".to_vec(),
+                    mode: 0o755,
+                    ..Component::default()
+                }],
+                program,
+                ..Path::default()
+            }],
+            machine: Machine {
+                elf_machine: 62,
+                ..Machine::default()
+            },
+            ..Scene::default()
+        }
+    }
+
+    fn elf(machine: u16, loader: Option<(&str, bool)>) -> Option<Program> {
+        Some(Program::Elf {
+            machine,
+            wide: true,
+            loader: loader.map(|(path, there)| (path.into(), there)),
+        })
+    }
+
+    fn script(interpreter: &str, carriage_return: bool) -> Option<Program> {
+        Some(Program::Script {
+            interpreter: interpreter.into(),
+            there: false,
+            carriage_return,
+        })
+    }
+
+    #[test]
+    fn a_program_without_its_loader() {
+        let call = failed("execve", libc::ENOENT, &[]);
+        let told = verdict(
+            &RULE,
+            &call,
+            &scene(elf(62, Some(("/lib/ld-musl-x86_64.so.1", false)))),
+        );
+        assert_eq!(told.cause, Cause::Interpreter);
+        assert_eq!(
+            told.why,
+            "/app is there, its loader /lib/ld-musl-x86_64.so.1 is not"
+        );
+        assert!(told.fixes[0].line.contains("musl"));
+        let there = scene(elf(62, Some(("/lib/ld.so", true))));
+        assert!(matches!(ask(&RULE, &call, &there), Finding::RuledOut(_)));
+    }
+
+    #[test]
+    fn a_script_without_its_interpreter() {
+        let call = failed("execve", libc::ENOENT, &[]);
+        let told = verdict(&RULE, &call, &scene(script("/bin/bash", false)));
+        assert_eq!(told.why, "/app is there, its interpreter /bin/bash is not");
+        let told = verdict(&RULE, &call, &scene(script("/bin/sh\r", true)));
+        assert!(told.why.contains("CR LF"), "{}", told.why);
+        assert!(told.fixes[0].line.starts_with("sed -i"));
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_another_rules() {
+        let mut scene = scene(None);
+        scene.paths[0].missing = Some(b"app".to_vec());
+        let call = failed("execve", libc::ENOENT, &[]);
+        assert_eq!(ask(&RULE, &call, &scene), Finding::NotMine);
+    }
+
+    #[test]
+    fn a_program_of_another_machine() {
+        let call = failed("execve", libc::ENOEXEC, &[]);
+        let told = verdict(&RULE, &call, &scene(elf(183, None)));
+        assert_eq!(told.cause, Cause::Architecture);
+        assert_eq!(
+            told.why,
+            "/app is a program for ARM of 64 bits (linux/arm64), and this machine is x86-64 (linux/amd64)"
+        );
+        assert!(matches!(
+            ask(&RULE, &call, &scene(elf(62, None))),
+            Finding::RuledOut(_)
+        ));
+    }
+
+    #[test]
+    fn what_is_no_program() {
+        let call = failed("execve", libc::ENOEXEC, &[]);
+        let other = |empty| verdict(&RULE, &call, &scene(Some(Program::Other { empty }))).why;
+        assert_eq!(other(true), "/app is empty");
+        assert_eq!(other(false), "/app is neither ELF nor a script with #!");
+    }
+
+    #[test]
+    fn what_nobody_may_execute() {
+        let call = failed("execve", libc::EACCES, &[]);
+        let mut scene = scene(None);
+        scene.paths[0].steps[0].mode = 0o644;
+        let told = verdict(&RULE, &call, &scene);
+        assert_eq!(
+            (told.cause, &*told.why),
+            (
+                Cause::Dac,
+                "/app is rw-r--r--: nobody may execute it, root neither"
+            )
+        );
+        scene.paths[0].steps[0].kind = Kind::Directory;
+        assert_eq!(verdict(&RULE, &call, &scene).cause, Cause::NoProgram);
+        scene.paths[0].steps[0].kind = Kind::File;
+        scene.paths[0].steps[0].mode = 0o700;
+        assert_eq!(ask(&RULE, &call, &scene), Finding::NotMine);
+    }
+
+    #[test]
+    fn file_capabilities_that_the_container_may_not_have() {
+        let mut scene = scene(elf(62, None));
+        scene.paths[0].file_capabilities = Some(1 << 13);
+        let call = |bounding| {
+            let evidence = Evidence {
+                bounding,
+                ..Evidence::default()
+            };
+            failed("execve", libc::EPERM, &[]).knowing(evidence)
+        };
+        let told = verdict(&RULE, &call(0), &scene);
+        assert!(told.why.ends_with("CAP_NET_RAW"), "{}", told.why);
+        assert_eq!(told.fixes[0].line, "--cap-add=NET_RAW");
+        assert!(matches!(ask(&RULE, &call(1 << 13), &scene), Finding::RuledOut(_)));
+    }
+
+    #[test]
+    fn too_many_arguments() {
+        let call = failed("execve", libc::E2BIG, &[]);
+        assert_eq!(verdict(&RULE, &call, &Scene::default()).cause, Cause::Arguments);
+    }
+}

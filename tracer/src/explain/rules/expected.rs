@@ -1,0 +1,412 @@
+//! Failures that mean nothing: questions whose answer is no, waits that end, searches that go on. A program that does
+//! this all day is well.
+
+use super::{Rule, words::shown};
+use crate::{
+    event::Cause,
+    explain::{Case, Finding, arguments, case::Found},
+};
+
+pub(super) const RULE: Rule = Rule {
+    name: "expected",
+    source: "the man page of each call; signal(7), isatty(3), ld.so(8)",
+    judge,
+};
+
+/// ERESTARTSYS and those after it (include/linux/errno.h): the kernel makes the call again, or answers EINTR.
+const RESTARTS: std::ops::RangeInclusive<i32> = 512..=516;
+
+/// Calls that move data or wait for it: EAGAIN of them is "not now".
+const MOVES: &[&str] = &[
+    "read",
+    "readv",
+    "pread64",
+    "preadv",
+    "preadv2",
+    "write",
+    "writev",
+    "pwrite64",
+    "pwritev",
+    "pwritev2",
+    "recvfrom",
+    "recvmsg",
+    "recvmmsg",
+    "sendto",
+    "sendmsg",
+    "sendmmsg",
+    "accept",
+    "accept4",
+    "splice",
+    "tee",
+    "vmsplice",
+    "sendfile",
+    "futex",
+    "futex_wait",
+    "futex_waitv",
+    "flock",
+    "fcntl",
+    "mq_timedreceive",
+    "mq_timedsend",
+    "msgrcv",
+    "msgsnd",
+    "semop",
+    "semtimedop",
+    "rt_sigtimedwait",
+    "io_getevents",
+    "io_submit",
+    "io_uring_enter",
+    "copy_file_range",
+    "getrandom",
+    "timerfd_settime",
+    "wait4",
+    "waitid",
+];
+
+/// Files that libraries look for and that most systems do not have, by their paths' ends.
+const OPTIONAL: &[&str] = &[
+    "/etc/ld.so.preload",
+    "/etc/ld.so.nohwcap",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+    "/etc/selinux/config",
+    "/etc/gcrypt/fips_enabled",
+    "/etc/system-fips",
+    "/etc/gai.conf",
+    "/etc/krb5.conf",
+    "/etc/host.conf",
+    "/etc/suid-debug",
+    "/proc/sys/crypto/fips_enabled",
+    "/sys/fs/selinux",
+    "/selinux",
+    "/run/nscd/socket",
+    "/var/run/nscd/socket",
+    "/run/systemd/userdb/",
+    "/usr/lib/locale/locale-archive",
+    "/gconv-modules.cache",
+    "/LC_MESSAGES",
+    "/pyvenv.cfg",
+    "/pybuilddir.txt",
+    "._pth",
+    "/__pycache__",
+    ".pyc",
+    "/openssl.cnf",
+    "/.terminfo",
+    "/.inputrc",
+    "/.bashrc",
+    "/.profile",
+];
+
+const LOOKS: &[&str] = &[
+    "open",
+    "openat",
+    "openat2",
+    "stat",
+    "lstat",
+    "newfstatat",
+    "statx",
+    "access",
+    "faccessat",
+    "faccessat2",
+    "readlink",
+    "readlinkat",
+    "statfs",
+    "execve",
+    "connect",
+    "getxattr",
+    "lgetxattr",
+];
+
+fn judge(case: &Case<'_>) -> Finding {
+    let Some(errno) = case.errno() else {
+        return Finding::NotMine;
+    };
+    if RESTARTS.contains(&errno) {
+        return fine(
+            "a signal came while the call waited: the kernel makes it again, or answers EINTR",
+            "signal(7)",
+        );
+    }
+    let name = case.call.name.as_ref();
+    match errno {
+        libc::EINTR => fine("a signal came while the call waited", "signal(7): EINTR"),
+        libc::EAGAIN if MOVES.contains(&name) => again(name),
+        libc::EINPROGRESS if case.is(&["connect"]) => fine(
+            "the connection is being made: the socket does not wait for it",
+            "connect(2): EINPROGRESS of a non-blocking socket",
+        ),
+        libc::EALREADY if case.is(&["connect"]) => {
+            fine("the connection is still being made", "connect(2): EALREADY")
+        }
+        libc::EISCONN if case.is(&["connect"]) => {
+            fine("the connection has been made meanwhile", "connect(2): EISCONN")
+        }
+        libc::ETIMEDOUT
+            if case.is(&[
+                "futex",
+                "futex_wait",
+                "futex_waitv",
+                "mq_timedreceive",
+                "mq_timedsend",
+                "semtimedop",
+                "clock_nanosleep",
+                "rt_sigtimedwait",
+            ]) =>
+        {
+            fine(
+                "the time that the program gave it to wait has passed",
+                "futex(2): ETIMEDOUT",
+            )
+        }
+        libc::ECHILD if case.is(&["wait4", "waitid"]) => {
+            fine("there is no child to wait for", "wait(2): ECHILD")
+        }
+        libc::ESRCH if case.is(&["kill", "tkill", "tgkill", "pidfd_send_signal"]) => fine(
+            match case.raw("sig") {
+                Some(0) => "the program asked whether that process exists: it does not",
+                _ => "the process, or task, had ended already",
+            },
+            "kill(2): ESRCH",
+        ),
+        libc::ENOTTY if case.is(&["ioctl"]) => not_a_terminal(case),
+        libc::ENODATA
+            if case.is(&[
+                "getxattr",
+                "lgetxattr",
+                "fgetxattr",
+                "removexattr",
+                "lremovexattr",
+                "fremovexattr",
+                "getxattrat",
+            ]) =>
+        {
+            fine("the file has no such attribute", "getxattr(2): ENODATA")
+        }
+        libc::EOPNOTSUPP
+            if case.is(&[
+                "getxattr",
+                "lgetxattr",
+                "fgetxattr",
+                "listxattr",
+                "llistxattr",
+                "flistxattr",
+            ]) =>
+        {
+            fine(
+                "the file system has no such attributes: no file of it has one",
+                "getxattr(2): ENOTSUP",
+            )
+        }
+        libc::EINVAL if case.is(&["readlink", "readlinkat"]) => fine(
+            "the file is no link: the program asked whether it is one",
+            "readlink(2): EINVAL; realpath(3)",
+        ),
+        libc::ESPIPE if case.is(&["lseek"]) => fine(
+            "the descriptor is a pipe, socket or terminal: the program asked whether it can go back in it",
+            "lseek(2): ESPIPE",
+        ),
+        libc::EEXIST if case.is(&["mkdir", "mkdirat"]) => fine(
+            "the directory is there already, as `mkdir -p` wants it",
+            "mkdir(2): EEXIST",
+        ),
+        libc::EEXIST
+            if case.is(&[
+                "open",
+                "openat",
+                "openat2",
+                "link",
+                "linkat",
+                "symlink",
+                "symlinkat",
+                "mknod",
+                "mknodat",
+            ]) =>
+        {
+            fine(
+                "a file of that name is there already, and the call was to make a new one: lock files and temporary names work so",
+                "open(2), O_EXCL: EEXIST",
+            )
+        }
+        libc::EBADF if case.is(&["close"]) => fine(
+            "the descriptor was not open: programs close all that they may have inherited",
+            "close(2): EBADF",
+        ),
+        libc::EBADF if case.is(&["fcntl"]) && case.says("F_GETFD") => fine(
+            "the descriptor is not open: the program asked whether it is",
+            "fcntl(2): EBADF",
+        ),
+        libc::ENOTCONN if case.is(&["shutdown", "getpeername"]) => fine(
+            "the socket has no peer, or has it no more",
+            "shutdown(2), getpeername(2): ENOTCONN",
+        ),
+        libc::EINVAL if case.is(&["prctl"]) && case.says("PR_CAPBSET_READ") => fine(
+            "the kernel has no capability of that number: programs ask so for the highest",
+            "prctl(2), PR_CAPBSET_READ: EINVAL",
+        ),
+        libc::ENOENT if case.is(&["epoll_ctl"]) && case.says("EPOLL_CTL_DEL") => {
+            fine("the descriptor is in the set no more", "epoll_ctl(2): ENOENT")
+        }
+        libc::ENOENT if LOOKS.contains(&name) => optional(case),
+        _ => Finding::NotMine,
+    }
+}
+
+fn fine(why: &str, source: &str) -> Finding {
+    Found::new(Cause::Expected, why).always(source).done()
+}
+
+fn again(name: &str) -> Finding {
+    match name {
+        "futex" | "futex_wait" | "futex_waitv" => fine(
+            "the value had changed before the task slept: it looks again",
+            "futex(2), FUTEX_WAIT: EAGAIN",
+        ),
+        "flock" | "fcntl" => fine(
+            "somebody else has the lock, and the call does not wait for it",
+            "flock(2), fcntl(2): EAGAIN",
+        ),
+        _ => fine(
+            "nothing is there to read, or no room to write, and the call does not wait for it",
+            "read(2), write(2), socket(7): EAGAIN of a non-blocking descriptor",
+        ),
+    }
+}
+
+/// isatty(3) asks TCGETS; others ask a file for what only its own kind answers.
+fn not_a_terminal(case: &Case<'_>) -> Finding {
+    const OF_TERMINALS: &[&str] = &[
+        "TCGETS",
+        "TCSETS",
+        "TIOCGWINSZ",
+        "TIOCSWINSZ",
+        "TIOCGPGRP",
+        "TIOCSPGRP",
+        "TIOCGSID",
+        "TIOCSCTTY",
+        "TIOCNOTTY",
+        "SNDCTL_TMR",
+    ];
+    if OF_TERMINALS.iter().any(|request| case.says(request)) {
+        return fine(
+            "the descriptor is no terminal: the program asked whether it is one",
+            "ioctl_tty(2), isatty(3): ENOTTY",
+        );
+    }
+    if [
+        "FICLONE",
+        "FIDEDUPERANGE",
+        "FS_IOC_GETFLAGS",
+        "FS_IOC_FSGETXATTR",
+        "FS_IOC_FIEMAP",
+        "FIEMAP",
+        "BTRFS_IOC",
+        "BLKGETSIZE",
+        "FIOCLEX",
+    ]
+    .iter()
+    .any(|request| case.says(request))
+    {
+        return fine(
+            "the file system, or this kind of file, has not that request: programs ask, and do without",
+            "ioctl(2): ENOTTY",
+        );
+    }
+    Finding::NotMine
+}
+
+/// Whether it is a directory that a loader asks for before it looks in it: libraries for newer processors, which few
+/// systems have (ld.so(8), "hardware capabilities"; glibc until 2.36).
+fn is_loaders_directory(path: &str) -> bool {
+    const KINDS: [&str; 10] = [
+        "tls",
+        "haswell",
+        "avx512_1",
+        "xeon_phi",
+        "x86_64",
+        "i686",
+        "sse2",
+        "aarch64",
+        "atomics",
+        "glibc-hwcaps",
+    ];
+    let mut names = path.rsplit('/');
+    names.next().is_some_and(|name| KINDS.contains(&name)) && names.any(|name| name.starts_with("lib"))
+}
+
+fn optional(case: &Case<'_>) -> Finding {
+    let paths = arguments::paths(case.call);
+    let Some(path) = paths.first() else {
+        return Finding::NotMine;
+    };
+    let given = shown(&path.path);
+    let is_optional = OPTIONAL.iter().any(|end| given.ends_with(end))
+        || given.contains("/glibc-hwcaps/")
+        || given.contains("/tls/")
+        || is_loaders_directory(&given)
+        || (given.contains("/locale/") && (given.contains("LC_") || given.ends_with(".mo")))
+        || given.starts_with("/run/systemd/userdb")
+        || given.contains("/__pycache__/");
+    if !is_optional {
+        return Finding::NotMine;
+    }
+    fine(
+        &format!("{given} is one that libraries look for and do without"),
+        "ld.so(8), locale(7), nscd(8): the file is optional",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explain::{
+        Scene,
+        rules::testing::{ask, failed, verdict},
+    };
+
+    #[test]
+    fn what_programs_do_all_day() {
+        for call in [
+            failed("read", libc::EAGAIN, &[]),
+            failed("epoll_wait", libc::EINTR, &[]),
+            failed("connect", libc::EINPROGRESS, &[]),
+            failed("wait4", libc::ECHILD, &[]),
+            failed("ioctl", libc::ENOTTY, &[("cmd", 0x5401, "TCGETS")]),
+            failed("kill", libc::ESRCH, &[("pid", 9, "9"), ("sig", 0, "0")]),
+            failed("mkdir", libc::EEXIST, &[]),
+            failed("futex", libc::ETIMEDOUT, &[]),
+            failed("futex", libc::EAGAIN, &[]),
+            failed("lgetxattr", libc::ENODATA, &[]),
+            failed("readlink", libc::EINVAL, &[]),
+            failed("lseek", libc::ESPIPE, &[]),
+            failed("close", libc::EBADF, &[]),
+            failed("wait4", 512, &[]),
+            failed(
+                "access",
+                libc::ENOENT,
+                &[("filename", 1, "\"/etc/ld.so.preload\"")],
+            ),
+        ] {
+            let told = verdict(&RULE, &call, &Scene::default());
+            assert_eq!(told.cause, Cause::Expected, "{}", call.name);
+            assert!(told.fixes.is_empty() && !told.evidence.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_may_be_trouble() {
+        for call in [
+            failed("clone", libc::EAGAIN, &[]),
+            failed("io_setup", libc::EAGAIN, &[]),
+            failed("connect", libc::ETIMEDOUT, &[]),
+            failed("read", libc::EBADF, &[]),
+            failed("ioctl", libc::ENOTTY, &[("cmd", 1, "0x1")]),
+            failed("openat", libc::ENOENT, &[("filename", 1, "\"/etc/app.conf\"")]),
+        ] {
+            assert_eq!(
+                ask(&RULE, &call, &Scene::default()),
+                Finding::NotMine,
+                "{}",
+                call.name
+            );
+        }
+    }
+}
