@@ -45,6 +45,17 @@ pub struct Bundle {
 }
 
 impl Bundle {
+    /// A bundle that runs `args` in a root file system that others have too, without hook and annotation.
+    pub fn sharing(what: &str, root: &Path, args: &[&str]) -> Result<Self> {
+        let mut config = default_config(args);
+        config["root"]["path"] = json!(root);
+        Ok(Self {
+            dir: tempfile::Builder::new().prefix("tt-bundle-").tempdir()?,
+            id: unique_id(what),
+            config,
+        })
+    }
+
     /// A bundle that runs `args`, without hook and annotation.
     pub fn new(what: &str, rootfs: Rootfs, args: &[&str]) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("tt-bundle-").tempdir()?;

@@ -10,16 +10,17 @@ use std::{
 
 /// The root file system as a tar file in `dir`, for `podman import` and `docker import`.
 pub fn rootfs_tar(dir: &Path) -> Result<PathBuf> {
-    let (rootfs, tar) = (dir.join("rootfs"), dir.join("rootfs.tar"));
+    let rootfs = dir.join("rootfs");
     bundle::make_rootfs(&rootfs, Rootfs::Busybox)?;
-    programs::success(
-        programs::command("tar")
-            .arg("-C")
-            .arg(&rootfs)
-            .arg("-cf")
-            .arg(&tar)
-            .arg("."),
-    )?;
+    tar(&rootfs)
+}
+
+/// A root file system as a tar file beside it.
+pub fn tar(rootfs: &Path) -> Result<PathBuf> {
+    let tar = rootfs.with_extension("tar");
+    let mut command = programs::command("tar");
+    command.arg("-C").arg(rootfs).arg("-cf").arg(&tar).arg(".");
+    programs::success(&mut command)?;
     Ok(tar)
 }
 

@@ -28,11 +28,20 @@ impl Podman {
 
     /// The same for a user's own podman.
     pub fn hooked(runtime_dir: &Path, user: Option<User>) -> Result<Self> {
-        let mut podman = Self::bare(user)?;
-        fs::create_dir(podman.path("hooks.d"))?;
-        podman.hook(runtime_dir, &[], "^container-tracer\\.io/trace$", "^true$")?;
-        podman.hooks_dir = true;
-        Ok(podman)
+        Self::bare(user)?.with_hooks(runtime_dir)
+    }
+
+    /// The same with an image of that root file system.
+    pub fn of(tar: &Path, runtime_dir: &Path, user: Option<User>) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("tt-podman-").tempdir()?;
+        Self::importing(dir, tar, user)?.with_hooks(runtime_dir)
+    }
+
+    fn with_hooks(mut self, runtime_dir: &Path) -> Result<Self> {
+        fs::create_dir(self.path("hooks.d"))?;
+        self.hook(runtime_dir, &[], "^container-tracer\\.io/trace$", "^true$")?;
+        self.hooks_dir = true;
+        Ok(self)
     }
 
     /// Hangs our hook in with these options for containers with an annotation that these expressions match.
@@ -60,6 +69,10 @@ impl Podman {
     pub fn bare(user: Option<User>) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("tt-podman-").tempdir()?;
         let tar = image::rootfs_tar(dir.path())?;
+        Self::importing(dir, &tar, user)
+    }
+
+    fn importing(dir: TempDir, tar: &Path, user: Option<User>) -> Result<Self> {
         if let Some(user) = &user {
             user.own(dir.path())?;
         }
@@ -68,7 +81,7 @@ impl Podman {
             user,
             hooks_dir: false,
         };
-        programs::success(podman.command().args(["import", "--quiet"]).arg(&tar).arg(IMAGE))?;
+        programs::success(podman.command().args(["import", "--quiet"]).arg(tar).arg(IMAGE))?;
         Ok(podman)
     }
 
@@ -108,12 +121,21 @@ impl Podman {
         command
     }
 
-    /// Makes a container of that command, with these options; its id.
+    /// Makes a container of that command, with these options; its id. Without others, it has no network, and limits
+    /// that a machine does not refuse.
     pub fn create(&self, options: &[&str], args: &[&str]) -> Result<String> {
         let mut command = self.command();
-        command.args(["create", "--rm", "--network", "none"]);
+        command.args(["create", "--rm"]);
+        if !options.contains(&"--network") {
+            command.args(["--network", "none"]);
+        }
         // The defaults raise limits, which a machine may refuse even to root.
-        command.args(["--ulimit", "nofile=1024:4096", "--ulimit", "nproc=4096:8192"]);
+        for limit in ["nofile=1024:4096", "nproc=4096:8192"] {
+            let (name, _) = limit.split_once('=').unwrap_or_default();
+            if !options.iter().any(|option| option.starts_with(name)) {
+                command.args(["--ulimit", limit]);
+            }
+        }
         Ok(programs::success(command.args(options).arg(IMAGE).args(args))?
             .trim()
             .to_owned())

@@ -17,6 +17,7 @@ pub struct User {
     pub uid: u32,
     gid: u32,
     dir: TempDir,
+    limit: Option<&'static str>,
 }
 
 impl User {
@@ -36,12 +37,19 @@ impl User {
             gid: id("-g")?,
             name,
             dir,
+            limit: None,
         };
         let run = user.dir.path().join("run");
         fs::create_dir(&run)?;
         user.own(&run)?;
         fs::set_permissions(&run, fs::Permissions::from_mode(0o700))?;
         Ok(user)
+    }
+
+    /// The user's commands have this limit (prlimit(1)), as `Limit…=` in user@.service gives it.
+    pub fn with_limit(mut self, limit: &'static str) -> Self {
+        self.limit = Some(limit);
+        self
     }
 
     pub fn home(&self) -> PathBuf {
@@ -65,7 +73,14 @@ impl User {
 
     /// A command of this user, with an environment of its own.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = programs::command("setpriv");
+        let mut command = match self.limit {
+            Some(limit) => {
+                let mut command = programs::command("prlimit");
+                command.args([limit, "setpriv"]);
+                command
+            }
+            None => programs::command("setpriv"),
+        };
         command.current_dir(self.home());
         command.env("HOME", self.home()).env("USER", &self.name);
         command.env("XDG_RUNTIME_DIR", self.dir.path().join("run"));

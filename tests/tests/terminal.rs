@@ -116,7 +116,8 @@ fn a_shell_stops_continues_and_interrupts_it() -> Result<()> {
     let stopped = terminal.prints("ready$ ")?;
     ensure!(stopped.contains("Stopped"), "{stopped:?}");
     terminal.types("fg\n")?;
-    terminal.prints("fg")?;
+    // The job's command line, by which the shell tells that it goes on.
+    terminal.prints("-- cat\r\n")?;
     terminal.types("two\n")?;
     let again = terminal.prints("two\r\ntwo")?;
     ensure!(!again.contains("Stopped"), "{again:?}");
