@@ -285,7 +285,10 @@ fn no_family(case: &Case<'_>) -> Finding {
         ),
     )
     .always("socket(2): EAFNOSUPPORT, EPROTONOSUPPORT")
-    .fix(Place::Host, "load the module of the protocol on the host (modprobe sctp, vsock, …), or boot without ipv6.disable=1")
+    .fix(
+        Place::Host,
+        "load the module of the protocol on the host (modprobe sctp, vsock), or boot without ipv6.disable=1",
+    )
     .done()
 }
 

@@ -284,7 +284,7 @@ fn help_above(case: &Case<'_>, number: u8, found: Found) -> Found {
         CAP_IPC_LOCK => found.flag("--ulimit memlock=BYTES:BYTES"),
         CAP_SYS_RESOURCE => found.fix(
             Place::Systemd,
-            "the limit that is wanted, as Limit…= of user@.service (systemctl edit user@.service)",
+            "the limit that is wanted, as LimitNAME= of user@.service (systemctl edit user@.service)",
         ),
         CAP_SYS_TIME => found.fix(
             Place::Host,
@@ -312,7 +312,7 @@ fn help_above(case: &Case<'_>, number: u8, found: Found) -> Found {
     found
         .fix(
             Place::Podman,
-            format!("as root (sudo podman run --cap-add={short} …): a rootful container is in the initial user namespace"),
+            format!("as root (sudo podman run --cap-add={short} IMAGE): a rootful container is in the initial user namespace"),
         )
         .fix(
             Place::Docker,

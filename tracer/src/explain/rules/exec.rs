@@ -115,7 +115,7 @@ fn loader(path: &Path) -> Finding {
             .always("execve(2): ENOENT of a script interpreter that does not exist")
             .fix(
                 Place::Image,
-                format!("install {name}, or name one that is there (#!/bin/sh, #!/usr/bin/env …)"),
+                format!("install {name}, or name one that is there (#!/bin/sh, #!/usr/bin/env NAME)"),
             )
             .done()
         }

@@ -174,6 +174,24 @@ fn by_text(case: &Case<'_>) -> Finding {
             .done();
     }
     let given = shown(&path.path);
+    let mounts = case.scene.paths.iter().filter_map(|walked| walked.mount.as_ref());
+    if let Some(mount) = mounts
+        .into_iter()
+        .find(|mount| matches!(mount.kind.as_str(), "proc" | "sysfs"))
+        && arguments::creates(case.call, path.arg)
+    {
+        return Found::new(
+            Cause::FileSystem,
+            format!(
+                "{given} would be on a {}, whose files the kernel makes: nobody can make one there",
+                mount.kind
+            ),
+        )
+        .after(format!("{} is a mount of {}", shown(&mount.point), mount.kind))
+        .always("proc(5), sysfs(5)")
+        .fix(Place::Program, "name a path on another file system")
+        .done();
+    }
     Found::new(
         Cause::Missing,
         format!("{given}, or a directory on the way to it, was not there"),
@@ -414,6 +432,14 @@ mod tests {
         assert_eq!(told.why, "/x, or a directory on the way to it, was not there");
         let empty = failed("open", libc::ENOENT, &[("filename", 1, "\"\"")]);
         assert_eq!(verdict(&RULE, &empty, &Scene::default()).cause, Cause::Arguments);
+        let mut proc = scene("/proc/x", vec![step("/proc", Kind::Directory)], Some("x"), 0);
+        proc.paths[0].mount = Some(Mount {
+            point: b"/proc".to_vec(),
+            kind: "proc".into(),
+            ..Mount::default()
+        });
+        let made = failed("mkdir", libc::ENOENT, &[("pathname", 1, "\"/proc/x\"")]);
+        assert_eq!(verdict(&RULE, &made, &proc).cause, Cause::FileSystem);
         let other = failed("keyctl", libc::ENOENT, &[]);
         assert_eq!(ask(&RULE, &other, &Scene::default()), Finding::NotMine);
     }

@@ -112,7 +112,7 @@ fn read_only(case: &Case<'_>) -> Finding {
                     .flag(&format!("--sysctl {name}=VALUE, if the kernel keeps it for each namespace"))
                     .fix(
                         Place::Kubernetes,
-                        format!(r#"spec.securityContext.sysctls: [{{name: "{name}", value: "…"}}], if it is one of a namespace"#),
+                        format!(r#"spec.securityContext.sysctls: [{{name: "{name}", value: "VALUE"}}], if it is one of a namespace"#),
                     )
                     .fix(Place::Host, format!("sysctl -w {name}=VALUE"))
             }
@@ -141,7 +141,9 @@ fn read_only(case: &Case<'_>) -> Finding {
             .done();
     }
     found
-        .flag(&format!("-v SOURCE:{target} without :ro, --mount … without ro"))
+        .flag(&format!(
+            "-v SOURCE:{target} without :ro, --mount OPTIONS without ro"
+        ))
         .fix(
             Place::Kubernetes,
             format!("volumeMounts: of mountPath {target}, readOnly: false"),
