@@ -167,9 +167,13 @@ pub fn look(call: &Syscall, home: &Home) -> Scene {
             .map(|text| text_of(&text).trim().split(',').map(str::to_owned).collect());
     }
     paths(call, home, task, &witness, &mut scene);
-    let members = task
-        .and_then(|tid| read(&format!("/proc/{tid}/cgroup")).ok())
-        .map_or_else(|| home.groups.clone(), |text| groups::parse(&text));
+    let members = task.and_then(|tid| {
+        let text = read(&format!("/proc/{tid}/cgroup")).ok()?;
+        // do_exit, kernel/exit.c: a task that ends loses its namespaces, then goes to the root group.
+        namespaces(tid)?;
+        Some(groups::parse(&text))
+    });
+    let members = members.unwrap_or_else(|| home.groups.clone());
     groups::look(call, errno, &members, &mut scene);
     if task.is_none() {
         scene
