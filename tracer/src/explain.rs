@@ -19,7 +19,7 @@ pub use case::{Case, Finding};
 pub use failures::{Failures, Questions};
 pub use look::{Home, look};
 pub use scene::{
-    Answer, Budget, CgroupVersion, Component, Filesystem, IdMap, Kind, Listener, Machine, MemoryGroup, Mount,
+    Budget, CgroupVersion, Component, Filesystem, IdMap, Kind, Listener, Machine, MemoryGroup, Mount,
     Network, Path, PidsGroup, Program, Scene,
 };
 

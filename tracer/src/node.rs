@@ -176,21 +176,21 @@ pub struct Node {
     proofs: Proofs,
     outputs: AtomicU64,
     mode: Mode,
-    explain: bool,
-    questions: explain::Questions,
+    /// Where failed calls are explained.
+    questions: Option<explain::Questions>,
 }
 
 /// The node's threads.
 pub struct Threads {
     ring: JoinHandle<()>,
     pipeline: JoinHandle<()>,
-    inquiry: JoinHandle<()>,
+    inquiry: Option<JoinHandle<()>>,
 }
 
 impl Threads {
     /// Waits until the ring is drained and the sinks have all; the [`Node`] must have been dropped.
     pub fn join(self) {
-        for thread in [self.ring, self.pipeline, self.inquiry] {
+        for thread in [self.ring, self.pipeline].into_iter().chain(self.inquiry) {
             // A panic there has been printed by its thread.
             let _panicked = thread.join();
         }
@@ -214,8 +214,10 @@ impl Node {
         let (queue, items) = sync_channel(QUEUE_BATCHES);
         let proofs = Proofs::default();
         let births = Births::default();
-        let (failures, inquiry, questions) = explain::open();
-        let failures = settings.explain.then_some(failures);
+        let (failures, inquiry, questions) = match settings.explain.then(explain::open) {
+            Some((failures, inquiry, questions)) => (Some(failures), Some(inquiry), Some(questions)),
+            None => (None, None, None),
+        };
         let pipeline = Pipeline::new(settings.decode, births.clone(), settings.keep_history, failures);
         let pipeline = std::thread::Builder::new()
             .name("pipeline".into())
@@ -225,9 +227,12 @@ impl Node {
         let (marks, ring) = source::read_ring(ring, queue, move |record| {
             intercept.take(PROOF_SLOT as u16, record)
         })?;
-        let poke = marks.clone();
-        // A node that ends fetches nothing more.
-        let inquiry = inquiry.start(move || poke.post(Mark::Explained).unwrap_or_default())?;
+        let inquiry = inquiry.map(|inquiry| {
+            let poke = marks.clone();
+            // A node that ends fetches nothing more.
+            inquiry.start(move || poke.post(Mark::Explained).unwrap_or_default())
+        });
+        let inquiry = inquiry.transpose()?;
         let inner = Inner {
             kernel,
             registry: Registry::new(
@@ -248,7 +253,6 @@ impl Node {
             proofs,
             outputs: AtomicU64::new(1),
             mode: settings.mode,
-            explain: settings.explain,
             questions,
         };
         let threads = Threads {
@@ -326,10 +330,8 @@ impl Node {
             filter: options.filter.clone(),
             warnings: options.warnings,
         };
-        // While it still waits for us: its first process may be gone as soon as it fails.
-        let home = self.explain.then(|| explain::Home::early(identity.init_tgid));
         self.births
-            .announce(entry.slot as u16, live, late, asked, away.clone(), home);
+            .announce(entry.slot as u16, live, late, asked, away.clone());
         let mark = Mark::Registered {
             slot: entry.slot as u16,
         };
@@ -370,6 +372,10 @@ impl Node {
                 rates,
             },
         );
+        drop(inner);
+        if let Some(questions) = &self.questions {
+            questions.came(entry.slot as u16, entry.info, identity.init_tgid);
+        }
         Ok(Admitted {
             slot: entry.slot,
             generation: entry.generation,

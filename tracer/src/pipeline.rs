@@ -18,7 +18,7 @@ use crate::{
     decode,
     enrich::{Clock, Enricher, Live, Progress},
     event::{Away, Body, Books, Comm, Container, Event, Exit, Lifecycle, Loss, LossReason},
-    explain::{Failures, Home},
+    explain::Failures,
     filter::Filter,
     sinks::{Counts, Output},
     source::{Batch, Item},
@@ -104,7 +104,6 @@ struct Birth {
     late: bool,
     asked: Asked,
     away: Vec<Away>,
-    home: Option<Home>,
     ktime: u64,
 }
 
@@ -119,16 +118,7 @@ pub struct Asked {
 
 impl Births {
     /// Announces a container.
-    /// With its `home`, its failures are explained.
-    pub fn announce(
-        &self,
-        slot: u16,
-        live: Box<Live>,
-        late: bool,
-        asked: Asked,
-        away: Vec<Away>,
-        home: Option<Home>,
-    ) {
+    pub fn announce(&self, slot: u16, live: Box<Live>, late: bool, asked: Asked, away: Vec<Away>) {
         self.lock().insert(
             slot,
             Birth {
@@ -136,7 +126,6 @@ impl Births {
                 late,
                 asked,
                 away,
-                home,
                 ktime: crate::enrich::monotonic_ns(),
             },
         );
@@ -500,13 +489,9 @@ impl Pipeline {
             late,
             asked,
             away,
-            home,
             ktime,
         } = birth;
         let info = live.info.clone();
-        if let (Some(failures), Some(home)) = (&mut self.failures, home) {
-            failures.came(slot, &info, home);
-        }
         self.enricher.insert(slot, *live);
         match &asked.filter {
             Some(filter) => self.filters.insert(slot, filter.clone()),

@@ -147,7 +147,7 @@ fn run(outputs: Vec<Output>, batches: &[Vec<Vec<u8>>], last_seq: &[u64]) -> Vec<
         ..Container::default()
     });
     let (live, progress) = pipeline::live(GENERATION, info, INIT);
-    births.announce(SLOT, live, false, pipeline::Asked::default(), Vec::new(), None);
+    births.announce(SLOT, live, false, pipeline::Asked::default(), Vec::new());
     let (queue, items) = sync_channel::<Item<Mark>>(64);
     let pipeline = Pipeline::new(decode::Options::native(), births, false, None);
     let thread = thread::spawn(move || pipeline.run(&items));

@@ -106,13 +106,6 @@ impl Failures {
         }
     }
 
-    /// A container came.
-    pub fn came(&mut self, slot: u16, info: &Arc<Container>, home: Home) {
-        let (info, home) = (info.clone(), Box::new(home));
-        // Where there is no room, the first failure makes up for it.
-        let _no_room = self.to.try_send(Told::Came { slot, info, home });
-    }
-
     /// Looks at an event on its way to the sinks.
     pub fn see(&mut self, slot: u16, event: &Event) {
         match &event.body {
@@ -265,19 +258,20 @@ fn search(call: &Syscall, path: &str) -> u64 {
     hasher.finish()
 }
 
-/// Asks the thread, from elsewhere.
+/// The node's end: tells of containers, and asks.
 #[derive(Debug)]
 pub struct Questions(pub(super) SyncSender<Told>);
 
 impl Questions {
+    /// A container came. Told while its hook still waits: its first process may be gone as soon as it fails.
+    pub fn came(&self, slot: u16, info: Arc<Container>, init_tgid: u32) {
+        let home = Box::new(Home::early(init_tgid));
+        // Where there is no room, the first failure makes up for it.
+        let _no_room = self.0.try_send(Told::Came { slot, info, home });
+    }
+
     /// What is known of the failures of a container, the newest of that id; all that was told before is judged first.
     pub fn explain(&self, id: &str) -> Option<super::Explanation> {
-        let ask = |told: fn(std::sync::mpsc::Sender<()>) -> Told| {
-            let (done, judged) = channel();
-            self.0.send(told(done)).ok()?;
-            judged.recv().ok()
-        };
-        ask(|done| Told::Settle { done })?;
         let (answer, answered): (_, Receiver<_>) = channel();
         self.0
             .send(Told::Ask {

@@ -112,16 +112,14 @@ impl Inquiry {
                 known.missed = failure.missed.clone();
                 let home = known
                     .home
-                    .get_or_insert_with(|| Home::of(failure.call.task.host_pid));
+                    .get_or_insert_with(|| Home::early(failure.call.task.host_pid));
                 home.begin();
                 let scene = look(&failure.call, home);
-                self.open
-                    .push_back((Instant::now() + SEARCH_TIME, Open { failure, scene }));
+                let open = Open { failure, scene };
                 // Only a path that was not found may be found elsewhere.
-                if let Some((_, open)) = self.open.back()
-                    && !may_be_search(&open.failure.call)
-                    && let Some((_, open)) = self.open.pop_back()
-                {
+                if may_be_search(&open.failure.call) {
+                    self.open.push_back((Instant::now() + SEARCH_TIME, open));
+                } else {
                     self.judge(open);
                 }
             }
@@ -140,6 +138,7 @@ impl Inquiry {
                 }
             }
             Told::Ask { id, answer } => {
+                self.settle(None);
                 let all = self.live.values().chain(self.past.iter().rev());
                 let known = all.into_iter().find(|known| known.info.id == id);
                 // Who asked may have given up.

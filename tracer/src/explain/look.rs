@@ -71,7 +71,8 @@ pub struct Home {
 impl Home {
     /// Of the container whose first process has that process id on the host, and runs its application. What cannot be
     /// had is left out, and each [`look`] tells why.
-    pub fn of(pid: u32) -> Self {
+    #[cfg(test)]
+    fn of(pid: u32) -> Self {
         let mut home = Self::early(pid);
         home.begin();
         home

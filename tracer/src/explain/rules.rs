@@ -62,7 +62,7 @@ pub(crate) mod testing {
 
     use crate::{
         event::{Arch, Arg, Args, DeniedBy, Evidence, Outcome, Syscall, Task, Verdict},
-        explain::{Case, Finding, Scene},
+        explain::{Case, Finding, IdMap, Scene},
     };
 
     /// A call that failed, from its arguments' names, registers and texts.
@@ -105,6 +105,16 @@ pub(crate) mod testing {
             self.denied_by = Some(by);
             self
         }
+    }
+
+    /// A rootless container's: its root is user 1000, the others begin at 100000.
+    pub(crate) fn id_map() -> [IdMap; 2] {
+        let line = |inside, outside, count| IdMap {
+            inside,
+            outside,
+            count,
+        };
+        [line(0, 1000, 1), line(1, 100_000, 65536)]
     }
 
     /// What one rule says of it.

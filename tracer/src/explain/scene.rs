@@ -240,12 +240,3 @@ pub struct Machine {
     /// Bytes of memory and swap.
     pub memory: u64,
 }
-
-/// A question that could not always be answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Answer {
-    Yes,
-    No,
-    #[default]
-    Unknown,
-}

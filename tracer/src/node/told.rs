@@ -94,7 +94,11 @@ impl Node {
         let Some(verdict) = self.verify(id)? else {
             return Ok(None);
         };
-        Ok(Some((self.questions.explain(id).unwrap_or_default(), verdict)))
+        let explanation = self
+            .questions
+            .as_ref()
+            .and_then(|questions| questions.explain(id));
+        Ok(Some((explanation.unwrap_or_default(), verdict)))
     }
 
     /// What was seen of a container's calls beside their counts; the newest of that id. All calls that were counted before

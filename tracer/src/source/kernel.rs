@@ -5,7 +5,6 @@
 
 mod aggregates;
 mod capabilities;
-mod credentials;
 mod offsets;
 
 use std::{

@@ -183,23 +183,12 @@ mod tests {
         event::Evidence,
         explain::{
             Component, Path, Scene,
-            rules::testing::{ask, failed, verdict},
+            rules::testing::{ask, failed, id_map, verdict},
         },
     };
 
     fn scene() -> Scene {
-        let map = vec![
-            IdMap {
-                inside: 0,
-                outside: 1000,
-                count: 1,
-            },
-            IdMap {
-                inside: 1,
-                outside: 100_000,
-                count: 65536,
-            },
-        ];
+        let map = id_map().to_vec();
         Scene {
             uids: Some(map.clone()),
             gids: Some(map),

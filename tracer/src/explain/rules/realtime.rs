@@ -2,10 +2,10 @@
 //! initial user namespace may have a real-time policy up to RLIMIT_RTPRIO; on a kernel with CONFIG_RT_GROUP_SCHED its
 //! group must have a budget besides, whatever the process may.
 
-use super::Rule;
+use super::{Rule, words::bound};
 use crate::{
     event::{Cause, Evidence, Place},
-    explain::{Budget, Case, CgroupVersion, Finding, case::Found},
+    explain::{Budget, Case, CgroupVersion, Finding, arguments::number_after, case::Found},
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -84,13 +84,6 @@ impl Asked {
     }
 }
 
-/// The decimal number that follows a word in a text.
-fn number_after(text: &str, word: &str) -> Option<u64> {
-    let rest = text.split_once(word)?.1;
-    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-    rest.get(..digits)?.parse().ok()
-}
-
 fn rlimit(case: &Case<'_>, evidence: &Evidence, asked: Asked, limit: u64) -> Finding {
     let Asked { policy, priority } = asked;
     let rootless = evidence.user_ns_level > 0;
@@ -151,13 +144,6 @@ fn rlimit(case: &Case<'_>, evidence: &Evidence, asked: Asked, limit: u64) -> Fin
         found = budget(case, found.at_call("its group has no real-time budget either (CONFIG_RT_GROUP_SCHED): with the limit raised alone, the call still fails"));
     }
     found.done()
-}
-
-fn bound(limit: u64) -> String {
-    match limit {
-        u64::MAX => "unlimited".to_owned(),
-        limit => limit.to_string(),
-    }
 }
 
 fn group(case: &Case<'_>, asked: &Asked) -> Finding {

@@ -560,23 +560,27 @@ fn nice(case: &Case<'_>, evidence: &Evidence) -> Finding {
     if limit >= needed || case.denied(CAP_SYS_NICE) == Some(false) {
         return Finding::RuledOut(format!("RLIMIT_NICE: it is {limit}, and {needed} is needed"));
     }
-    let mut found = verdict(
+    let found = verdict(
         case,
         &NICE,
         format!("nice value {wanted} was asked for, which takes a RLIMIT_NICE of {needed}; it is {limit}"),
         &needed.to_string(),
     )
     .always("without CAP_SYS_NICE in the initial user namespace the nice value may go down to 20 - RLIMIT_NICE (getrlimit(2))");
-    found = match evidence.user_ns_level {
-        0 => found.flag("--cap-add=SYS_NICE").fix(
+    lifted_by(found, evidence, "SYS_NICE").done()
+}
+
+/// The capability that lifts the limit, in a container that can have it: the kernel asks in the initial user namespace.
+fn lifted_by(found: Found, evidence: &Evidence, capability: &str) -> Found {
+    match evidence.user_ns_level {
+        0 => found.flag(&format!("--cap-add={capability}")).fix(
             Place::Kubernetes,
-            r#"securityContext.capabilities.add: ["SYS_NICE"]"#,
+            format!(r#"securityContext.capabilities.add: ["{capability}"]"#),
         ),
         level => found.at_call(format!(
-            "the container runs in a user namespace of level {level}: --cap-add=SYS_NICE cannot help"
+            "the container runs in a user namespace of level {level}: --cap-add={capability} cannot help"
         )),
-    };
-    found.done()
+    }
 }
 
 /// do_prlimit, kernel/sys.c: a hard limit is raised with CAP_SYS_RESOURCE in the initial user namespace alone.
@@ -608,7 +612,7 @@ fn raised(case: &Case<'_>, evidence: &Evidence) -> Finding {
         u64::MAX => "-1".to_owned(),
         wanted => wanted.to_string(),
     };
-    let mut found = verdict(
+    let found = verdict(
         case,
         limit,
         format!(
@@ -619,16 +623,7 @@ fn raised(case: &Case<'_>, evidence: &Evidence) -> Finding {
         &number,
     )
     .always("only CAP_SYS_RESOURCE in the initial user namespace raises a hard limit (setrlimit(2))");
-    found = match evidence.user_ns_level {
-        0 => found.flag("--cap-add=SYS_RESOURCE").fix(
-            Place::Kubernetes,
-            r#"securityContext.capabilities.add: ["SYS_RESOURCE"]"#,
-        ),
-        level => found.at_call(format!(
-            "the container runs in a user namespace of level {level}: --cap-add=SYS_RESOURCE cannot help"
-        )),
-    };
-    found.done()
+    lifted_by(found, evidence, "SYS_RESOURCE").done()
 }
 
 /// `20000`, `8192*1024`, `RLIM64_INFINITY`.

@@ -101,6 +101,7 @@ pub(super) fn bound(limit: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::explain::rules::testing::id_map;
 
     #[test]
     fn modes_look_as_those_of_ls() {
@@ -117,18 +118,7 @@ mod tests {
 
     #[test]
     fn ids_are_told_from_both_sides() {
-        let map = [
-            IdMap {
-                inside: 0,
-                outside: 1000,
-                count: 1,
-            },
-            IdMap {
-                inside: 1,
-                outside: 100_000,
-                count: 65536,
-            },
-        ];
+        let map = id_map();
         assert_eq!(id(Some(&map), 1000), "0 (1000 on the host)");
         assert_eq!(id(Some(&map), 100_009), "10 (100009 on the host)");
         assert!(id(Some(&map), 0).starts_with("65534 (nobody"));
