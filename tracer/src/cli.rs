@@ -3,6 +3,7 @@
 mod hook;
 mod look;
 mod profile;
+mod record;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
@@ -21,6 +22,7 @@ use crate::{
 pub use hook::{Hook, HookCommand, Place, Runtime};
 pub use look::{Color, Look, Summary};
 pub use profile::{Diff, Held, Merge, Profile, ProfileCheck, Seccomp};
+pub use record::{Dump, Record, Replay};
 
 /// Trace the system calls of containers from the first instruction of their application.
 #[derive(Debug, Parser)]
@@ -39,6 +41,12 @@ pub enum Command {
     Run(Run),
     /// Follow the events of containers.
     Tail(Tail),
+    /// Record the events of containers, or of a command, in a file.
+    Record(Record),
+    /// Show the events of a recording, as tail does; needs neither the daemon nor root.
+    Replay(Replay),
+    /// Write what the daemon holds of a container into a recording.
+    Dump(Dump),
     /// List the containers that are traced, that ended, and that were missed.
     Ps(Ps),
     /// Count a container's calls, like strace -c, from the kernel's own aggregates.
@@ -264,12 +272,17 @@ impl Events {
     }
 
     /// What `-y` asks.
-    pub fn descriptors(&self) -> Descriptors {
-        match self.descriptors {
-            0 => Descriptors::Numbers,
-            1 => Descriptors::Paths,
-            _ => Descriptors::All,
-        }
+    pub const fn descriptors(&self) -> Descriptors {
+        descriptors(self.descriptors)
+    }
+}
+
+/// What so many `-y` ask.
+const fn descriptors(times: u8) -> Descriptors {
+    match times {
+        0 => Descriptors::Numbers,
+        1 => Descriptors::Paths,
+        _ => Descriptors::All,
     }
 }
 
@@ -381,6 +394,9 @@ pub struct Run {
     pub rootfs: Option<PathBuf>,
     #[command(flatten)]
     pub tuning: Tuning,
+    /// Also record the calls that are traced, of all phases, in FILE, for `tracer replay`.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
     /// Show no calls, only the counts of those that -e names at the end, as strace -c does.
     #[arg(short = 'c', long, conflicts_with = "summary_too")]
     pub summary_only: bool,

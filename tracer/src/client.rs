@@ -2,14 +2,19 @@
 
 use std::{
     io::{BufRead, BufReader, ErrorKind, Read, Write},
+    net::Shutdown,
     os::unix::net::UnixStream,
     path::Path,
 };
 
 use anyhow::{Context, Result, anyhow, bail};
+use nix::sys::signal::{SigSet, Signal};
 use serde::de::DeserializeOwned;
 
-use crate::control::{Answer, Ended, Request, Tail};
+use crate::{
+    control::{Answer, Ended, Request, Tail},
+    recording::{self, Recording},
+};
 
 /// Most bytes of one frame: the daemon's frames are smaller.
 const MAX_FRAME: u32 = 128 << 20;
@@ -69,26 +74,94 @@ pub fn tail(
     to: &mut impl Write,
     waits_for: impl Fn(&str),
 ) -> Result<Option<Ended>> {
+    let interruptible = tail.recording;
     let mut from = connect(runtime_dir, &Request::Tail(tail))?;
+    if interruptible {
+        end_on_signal(from.get_ref())?;
+    }
     let unknown: Vec<String> = answer(&mut from)?;
     unknown.iter().for_each(|word| waits_for(word));
-    let mut lines = Vec::new();
+    if !frames(&mut from, to)? {
+        return Ok(None);
+    }
+    answer(&mut from).map(Some)
+}
+
+/// Fetches what is held of a container, as a recording.
+///
+/// # Errors
+/// The daemon's, or that there is none.
+pub fn dump(runtime_dir: &Path, container: &str) -> Result<Vec<u8>> {
+    let request = Request::Dump {
+        container: container.to_owned(),
+    };
+    let mut from = connect(runtime_dir, &request)?;
+    answer::<()>(&mut from)?;
+    let mut recording = Vec::new();
+    let mut to = recording::Writer::new(&mut recording);
+    if !frames(&mut from, &mut to)? {
+        bail!("the daemon ended before it had sent all of the recording");
+    }
+    to.finish()?;
+    Ok(recording)
+}
+
+/// A recording: the file of that name, or what the daemon holds of the container of that name
+/// ([`recording::is_file`] tells which is meant).
+///
+/// # Errors
+/// The system's or the daemon's; or that it is no recording.
+pub fn recording(runtime_dir: &Path, word: &str) -> Result<Recording> {
+    if recording::is_file(word) || word == "-" {
+        Recording::open(Path::new(word))
+    } else {
+        Recording::of(dump(runtime_dir, word)?)
+    }
+}
+
+/// Copies frames up to the empty one; false when the daemon ended before it.
+fn frames(from: &mut impl Read, to: &mut impl Write) -> Result<bool> {
+    let mut bytes = Vec::new();
     loop {
         let mut len = [0; 4];
         if from.read_exact(&mut len).is_err() {
-            return Ok(None);
+            return Ok(false);
         }
         let len = u32::from_le_bytes(len);
         if len == 0 {
-            return answer(&mut from).map(Some);
+            return Ok(true);
         }
         if len > MAX_FRAME {
             bail!("the daemon's answer is not understood: a frame of {len} bytes");
         }
-        lines.resize(len as usize, 0);
-        from.read_exact(&mut lines)
-            .context("the daemon ended in the middle of a line")?;
-        to.write_all(&lines)?;
+        bytes.resize(len as usize, 0);
+        if from.read_exact(&mut bytes).is_err() {
+            return Ok(false);
+        }
+        to.write_all(&bytes)?;
         to.flush()?;
     }
+}
+
+/// On SIGINT or SIGTERM tells the daemon that it was enough; the second such signal ends the program.
+fn end_on_signal(stream: &UnixStream) -> Result<()> {
+    let mut ends = SigSet::empty();
+    ends.add(Signal::SIGINT);
+    ends.add(Signal::SIGTERM);
+    // Before the thread: one of the two must be there to take it.
+    ends.thread_block().context("block signals")?;
+    let stream = stream.try_clone().context("watch for signals")?;
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            if ends.wait().is_ok() {
+                // Gone already: then all is there.
+                let _gone = stream.shutdown(Shutdown::Write);
+            }
+            if let Ok(again) = ends.wait() {
+                std::process::exit(128 + again as i32);
+            }
+        })
+        .context("start a thread")?;
+    Ok(())
 }

@@ -7,6 +7,7 @@ mod explain;
 mod hook;
 mod print;
 mod profile;
+mod record;
 mod stats;
 
 use std::{
@@ -27,11 +28,12 @@ use crate::{
     node, nri,
     options::Policy,
     quota::Limits,
+    recording::Bounds,
     registry::Mode,
     report::{Attached, Line, Status, Unregistered, Verdict, summary},
     run,
     sinks::{
-        self, Output, Selection, Shared, Sink, Stream, json,
+        self, Output, Phases, Selection, Shared, Sink, Stream, json,
         text::{TextOptions, Timestamps},
         tree::Tree,
     },
@@ -59,7 +61,7 @@ pub fn run(cli: Cli) -> Result<u8> {
                     event_rate: bounds.user_event_rate,
                     queue: bounds.user_queue as usize,
                 },
-                ..node_settings(&arguments.tuning, true)
+                ..node_settings(&arguments.tuning, Some(Bounds::default()))
             };
             daemon::run(&daemon::Settings {
                 runtime_dir: directory,
@@ -85,6 +87,9 @@ pub fn run(cli: Cli) -> Result<u8> {
             pod_uid: arguments.pod_uid,
         })? {},
         Command::Tail(arguments) => tail(&directory, arguments),
+        Command::Record(arguments) => record::run(&directory, arguments),
+        Command::Replay(arguments) => record::replay(arguments),
+        Command::Dump(arguments) => record::dump(&directory, &arguments),
         Command::Ps(arguments) => {
             let lines: Vec<Line> = client::ask(
                 &directory,
@@ -183,7 +188,7 @@ fn json_line(to: &mut impl Write, value: &impl Serialize) -> Result<()> {
     Ok(to.write_all(b"\n")?)
 }
 
-fn node_settings(tuning: &Tuning, keep_history: bool) -> node::Settings {
+fn node_settings(tuning: &Tuning, hold: Option<Bounds>) -> node::Settings {
     node::Settings {
         kernel: kernel::Options {
             ring_bytes: tuning.ring_size,
@@ -197,9 +202,9 @@ fn node_settings(tuning: &Tuning, keep_history: bool) -> node::Settings {
             ..decode::Options::native()
         },
         mode: tuning.mode.into(),
-        keep_history,
+        hold,
         limits: Limits::default(),
-        explain: keep_history,
+        explain: hold.is_some(),
     }
 }
 
@@ -284,21 +289,28 @@ fn run_command(arguments: cli::Run) -> Result<u8> {
     if arguments.summary_only || arguments.summary_too || arguments.stats.is_some() {
         // The table has the times of all calls.
         words.begin = Begin::Whole;
+    } else if arguments.record.is_some() && words.begin == Begin::Nothing {
+        words.begin = Begin::Time;
     }
     let filter = filter(&words)?;
     let asked = filter.clone();
-    let mut node = node_settings(&arguments.tuning, false);
+    let mut node = node_settings(&arguments.tuning, None);
     let tree = arguments.events.look.tree;
     ensure!(
         !(tree && node.mode == Mode::Counts),
         "--tree is made of events, and --mode counts has none: leave out one of them"
     );
-    node.explain = arguments.events.explain;
     let summary_only = arguments.summary_only || node.mode == Mode::Counts;
     ensure!(
-        !(node.explain && (summary_only || tree)),
+        !(arguments.record.is_some() && summary_only),
+        "--record takes events, and there are none with -c or --mode counts: leave out one of them"
+    );
+    ensure!(
+        !(arguments.events.explain && (summary_only || tree)),
         "--explain stands under the calls that failed: leave out -c, --tree and --mode counts"
     );
+    // A recording has the diagnoses too.
+    node.explain = arguments.events.explain || arguments.record.is_some();
     if summary_only && !tree && node.mode == Mode::Full {
         // The counts need no event.
         node.mode = Mode::TimedCounts;
@@ -319,8 +331,18 @@ fn run_command(arguments: cli::Run) -> Result<u8> {
     let mut summary_to = to.clone();
     let stats = arguments.stats.as_deref().map(create).transpose()?;
     let books = arguments.verify.as_deref().map(create).transpose()?;
+    let recording = arguments.record.as_deref().map(record::create).transpose()?;
     let events = &arguments.events;
-    let mut outcome = run::run(&settings, |id| {
+    let mut outcome = run::run(&settings, |node| {
+        let recording = recording.map(|to| {
+            let selection = Selection {
+                phases: Phases::All,
+                filter: filter.clone(),
+                explain: true,
+                ..Selection::default()
+            };
+            record::output(node, selection, events.descriptors(), to)
+        });
         let selection = Selection {
             phases: events.phase,
             filter,
@@ -332,13 +354,14 @@ fn run_command(arguments: cli::Run) -> Result<u8> {
         } else {
             Box::new(Stream(to))
         };
-        Ok(Output::new(
-            id,
+        let shown = Output::new(
+            node.output_id(),
             "events",
             selection,
             format(events, &io::stderr()),
             sink,
-        ))
+        );
+        Ok(std::iter::once(shown).chain(recording).collect())
     })?;
     if let Some(mut file) = stats {
         json_line(&mut file, &outcome.stats).context("write the counts")?;
@@ -397,16 +420,19 @@ fn run_command(arguments: cli::Run) -> Result<u8> {
     }
     // The counts lose nothing with the events.
     let shown = !summary_only || tree || !outcome.verdict.counts_are_whole();
-    if let Some(reason) = outcome.verdict.reason.as_ref().filter(|_| shown) {
+    Ok(code_of(&outcome, shown))
+}
+
+/// The command's exit code, or that its trace is not complete, which is told.
+fn code_of(outcome: &run::Outcome, told: bool) -> u8 {
+    if let Some(reason) = outcome.verdict.reason.as_ref().filter(|_| told) {
         // The command may have closed our standard error.
         let _closed = writeln!(io::stderr(), "tracer: the trace is not complete: {reason}");
-        return Ok(if outcome.code == 0 {
-            INCOMPLETE
-        } else {
-            outcome.code
-        });
+        if outcome.code == 0 {
+            return INCOMPLETE;
+        }
     }
-    Ok(outcome.code)
+    outcome.code
 }
 
 fn create(path: &Path) -> Result<File> {
@@ -427,6 +453,7 @@ fn tail(directory: &Path, arguments: cli::Tail) -> Result<u8> {
         phases: events.phase,
         json: events.output.output == Format::Json,
         tree: events.look.tree,
+        recording: false,
         text,
         // A tree has its beginning and its end.
         since_start: arguments.since_start || events.look.tree,
@@ -437,18 +464,18 @@ fn tail(directory: &Path, arguments: cli::Tail) -> Result<u8> {
         let _closed = writeln!(io::stderr(), "tracer: waiting for container {word}");
     })?;
     to.flush()?;
-    match ended {
-        Some(Ended { dropped: 0, lost: 0 }) => Ok(0),
+    Ok(end_of_tail(ended))
+}
+
+/// Tells what a subscription lost.
+fn end_of_tail(ended: Option<Ended>) -> u8 {
+    let told = match ended {
+        Some(Ended { dropped: 0, lost: 0 }) => return 0,
         Some(Ended { dropped, lost }) => {
-            let _closed = writeln!(
-                io::stderr(),
-                "tracer: {lost} events were lost, {dropped} dropped for this tail"
-            );
-            Ok(INCOMPLETE)
+            format!("{lost} events were lost, {dropped} dropped for this tail")
         }
-        None => {
-            let _closed = writeln!(io::stderr(), "tracer: the daemon has ended");
-            Ok(INCOMPLETE)
-        }
-    }
+        None => "the daemon has ended".to_owned(),
+    };
+    let _closed = writeln!(io::stderr(), "tracer: {told}");
+    INCOMPLETE
 }

@@ -29,7 +29,9 @@ use crate::{
     log::note,
     node::Node,
     observe::Observed,
+    pipeline::Dump,
     quota::Connections,
+    recording::{Draft, Summary},
     registration,
     report::{Line, State, Unregistered},
     selector::Selector,
@@ -84,6 +86,10 @@ pub enum Request {
         container: String,
     },
     Tail(Tail),
+    /// What is held of it, as blocks of a recording.
+    Dump {
+        container: String,
+    },
     /// Registers a container that runs already.
     Attach {
         /// A host process id, or what a runtime calls it.
@@ -110,6 +116,9 @@ pub struct Tail {
     /// The processes at the end, instead of events.
     #[serde(default)]
     pub tree: bool,
+    /// Blocks of a recording, instead of lines. Who has heard enough says so by ending its side, and gets the rest.
+    #[serde(default)]
+    pub recording: bool,
     pub text: TextOptions,
     /// First what is still held.
     pub since_start: bool,
@@ -181,6 +190,7 @@ impl Door {
                 | Request::Arguments { .. }
                 | Request::Lookups { .. }
                 | Request::Caps { .. }
+                | Request::Dump { .. }
                 | Request::Tail(_),
             ) => true,
             // The first two change what is traced, and an audit looks through all users' containers.
@@ -354,6 +364,14 @@ async fn connection(stream: UnixStream, peer: UCred, door: Door, shared: Arc<Sha
             });
             answer(&mut write, capabilities.await).await
         }
+        Request::Dump { container } => {
+            let dump = blocking(&shared, move |node| {
+                let id = one(node, &container, sees)?;
+                node.dump(&id)?
+                    .with_context(|| format!("nothing is held of container {id} any more"))
+            });
+            recorded(&mut write, dump.await, &shared).await
+        }
         Request::Tail(tail) => subscribe(write, reader.into_inner().into_inner(), tail, sees, shared).await,
     }
 }
@@ -454,7 +472,12 @@ async fn subscribe(
         filter,
         explain: tail.explain,
     };
+    let records = tail.recording;
     let format = match (tail.json, tail.tree) {
+        _ if records => {
+            let draft = Draft::new(shared.node.origin());
+            Format::Recording(Box::new(draft), tail.text.descriptors)
+        }
         (_, true) => Format::Tree(Tree::default()),
         (true, _) => Format::Json(tail.text.descriptors),
         _ => Format::Text(tail.text),
@@ -482,12 +505,28 @@ async fn subscribe(
                     None => return Ok(false),
                 },
                 _ = changes.changed(), if tail.until_gone => {}
-                () = closed(&mut read) => return Ok(false),
+                () = closed(&mut read) => return Ok(records),
             }
         }
         Ok(true)
     }
     .await;
+    let (mut dropped, mut lost) = (0, 0);
+    if followed.as_ref().is_ok_and(|goes_on| *goes_on) {
+        // Ended by its client: of containers that live.
+        all_gone(&shared, &selection, &mut seen);
+        for container in seen {
+            if let Some(verdict) = blocking(&shared, move |node| node.verify(&container)).await? {
+                lost += verdict.lost;
+                let name = format!("tail-{id}");
+                dropped += verdict
+                    .sinks
+                    .iter()
+                    .find(|sink| sink.name == name)
+                    .map_or(0, |sink| sink.dropped);
+            }
+        }
+    }
     // Closing flushes: what is in the queue is then all there is, and the channel ends behind it.
     blocking(&shared, move |node| node.close(id)).await?;
     if !followed? {
@@ -495,18 +534,6 @@ async fn subscribe(
     }
     while let Some(chunk) = chunks.recv().await {
         frame(&mut write, &chunk.lines).await?;
-    }
-    let (mut dropped, mut lost) = (0, 0);
-    for container in seen {
-        if let Some(verdict) = blocking(&shared, move |node| node.verify(&container)).await? {
-            lost += verdict.lost;
-            let name = format!("tail-{id}");
-            dropped += verdict
-                .sinks
-                .iter()
-                .find(|sink| sink.name == name)
-                .map_or(0, |sink| sink.dropped);
-        }
     }
     write.write_all(&0u32.to_le_bytes()).await?;
     say(&mut write, &Answer::Ok(Ended { dropped, lost })).await
@@ -529,6 +556,24 @@ async fn frame(write: &mut OwnedWriteHalf, lines: &[u8]) -> Result<()> {
     Ok(timeout(STALL, write_all)
         .await
         .context("the client takes nothing")??)
+}
+
+/// Sends what is held of a container, with its books and counts, as blocks of a recording.
+async fn recorded(write: &mut OwnedWriteHalf, dump: Result<(Dump, Summary)>, shared: &Shared) -> Result<()> {
+    let (Dump { info, blocks }, summary) = match dump {
+        Ok(dump) => dump,
+        Err(error) => return say(write, &Answer::<()>::Error(format!("{error:#}"))).await,
+    };
+    say(write, &Answer::Ok(())).await?;
+    for block in blocks {
+        frame(write, &block).await?;
+    }
+    let mut last = Vec::new();
+    let mut draft = Draft::new(shared.node.origin());
+    draft.summary(&info, &summary);
+    draft.close(&mut last);
+    frame(write, &last).await?;
+    Ok(write.write_all(&0u32.to_le_bytes()).await?)
 }
 
 /// What no container answers to yet: each word, and the rest of the selector as one.

@@ -10,12 +10,13 @@ use std::{borrow::Cow, collections::BTreeMap, ops::Range, sync::Arc};
 
 pub use diagnosis::{Cause, Diagnosis, Fact, Fix, Place, Taken, Verdict};
 pub use evidence::Evidence;
+use serde::{Deserialize, Serialize};
 
 /// Version of the JSON schema. Fields may be added within a version; none changes its meaning.
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// The container an event belongs to, as people know it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     /// The runtime's id.
     pub id: String,
@@ -62,7 +63,7 @@ pub enum Body {
 }
 
 /// The task that an event is about. `pid` and `tid` are the container's own numbers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     pub cpu: u16,
     pub pid: u32,
@@ -76,7 +77,7 @@ pub struct Task {
 }
 
 /// A task's name, as TASK_COMM_LEN bytes padded with NUL.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Comm(pub [u8; 16]);
 
 impl Comm {
@@ -87,7 +88,7 @@ impl Comm {
 }
 
 /// How a task came into the container.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Via {
     /// It, or the ancestor it descends from, was started with the container.
     #[default]
@@ -97,7 +98,7 @@ pub enum Via {
 }
 
 /// Whose code ran: the container runtime's preparation, or the application.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     #[default]
     Runtime,
@@ -105,7 +106,7 @@ pub enum Phase {
 }
 
 /// Which system call table a call was made through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Arch {
     X86_64,
     I386,
@@ -185,9 +186,7 @@ pub struct Args {
 }
 
 /// What a reader asks to know of descriptors.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Descriptors {
     #[default]
@@ -346,14 +345,14 @@ pub enum ProcessEvent {
 }
 
 /// How a task ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exit {
     Code(u8),
     Signal { number: u8, core_dumped: bool },
 }
 
 /// A container's life.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Lifecycle {
     /// The registry took it; `late` = it ran already, so its beginning was missed. `away` = it was traced before, by a
     /// daemon that ended: when nobody traced it.
@@ -377,7 +376,7 @@ pub enum Lifecycle {
 }
 
 /// A time in which nobody traced a container: UTC as in RFC 3339, to the millisecond.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Away {
     /// The last sign of life of the daemon that ended.
     pub from: String,
@@ -386,7 +385,7 @@ pub struct Away {
 
 /// The books of one container, summed over CPUs and stages.
 /// `admitted = emitted + Σ dropped + filtered + in_flight`, `emitted = decoded + undecodable + queue_drop`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Books {
     pub admitted: u64,
     pub emitted: u64,
@@ -402,7 +401,7 @@ pub struct Books {
 }
 
 /// Losses on the kernel side, by reason.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dropped {
     pub ring_full: u64,
     pub no_storage: u64,
@@ -434,7 +433,7 @@ impl Books {
 }
 
 /// A loss: events that existed and that this stream does not have.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loss {
     pub reason: LossReason,
     pub count: u64,
@@ -443,7 +442,7 @@ pub struct Loss {
 }
 
 /// A hole in a CPU's sequence numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hole {
     pub cpu: u16,
     pub after: u64,
@@ -451,7 +450,7 @@ pub struct Hole {
 }
 
 /// Why events were lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum LossReason {
     /// The ring had no room.
     RingFull,

@@ -37,6 +37,7 @@ pub mod options;
 pub mod pipeline;
 pub mod profile;
 pub mod quota;
+pub mod recording;
 pub mod registration;
 pub mod registry;
 pub mod report;

@@ -5,6 +5,7 @@ mod books;
 mod late;
 mod rates;
 mod readers;
+mod recorded;
 mod told;
 
 use std::{
@@ -32,8 +33,9 @@ use crate::{
     options::Options,
     pipeline::{self, Asked, Births, End, Mark, Pipeline, Proofs},
     quota::Limits,
+    recording::{Bounds, Origin},
     registry::{Entry, FilterChange, Identity, Mode, Refusal, Registered, Registry},
-    report::{State, Verdict},
+    report::{State, Verdict, counted::Counted},
     sinks::{Counts, Selection},
     source::{
         self, Marks, QUEUE_BATCHES,
@@ -57,8 +59,8 @@ pub struct Settings {
     pub decode: decode::Options,
     /// How calls are taken.
     pub mode: Mode,
-    /// Whether to hold records for `tail --since-start`.
-    pub keep_history: bool,
+    /// Whether to observe containers and to hold their last events, and how much of them.
+    pub hold: Option<Bounds>,
     /// What one user may take.
     pub limits: Limits,
     /// Whether failed calls are explained.
@@ -129,6 +131,8 @@ struct Reader {
     id: u64,
     selection: Selection,
     descriptors: event::Descriptors,
+    /// It has a place for summaries.
+    records: bool,
 }
 
 /// A container while it lives.
@@ -151,7 +155,7 @@ struct Live {
 struct Past {
     verdict: Verdict,
     progress: Arc<Progress>,
-    counted: books::Counted,
+    counted: Counted,
     checked: books::Checked,
     info: Arc<event::Container>,
     pid: u32,
@@ -176,6 +180,9 @@ pub struct Node {
     proofs: Proofs,
     outputs: AtomicU64,
     mode: Mode,
+    /// How its records are read elsewhere.
+    origin: Arc<Origin>,
+    observes: bool,
     /// Where failed calls are explained.
     questions: Option<explain::Questions>,
 }
@@ -218,7 +225,7 @@ impl Node {
             Some((failures, inquiry, questions)) => (Some(failures), Some(inquiry), Some(questions)),
             None => (None, None, None),
         };
-        let pipeline = Pipeline::new(settings.decode, births.clone(), settings.keep_history, failures);
+        let pipeline = Pipeline::new(settings.decode, births.clone(), settings.hold, failures);
         let pipeline = std::thread::Builder::new()
             .name("pipeline".into())
             .spawn(move || pipeline.run(&items))
@@ -253,6 +260,8 @@ impl Node {
             proofs,
             outputs: AtomicU64::new(1),
             mode: settings.mode,
+            origin: Arc::new(Origin::here(&settings.decode)),
+            observes: settings.hold.is_some(),
             questions,
         };
         let threads = Threads {
@@ -531,16 +540,17 @@ impl Node {
         verdict.sinks = books::sink_books(answered.recv().context("the pipeline has ended")?);
         // What the last look at the holes revealed.
         verdict.gaps = live.progress.seen().holes.into_iter().map(Into::into).collect();
-        let counted = books::Counted::new(&per_cpu, rows);
-        inner.past.push_back(Past {
+        let past = Past {
             verdict: verdict.clone(),
             progress: live.progress,
-            counted,
+            counted: Counted::new(&per_cpu, rows),
             checked,
             info: entry.info,
             pid: entry.identity.init_tgid,
             runtime: live.runtime,
-        });
+        };
+        self.summarize(&inner, &past)?;
+        inner.past.push_back(past);
         while inner.past.len() > PAST {
             inner.past.pop_front();
         }

@@ -8,8 +8,9 @@ use std::{
     io,
     sync::{
         Arc, Mutex, PoisonError,
-        mpsc::{Receiver, Sender},
+        mpsc::{Receiver, RecvTimeoutError, Sender},
     },
+    time::Duration,
 };
 
 use tracer_common::record::{Header, Kind};
@@ -17,19 +18,16 @@ use tracer_common::record::{Header, Kind};
 use crate::{
     decode,
     enrich::{Clock, Enricher, Live, Progress},
-    event::{Away, Body, Books, Comm, Container, Event, Exit, Lifecycle, Loss, LossReason},
+    event::{Away, Body, Books, Container, Event, Exit, Lifecycle, Loss, LossReason},
     explain::Failures,
     filter::Filter,
+    recording::{Bounds, Draft, History, Origin, Raw, Summary},
     sinks::{Counts, Output},
     source::{Batch, Item},
 };
 
-/// Records kept of a container for `tail --since-start`, in bytes.
-const HISTORY_BYTES: usize = 2 << 20;
-/// Records kept of all containers, the ended ones among them.
-const ALL_HISTORY_BYTES: usize = 16 << 20;
-/// A piece of history is dropped whole.
-const CHUNK_BYTES: usize = 64 * 1024;
+/// How long sinks that hold something back wait for more while nothing comes.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What comes from outside.
 #[derive(Debug)]
@@ -71,6 +69,17 @@ pub enum Mark {
         id: u64,
         result: Sender<io::Result<()>>,
     },
+    /// What is known of a container beside its events: for the recordings that are open, or only for that one.
+    Summary {
+        info: Arc<Container>,
+        summary: Box<Summary>,
+        only: Option<u64>,
+    },
+    /// Answers with what is held of the container of that id, the newest.
+    Dump {
+        id: String,
+        held: Sender<Option<Dump>>,
+    },
     /// Why calls failed has been found out.
     Explained,
     /// Answers once all before it has reached the sinks, with each sink's counts of that container.
@@ -78,6 +87,13 @@ pub enum Mark {
         slot: Option<u16>,
         reached: Sender<Vec<(String, Counts)>>,
     },
+}
+
+/// What was held of a container: blocks of a recording.
+#[derive(Clone, Debug)]
+pub struct Dump {
+    pub info: Arc<Container>,
+    pub blocks: Vec<Arc<[u8]>>,
 }
 
 /// A container's end.
@@ -217,66 +233,12 @@ impl Head {
     }
 }
 
-/// Raw records of one container, oldest first, each behind its length and its task's name.
-#[derive(Debug, Default)]
-struct History {
-    chunks: VecDeque<Vec<u8>>,
-    bytes: usize,
-    /// Records that were held and are no more.
-    dropped: u64,
-}
-
-impl History {
-    fn push(&mut self, comm: Comm, record: &[u8]) {
-        if self.chunks.back().is_none_or(|chunk| chunk.len() >= CHUNK_BYTES) {
-            self.chunks.push_back(Vec::with_capacity(CHUNK_BYTES + 4096));
-        }
-        if let Some(chunk) = self.chunks.back_mut() {
-            chunk.extend_from_slice(&(record.len() as u32).to_le_bytes());
-            chunk.extend_from_slice(&comm.0);
-            chunk.extend_from_slice(record);
-            self.bytes += record.len() + 20;
-        }
-        while self.bytes > HISTORY_BYTES {
-            self.drop_oldest();
-        }
-    }
-
-    fn drop_oldest(&mut self) {
-        if let Some(chunk) = self.chunks.pop_front() {
-            self.dropped += records(&chunk).count() as u64;
-            self.bytes = self.bytes.saturating_sub(chunk.len());
-        } else {
-            self.bytes = 0;
-        }
-    }
-
-    fn records(&self) -> impl Iterator<Item = (Comm, &[u8])> {
-        self.chunks.iter().flat_map(|chunk| records(chunk))
-    }
-}
-
-/// The records of a piece of history, with their tasks' names.
-fn records(chunk: &[u8]) -> impl Iterator<Item = (Comm, &[u8])> {
-    let mut rest = chunk;
-    std::iter::from_fn(move || {
-        let (len, after) = rest.split_at_checked(4)?;
-        let len = u32::from_le_bytes(len.try_into().ok()?) as usize;
-        let (comm, after) = after.split_at_checked(16)?;
-        let (record, after) = after.split_at_checked(len)?;
-        rest = after;
-        Some((Comm(comm.try_into().ok()?), record))
-    })
-}
-
 /// A container whose records are still held.
 #[derive(Debug)]
 struct Held {
     info: Arc<Container>,
-    filter: Option<Arc<Filter>>,
-    registered: Option<Event>,
-    warnings: Vec<Event>,
-    ended: Option<Event>,
+    /// What is told of it first, whatever has become of the rest.
+    begun: Vec<Event>,
     history: History,
 }
 
@@ -291,20 +253,22 @@ pub struct Pipeline {
     past: VecDeque<Held>,
     /// The filters that containers have of their own.
     filters: HashMap<u16, Arc<Filter>>,
-    keep_history: bool,
+    origin: Arc<Origin>,
+    hold: Option<Bounds>,
     failures: Option<Failures>,
     events: Vec<Event>,
 }
 
 impl Pipeline {
-    /// With `failures`, failed calls are explained.
+    /// With `hold`, each container is observed and its last events are held; with `failures`, failed calls are explained.
     pub fn new(
         options: decode::Options,
         births: Births,
-        keep_history: bool,
+        hold: Option<Bounds>,
         failures: Option<Failures>,
     ) -> Self {
         Self {
+            origin: Arc::new(Origin::here(&options)),
             options,
             births,
             enricher: Enricher::default(),
@@ -312,7 +276,7 @@ impl Pipeline {
             held: HashMap::new(),
             past: VecDeque::new(),
             filters: HashMap::new(),
-            keep_history,
+            hold,
             failures,
             events: Vec::new(),
         }
@@ -320,10 +284,12 @@ impl Pipeline {
 
     /// Works until the queue's senders are gone, then ends the sinks.
     pub fn run(mut self, queue: &Receiver<Item<Mark>>) {
-        while let Ok(item) = queue.recv() {
-            match item {
-                Item::Records(batch) => self.records(&batch),
-                Item::Mark(mark) => self.mark(mark),
+        loop {
+            match queue.recv_timeout(PAUSE) {
+                Ok(Item::Records(batch)) => self.records(&batch),
+                Ok(Item::Mark(mark)) => self.mark(mark),
+                Err(RecvTimeoutError::Timeout) => self.flush(),
+                Err(RecvTimeoutError::Disconnected) => break,
             }
         }
         for output in self.outputs.drain(..) {
@@ -343,42 +309,44 @@ impl Pipeline {
             {
                 self.born(head.slot);
             }
-            match decode::decode(record, &self.options) {
+            let raw = match decode::decode(record, &self.options) {
                 Ok(decoded) => {
                     let comm = self.enricher.enrich(decoded, &mut self.events);
-                    if let Some(comm) = comm
-                        && self.keep_history
-                        && let Some(held) = self.held.get_mut(&head.slot)
-                    {
-                        held.history.push(comm, record);
-                    }
+                    comm.map(|comm| Raw { comm, record })
                 }
                 Err(_undecodable) => {
                     let seq = (head.kind == Kind::Syscall as u16).then_some(head.seq);
                     self.enricher
                         .undecodable(head.slot, head.cpu, seq, head.ktime, &mut self.events);
+                    None
                 }
-            }
-            self.hand_out(head.slot);
+            };
+            self.hand_out(head.slot, raw);
         }
         self.flush();
         self.bound_history();
     }
 
-    /// Gives the events at hand to each sink.
-    fn hand_out(&mut self, slot: u16) {
+    /// Gives the events at hand to each sink; `raw` is the record that they came of.
+    fn hand_out(&mut self, slot: u16, raw: Option<Raw<'_>>) {
         let at_most = self.filters.get(&slot).map(Arc::as_ref);
         let observed = self
             .enricher
             .get(slot)
-            .filter(|_| self.keep_history)
+            .filter(|_| self.hold.is_some())
             .map(|live| &live.progress.observed);
+        let mut held = self.held.get_mut(&slot).filter(|_| self.hold.is_some());
         for event in self.events.drain(..) {
+            // A record may also reveal a loss, or mean something for the container.
+            let raw = raw.filter(|_| matches!(event.body, Body::Syscall(_) | Body::Process(_)));
             if let Some(observed) = observed {
                 observed.take(&event);
             }
+            if let Some(held) = &mut held {
+                held.take(&event, raw, at_most);
+            }
             for output in &mut self.outputs {
-                output.take(slot, &event, at_most);
+                output.take(slot, &event, raw, at_most);
             }
             if let Some(failures) = &mut self.failures {
                 failures.see(slot, &event);
@@ -391,7 +359,7 @@ impl Pipeline {
         let found = self.failures.as_ref().map(Failures::found).unwrap_or_default();
         for (slot, event) in found {
             self.events.push(event);
-            self.hand_out(slot);
+            self.hand_out(slot, None);
         }
     }
 
@@ -401,20 +369,27 @@ impl Pipeline {
         }
     }
 
+    fn settle(&mut self) {
+        for output in &mut self.outputs {
+            output.settle();
+        }
+    }
+
     fn bound_history(&mut self) {
+        let Some(bounds) = self.hold else { return };
         let mut bytes: usize = self
             .past
             .iter()
             .chain(self.held.values())
-            .map(|held| held.history.bytes)
+            .map(|held| held.history.bytes())
             .sum();
-        while bytes > ALL_HISTORY_BYTES {
+        while bytes > bounds.all {
             if let Some(oldest) = self.past.pop_front() {
-                bytes -= oldest.history.bytes;
-            } else if let Some(largest) = self.held.values_mut().max_by_key(|held| held.history.bytes) {
-                let before = largest.history.bytes;
+                bytes -= oldest.history.bytes();
+            } else if let Some(largest) = self.held.values_mut().max_by_key(|held| held.history.bytes()) {
+                let before = largest.history.bytes();
                 largest.history.drop_oldest();
-                bytes -= before - largest.history.bytes;
+                bytes -= before - largest.history.bytes();
             } else {
                 return;
             }
@@ -439,7 +414,7 @@ impl Pipeline {
             } => self.gone(slot, ktime, *end, &sinks),
             Mark::Limited { slot, ktime, count } => {
                 self.lost(slot, ktime, LossReason::RateLimit, count);
-                self.hand_out(slot);
+                self.hand_out(slot, None);
             }
             Mark::Unregistered { info, reason } => {
                 let now = crate::enrich::monotonic_ns();
@@ -450,7 +425,7 @@ impl Pipeline {
                     body: Body::Container(Lifecycle::Unregistered { reason }),
                 };
                 for output in &mut self.outputs {
-                    output.take(u16::MAX, &event, None);
+                    output.take(u16::MAX, &event, None, None);
                 }
             }
             Mark::Open { output, history } => {
@@ -466,7 +441,17 @@ impl Pipeline {
                 }
             }
             Mark::Explained => self.explained(),
+            Mark::Summary { info, summary, only } => {
+                let of = |output: &&mut Output| only.is_none_or(|id| output.id == id);
+                for output in self.outputs.iter_mut().filter(of) {
+                    output.summary(&info, &summary);
+                }
+            }
+            Mark::Dump { id, held } => {
+                let _gave_up = held.send(self.dump(&id));
+            }
             Mark::Sync { slot, reached } => {
+                self.settle();
                 let counts = |output: &Output| {
                     (
                         output.name.clone(),
@@ -508,20 +493,16 @@ impl Pipeline {
         self.events.extend(registered.iter().chain(&warnings).cloned());
         let held = Held {
             info,
-            filter: asked.filter,
-            // Only this one tells that what is held is not all.
-            registered: registered.filter(|_| late),
-            warnings,
-            ended: None,
-            history: History::default(),
+            begun: registered.into_iter().chain(warnings).collect(),
+            history: History::new(self.origin.clone(), self.hold.unwrap_or_default()),
         };
         self.held.insert(slot, held);
-        self.hand_out(slot);
+        self.hand_out(slot, None);
     }
 
     fn lifecycle(&mut self, slot: u16, ktime: u64, what: Lifecycle) {
         self.events.extend(self.enricher.lifecycle(slot, ktime, what));
-        self.hand_out(slot);
+        self.hand_out(slot, None);
     }
 
     /// Tells a loss that has no place.
@@ -548,7 +529,7 @@ impl Pipeline {
         for (reason, count) in rest {
             self.lost(slot, ktime, reason, count);
         }
-        self.hand_out(slot);
+        self.hand_out(slot, None);
         self.flush();
         if let Some(failures) = &mut self.failures {
             failures.end(slot);
@@ -564,19 +545,18 @@ impl Pipeline {
             }
         };
         let ended = self.enricher.lifecycle(slot, ktime, gone);
-        self.events.extend(ended.clone());
-        self.hand_out(slot);
+        self.events.extend(ended);
+        self.hand_out(slot, None);
         self.enricher.remove(slot);
-        if let Some(mut held) = self.held.remove(&slot)
-            && self.keep_history
+        if let Some(held) = self.held.remove(&slot)
+            && self.hold.is_some()
         {
-            held.ended = ended;
             self.past.push_back(held);
             while self.past.len() > crate::node::PAST {
                 self.past.pop_front();
             }
         }
-        self.flush();
+        self.settle();
         let counts = self
             .outputs
             .iter_mut()
@@ -589,53 +569,71 @@ impl Pipeline {
 
     /// Gives a new sink what is still held of the containers that it takes.
     fn replay(&self, output: &mut Output) {
-        let clock = self.enricher.clock;
         let past = self.past.iter().map(|held| (u16::MAX, held));
         for (slot, held) in past.chain(self.held.iter().map(|(slot, held)| (*slot, held))) {
             if !output.selection.takes_container(&held.info) {
                 continue;
             }
-            for told in held.registered.iter().chain(&held.warnings) {
-                output.take(slot, told, None);
+            for told in held.first(self.enricher.clock) {
+                output.take(slot, &told, None, None);
             }
-            if held.history.dropped > 0 {
-                let loss = Loss {
-                    reason: LossReason::NotHeld,
-                    count: held.history.dropped,
-                    hole: None,
-                };
-                let now = crate::enrich::monotonic_ns();
-                let event = Event {
-                    time_ns: clock.wall(now),
-                    ktime: now,
-                    container: held.info.clone(),
-                    body: Body::Loss(loss),
-                };
-                output.take(slot, &event, None);
-            }
-            for (comm, record) in held.history.records() {
-                let Ok(mut decoded) = decode::decode(record, &self.options) else {
-                    continue;
-                };
-                match &mut decoded.body {
-                    decode::Body::Syscall(call) => call.task.comm = comm,
-                    decode::Body::Process(process) => process.task.comm = comm,
-                }
-                let event = Event {
-                    time_ns: clock.wall(decoded.ktime),
-                    ktime: decoded.ktime,
-                    container: held.info.clone(),
-                    body: match decoded.body {
-                        decode::Body::Syscall(call) => Body::Syscall(call),
-                        decode::Body::Process(process) => Body::Process(process),
-                    },
-                };
-                output.take(slot, &event, held.filter.as_deref());
-            }
-            if let Some(ended) = &held.ended {
-                output.take(slot, ended, None);
-            }
+            // What a container's own filter leaves out is not held.
+            held.history
+                .replay(|event, raw| output.take(slot, event, raw, None));
         }
+    }
+
+    /// What is held of the newest container of that id.
+    fn dump(&mut self, id: &str) -> Option<Dump> {
+        let clock = self.enricher.clock;
+        let all = self.held.values_mut().chain(self.past.iter_mut().rev());
+        let held = all.into_iter().find(|held| held.info.id == id)?;
+        let mut draft = Draft::new(self.origin.clone());
+        for told in held.first(clock) {
+            draft.take(&told, None);
+        }
+        let mut first = Vec::new();
+        draft.close(&mut first);
+        Some(Dump {
+            info: held.info.clone(),
+            blocks: std::iter::once(first.into())
+                .chain(held.history.blocks())
+                .collect(),
+        })
+    }
+}
+
+impl Held {
+    /// Holds an event, if the container asked for it.
+    fn take(&mut self, event: &Event, raw: Option<Raw<'_>>, at_most: Option<&Filter>) {
+        let wanted = match (&event.body, at_most) {
+            (Body::Syscall(call), Some(filter)) => filter.takes(call),
+            // These are in `begun`.
+            (Body::Container(Lifecycle::Registered { .. } | Lifecycle::Warning { .. }), _) => false,
+            _ => true,
+        };
+        if wanted {
+            self.history.take(event, raw);
+        }
+    }
+
+    /// What comes before what is held: how it began, and how much is held no more.
+    fn first(&self, clock: Clock) -> Vec<Event> {
+        let mut first = self.begun.clone();
+        if self.history.dropped() > 0 {
+            let now = crate::enrich::monotonic_ns();
+            first.push(Event {
+                time_ns: clock.wall(now),
+                ktime: now,
+                container: self.info.clone(),
+                body: Body::Loss(Loss {
+                    reason: LossReason::NotHeld,
+                    count: self.history.dropped(),
+                    hole: None,
+                }),
+            });
+        }
+        first
     }
 }
 

@@ -2,6 +2,7 @@
 //! same in the daemon, on the control socket and in the client that prints it.
 
 pub mod capabilities;
+pub mod counted;
 pub mod observed;
 pub mod summary;
 pub mod table;

@@ -46,11 +46,11 @@ pub struct Outcome {
     pub capabilities: Capabilities,
 }
 
-/// Runs the command to the end of all its processes. `output` makes the sink, which is opened before anything runs.
+/// Runs the command to the end of all its processes. `outputs` makes the sinks, which are opened before anything runs.
 ///
 /// # Errors
 /// A set-up error: the command has not run.
-pub fn run(settings: &Settings, output: impl FnOnce(u64) -> Result<Output>) -> Result<Outcome> {
+pub fn run(settings: &Settings, outputs: impl FnOnce(&Node) -> Result<Vec<Output>>) -> Result<Outcome> {
     let command = settings
         .command
         .first()
@@ -67,9 +67,11 @@ pub fn run(settings: &Settings, output: impl FnOnce(u64) -> Result<Output>) -> R
 
     let (node, threads) = Node::start(&settings.node)?;
     node.exclude(reaper.as_raw().cast_unsigned())?;
-    let output = output(node.output_id())?;
-    let sink = output.id;
-    node.open(output, false)?;
+    let mut sinks = Vec::new();
+    for output in outputs(&node)? {
+        sinks.push(output.id);
+        node.open(output, false)?;
+    }
 
     // The reaper makes the command's process, which makes its mounts and waits for the nonce.
     link.write_all(&[GO]).context("start the command's init")?;
@@ -116,10 +118,10 @@ pub fn run(settings: &Settings, output: impl FnOnce(u64) -> Result<Output>) -> R
     let capabilities = node
         .capabilities(&id)?
         .context("the command's capability checks are gone")?;
-    let closed = node.close(sink);
+    let closed: Vec<_> = sinks.into_iter().map(|sink| node.close(sink)).collect();
     drop(node);
     threads.join();
-    closed?;
+    closed.into_iter().collect::<Result<()>>()?;
     Ok(Outcome {
         code,
         verdict,

@@ -16,18 +16,21 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{Body, Descriptors, Event, Loss, LossReason, Phase},
+    event::{Body, Container, Descriptors, Event, Loss, LossReason, Phase},
     filter::Filter,
+    recording::{self, Raw, Summary},
     selector::Selector,
 };
 
 /// How events are written.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Format {
     Text(text::TextOptions),
     Json(Descriptors),
     /// Nothing until the end, then the processes.
     Tree(tree::Tree),
+    /// Blocks of a recording, closed when they are full, or a second old.
+    Recording(Box<recording::Draft>, Descriptors),
 }
 
 /// Which events of a container a sink takes.
@@ -73,7 +76,8 @@ impl Selection {
         self.visible_to.is_none_or(|uid| uid == container.owner) && self.select.takes(container)
     }
 
-    fn takes(&self, event: &Event) -> bool {
+    /// Whether the event is.
+    pub fn takes(&self, event: &Event) -> bool {
         let phase = match &event.body {
             Body::Syscall(call) if !self.filter.takes(call) => return false,
             Body::Syscall(call) => call.task.phase,
@@ -120,6 +124,19 @@ impl<W: Write + Send> Sink for Stream<W> {
 
     fn finish(&mut self) -> io::Result<()> {
         self.0.flush()
+    }
+}
+
+/// A recording's file. It waits for the writer, as [`Stream`].
+impl<W: Write + Send> Sink for recording::Writer<W> {
+    fn write(&mut self, blocks: &mut Vec<u8>) -> io::Result<bool> {
+        self.blocks(blocks)?;
+        blocks.clear();
+        Ok(true)
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        recording::Writer::finish(self)
     }
 }
 
@@ -215,13 +232,19 @@ impl Output {
     pub fn descriptors(&self) -> Descriptors {
         match &self.format {
             Format::Text(options) => options.descriptors,
-            Format::Json(descriptors) => *descriptors,
+            Format::Json(descriptors) | Format::Recording(_, descriptors) => *descriptors,
             Format::Tree(_) => Descriptors::Numbers,
         }
     }
 
-    /// Renders an event of the container in `slot`, of whose calls nobody gets what `at_most` leaves out.
-    pub fn take(&mut self, slot: u16, event: &Event, at_most: Option<&Filter>) {
+    /// Whether it is a recording.
+    pub const fn records(&self) -> bool {
+        matches!(self.format, Format::Recording(..))
+    }
+
+    /// Renders an event of the container in `slot`, of whose calls nobody gets what `at_most` leaves out. `raw` is the
+    /// record that it was made of, where it is a call's or a process's: all that a recording keeps of these.
+    pub fn take(&mut self, slot: u16, event: &Event, raw: Option<Raw<'_>>, at_most: Option<&Filter>) {
         let is_call = matches!(event.body, Body::Syscall(_));
         let left_out = match (&event.body, at_most) {
             (Body::Syscall(call), Some(filter)) => !filter.takes(call),
@@ -245,21 +268,36 @@ impl Output {
                 count,
                 hole: None,
             };
-            self.render(&Event {
+            let told = Event {
                 body: Body::Loss(loss),
                 ..event.clone()
-            });
+            };
+            self.render(&told, None);
         }
-        self.render(event);
+        self.render(event, raw);
         if is_call {
             *self.pending.entry(slot).or_default() += 1;
         }
-        if self.lines.len() >= FLUSH_BYTES {
+        let full = match &self.format {
+            Format::Recording(draft, _) => draft.is_full(),
+            _ => self.lines.len() >= FLUSH_BYTES,
+        };
+        if full {
             self.flush();
         }
     }
 
-    fn render(&mut self, event: &Event) {
+    /// Takes what is known of a container beside its events; only a recording has a place for it.
+    pub fn summary(&mut self, container: &Arc<Container>, summary: &Summary) {
+        if self.failed.is_none()
+            && self.selection.takes_container(container)
+            && let Format::Recording(draft, _) = &mut self.format
+        {
+            draft.summary(container, summary);
+        }
+    }
+
+    fn render(&mut self, event: &Event, raw: Option<Raw<'_>>) {
         match &mut self.format {
             Format::Text(options) => {
                 let before = self.lines.len();
@@ -272,13 +310,25 @@ impl Output {
             }
             Format::Json(descriptors) => json::write_event(&mut self.lines, event, *descriptors),
             Format::Tree(tree) => tree.take(event),
+            Format::Recording(draft, _) => draft.take(event, raw),
         }
     }
 
-    /// Hands what is rendered to the sink.
+    /// Hands what is rendered to the sink; of a recording, whole blocks.
     pub fn flush(&mut self) {
+        match &self.format {
+            Format::Recording(draft, _) if !draft.is_full() && !draft.is_old() => {}
+            _ => self.settle(),
+        }
+    }
+
+    /// Hands all that there is to the sink: a recording's block is closed for it.
+    pub fn settle(&mut self) {
         if self.failed.is_some() {
             return;
+        }
+        if let Format::Recording(draft, _) = &mut self.format {
+            draft.close(&mut self.lines);
         }
         let outcome = if self.lines.is_empty() {
             Ok(true)
@@ -312,7 +362,7 @@ impl Output {
         if let Format::Tree(tree) = &self.format {
             tree.write(&mut self.lines);
         }
-        self.flush();
+        self.settle();
         match self.failed {
             Some(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             Some(error) => Err(error),

@@ -5,7 +5,6 @@
 
 mod btf;
 pub mod kernel;
-pub mod replay;
 mod ring;
 
 use std::{

@@ -1,4 +1,4 @@
-//! Everything behind the ring, fed from a recording: decode, enrich and sinks, without a kernel and without root.
+//! Everything behind the ring, fed with records: decode, enrich and sinks, without a kernel and without root.
 
 #![allow(clippy::unwrap_used, reason = "a panic of a test is its failure")]
 
@@ -16,11 +16,9 @@ use tracer::{
     decode,
     event::{Books, Container},
     pipeline::{self, Births, End, Mark, Pipeline},
+    recording::{Damage, Draft, Entry, Origin, Recording, Writer},
     sinks::{Counts, Format, Output, Phases, Selection, Sink, Stream},
-    source::{
-        Batch, Item,
-        replay::{self, Recorder},
-    },
+    source::{Batch, Item},
 };
 use tracer_common::record::{Kind, flag};
 
@@ -149,7 +147,7 @@ fn run(outputs: Vec<Output>, batches: &[Vec<Vec<u8>>], last_seq: &[u64]) -> Vec<
     let (live, progress) = pipeline::live(GENERATION, info, INIT);
     births.announce(SLOT, live, false, pipeline::Asked::default(), Vec::new());
     let (queue, items) = sync_channel::<Item<Mark>>(64);
-    let pipeline = Pipeline::new(decode::Options::native(), births, false, None);
+    let pipeline = Pipeline::new(decode::Options::native(), births, None, None);
     let thread = thread::spawn(move || pipeline.run(&items));
     for output in outputs {
         queue
@@ -162,9 +160,7 @@ fn run(outputs: Vec<Output>, batches: &[Vec<Vec<u8>>], last_seq: &[u64]) -> Vec<
     for records in batches {
         let mut batch = Batch::default();
         records.iter().for_each(|record| batch.push(record));
-        let mut file = Vec::new();
-        Recorder::new(&mut file).unwrap().write(&batch).unwrap();
-        replay::feed(file.as_slice(), &queue).unwrap();
+        queue.send(Item::Records(batch)).unwrap();
     }
     let (sinks, counts) = channel();
     let (decoded, undecodable) = {
@@ -369,4 +365,60 @@ fn records_of_another_generation_are_nobodys() {
         (1, 0),
         "{lines:#?}"
     );
+}
+
+#[test]
+fn a_recording_tells_again_what_was_told() {
+    let (to, file) = (Shared::default(), Shared::default());
+    let selection = Selection {
+        phases: Phases::All,
+        ..Selection::default()
+    };
+    let draft = Draft::new(Arc::new(Origin::here(&decode::Options::native())));
+    let format = Format::Recording(Box::new(draft), tracer::event::Descriptors::Numbers);
+    let recorder = Output::new(
+        2,
+        "recording",
+        selection,
+        format,
+        Box::new(Writer::new(file.clone())),
+    );
+    let mut broken = getppid(0, 3, 3_000);
+    broken.truncate(70);
+    let batches = [
+        vec![
+            exec(b"ls\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 1, 1_000),
+            getppid(0, 1, 2_000),
+        ],
+        // With a hole, a record that cannot be decoded, and losses behind the last.
+        vec![broken, getppid(0, 5, 5_000), getppid(1, 1, 4_000)],
+    ];
+    let counts = run(
+        vec![output(1, "file", Box::new(Stream(to.clone()))), recorder],
+        &batches,
+        &[7, 1],
+    );
+    assert_eq!(counts[0].1, counts[1].1, "both were given the same");
+    assert_eq!((counts[1].1.written, counts[1].1.dropped), (3, 0));
+
+    let bytes = file.0.lock().unwrap().clone();
+    let mut recording = Recording::of(bytes).unwrap();
+    let again = Shared::default();
+    let mut shown = output(3, "again", Box::new(Stream(again.clone())));
+    while let Some(entry) = recording.entry().unwrap() {
+        let Entry::Event(number, event) = entry else {
+            panic!()
+        };
+        shown.take(number, &event, recording.raw(), None);
+    }
+    shown.finish().unwrap();
+    assert_eq!(
+        recording.damage(),
+        &Damage {
+            ended: true,
+            ..Damage::default()
+        }
+    );
+    assert!(to.lines().len() > 8, "calls, losses, the container's life");
+    assert_eq!(again.lines(), to.lines());
 }

@@ -41,6 +41,11 @@ const HOMES: &[Home] = &[
         why: "the hook owns what runtimes say, and a profile is what they read",
     },
     Home {
+        what: What::Crate("crc32fast"),
+        places: &["tracer/src/recording/"],
+        why: "one piece of code makes blocks and reads them",
+    },
+    Home {
         what: What::Crate("tokio"),
         places: &[
             "tracer/src/main.rs",

@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Arch, Task};
 
 /// Why a call failed, for the first of its kind and those like it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Diagnosis {
     /// The task whose call it was, the first time.
     pub task: Task,
@@ -22,7 +24,7 @@ pub struct Diagnosis {
 }
 
 /// Why, with what it rests on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     pub cause: Cause,
     /// One sentence, for a person.
@@ -35,14 +37,14 @@ pub struct Verdict {
 }
 
 /// Something that is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fact {
     pub text: String,
     pub taken: Taken,
 }
 
 /// When and where it was seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Taken {
     /// In the kernel, on the task, as the call returned.
     Call,
@@ -64,14 +66,14 @@ impl Taken {
 }
 
 /// A line to change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fix {
     pub place: Place,
     pub line: String,
 }
 
 /// Where a line is to be changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Place {
     Podman,
     Docker,
@@ -101,7 +103,7 @@ impl Place {
 }
 
 /// A cause. `docs/explain.md` has a section on each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Cause {
     /// A seccomp filter refused the call before the kernel's own function ran.
     Seccomp,

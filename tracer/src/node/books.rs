@@ -1,7 +1,7 @@
 //! Makes what is told of a container from what the kernel side and the pipeline have counted. Pure functions.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
@@ -15,10 +15,9 @@ use crate::{
     capabilities, decode,
     enrich::Progress,
     event::{Books, Dropped},
-    histogram::Histogram,
     registry::Entry,
-    report::{Line, Names, Row, SinkBooks, State, Stats, Verdict, capabilities::Capabilities},
-    sinks::{Counts, Phases},
+    report::{Line, Names, SinkBooks, State, Verdict, capabilities::Capabilities},
+    sinks::Counts,
 };
 
 pub(super) fn sum(
@@ -149,86 +148,6 @@ impl Checked {
             late: self.late,
             held: self.held.as_ref().map(capabilities::held),
             capabilities: capabilities::judge(decode::Options::native().arch, &self.rows, self.held.as_ref()),
-            overflow: self.overflow,
-        }
-    }
-}
-
-/// What was counted of a container: the kernel's rows, which are never lost.
-#[derive(Clone, Debug)]
-pub(super) struct Counted {
-    rows: HashMap<AggregateKey, Aggregate>,
-    overflow: u64,
-}
-
-impl Counted {
-    pub(super) fn new(
-        per_cpu: &[tracer_common::filter::Books],
-        rows: HashMap<AggregateKey, Aggregate>,
-    ) -> Self {
-        Self {
-            rows,
-            overflow: per_cpu.iter().map(|books| books.overflow).sum(),
-        }
-    }
-
-    /// The rows of these phases.
-    fn of(&self, phases: Phases) -> impl Iterator<Item = (&AggregateKey, &Aggregate)> {
-        self.rows.iter().filter(move |(key, _)| match phases {
-            Phases::All => true,
-            Phases::App => key.slot & AggregateKey::APP != 0,
-            Phases::Runtime => key.slot & AggregateKey::APP == 0,
-        })
-    }
-
-    pub(super) fn stats(&self, container: Names, state: State, phases: Phases) -> Stats {
-        let native = decode::Options::native().arch;
-        let mut table: BTreeMap<(u16, String), (Row, Histogram)> = BTreeMap::new();
-        for (&AggregateKey { nr, errno, .. }, counted) in self.of(phases) {
-            let (arch, name) = decode::named(native, nr);
-            let (row, histogram) = table
-                .entry((nr & AggregateKey::COMPAT, name.to_string()))
-                .or_insert_with(|| {
-                    let row = Row {
-                        syscall: name.to_string(),
-                        arch: arch.name().to_owned(),
-                        nr: u32::from(nr & !(AggregateKey::COMPAT | AggregateKey::X32)),
-                        ..Row::default()
-                    };
-                    (row, Histogram::default())
-                });
-            if errno == AggregateKey::UNFINISHED {
-                row.unfinished += counted.count;
-                continue;
-            }
-            row.calls += counted.count;
-            row.total_ns += counted.total_ns;
-            row.timed += counted.buckets.iter().copied().map(u64::from).sum::<u64>();
-            histogram.add(counted);
-            if errno != 0 {
-                row.errors += counted.count;
-                let errno = decode::errno_name(errno).into_owned();
-                *row.errnos.entry(errno).or_default() += counted.count;
-            }
-        }
-        let bounded = |(row, histogram): (Row, Histogram)| Row {
-            min_ns: histogram.at_least().unwrap_or(0),
-            p50_ns: histogram.at_most(50).unwrap_or(0),
-            p95_ns: histogram.at_most(95).unwrap_or(0),
-            p99_ns: histogram.at_most(99).unwrap_or(0),
-            max_ns: histogram.at_most(100).unwrap_or(0),
-            ..row
-        };
-        let mut calls: Vec<_> = table.into_values().map(bounded).collect();
-        calls.sort_by(|a, b| {
-            b.total_ns
-                .cmp(&a.total_ns)
-                .then_with(|| a.syscall.cmp(&b.syscall))
-        });
-        Stats {
-            container,
-            state,
-            calls,
             overflow: self.overflow,
         }
     }

@@ -31,6 +31,7 @@ impl Node {
                 id: output.id,
                 selection: output.selection.clone(),
                 descriptors: output.descriptors(),
+                records: output.records(),
             });
             inner.set_filters()?;
         }
@@ -45,6 +46,7 @@ impl Node {
     /// # Errors
     /// What made the sink fail, or that the pipeline has ended.
     pub fn close(&self, id: u64) -> Result<()> {
+        self.summarize_for(id)?;
         let (sender, result) = channel();
         self.marks.post(Mark::Close { id, result: sender })?;
         let closed = result.recv();

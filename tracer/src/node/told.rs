@@ -10,7 +10,9 @@ use crate::{
     event,
     explain::Explanation,
     observe::Observed,
-    report::{Line, Names, State, Stats, Status, Verdict, capabilities::Capabilities, observed},
+    report::{
+        Line, Names, State, Stats, Status, Verdict, capabilities::Capabilities, counted::Counted, observed,
+    },
     sinks::{Phases, Selection},
 };
 
@@ -71,7 +73,7 @@ impl Node {
         if let Some(entry) = slot.and_then(|slot| inner.registry.get(slot)) {
             let rows = inner.kernel.aggregates(entry.slot, entry.generation)?;
             let per_cpu = inner.kernel.books(entry.slot)?;
-            let counted = books::Counted::new(&per_cpu, rows);
+            let counted = Counted::new(&per_cpu, rows);
             return Ok(Some(counted.stats((&*entry.info).into(), State::Live, phases)));
         }
         Ok(inner

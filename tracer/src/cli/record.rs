@@ -1,0 +1,101 @@
+//! The options of `record`, `replay` and `dump`.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::Args;
+
+use super::{Events, Filter, Select, Summary, Tuning};
+use crate::{
+    event::Descriptors,
+    filter::{self, Begin},
+    sinks::Phases,
+};
+
+/// `tracer record`.
+#[derive(Debug, Args)]
+pub struct Record {
+    /// Names, ids, or beginnings of them, also of containers that are not there yet; none means all.
+    #[arg(value_name = "CONTAINER", conflicts_with = "command")]
+    pub containers: Vec<String>,
+    #[command(flatten)]
+    pub select: Select,
+    /// Write the recording to FILE; `-` is standard output.
+    #[arg(short, long, value_name = "FILE", required = true)]
+    pub write: PathBuf,
+    /// Whose calls: the application's, the container runtime's before it, or all.
+    #[arg(long, default_value = "all", value_name = "app|runtime|all")]
+    pub phase: Phases,
+    #[command(flatten)]
+    pub filter: Filter,
+    /// Also record what file descriptors stand for; twice, also the addresses of sockets and the numbers of devices.
+    #[arg(short = 'y', action = clap::ArgAction::Count)]
+    pub descriptors: u8,
+    /// First record what the daemon still holds.
+    #[arg(long)]
+    pub since_start: bool,
+    /// End when the containers are gone and all their events are written.
+    #[arg(long)]
+    pub until_gone: bool,
+    /// Of a command: start it with DIR as its root.
+    #[arg(long, value_name = "DIR", requires = "command")]
+    pub rootfs: Option<PathBuf>,
+    #[command(flatten)]
+    pub tuning: Tuning,
+    /// A command to run and record, with no daemon and no container runtime.
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+impl Record {
+    /// Which calls.
+    pub fn words(&self) -> filter::Words {
+        filter::Words {
+            begin: if self.descriptors > 0 {
+                Begin::Whole
+            } else {
+                Begin::Time
+            },
+            ..self.filter.words()
+        }
+    }
+
+    /// What `-y` asks.
+    pub const fn descriptors(&self) -> Descriptors {
+        super::descriptors(self.descriptors)
+    }
+}
+
+/// `tracer replay`.
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// The recording; `-` is standard input.
+    pub file: PathBuf,
+    /// Only these: names, ids, or beginnings of them.
+    #[arg(value_name = "CONTAINER")]
+    pub containers: Vec<String>,
+    #[command(flatten)]
+    pub select: Select,
+    #[command(flatten)]
+    pub events: Events,
+    /// Bytes of strings and buffers to show: no more than were recorded.
+    #[arg(short = 's', long = "string-limit", value_name = "BYTES")]
+    pub strings: Option<u16>,
+    /// Show no calls, only their counts, as strace -c does.
+    #[arg(short = 'c', long, conflicts_with = "summary_too")]
+    pub summary_only: bool,
+    /// Show the calls, and their counts at the end, as strace -C does.
+    #[arg(short = 'C', long = "summary")]
+    pub summary_too: bool,
+    #[command(flatten)]
+    pub summary: Summary,
+}
+
+/// `tracer dump`.
+#[derive(Debug, Args)]
+pub struct Dump {
+    /// Name, id, or the beginning of one; also of a container that has ended.
+    pub container: String,
+    /// Write the recording to FILE; `-` is standard output.
+    #[arg(short, long, value_name = "FILE", required = true)]
+    pub write: PathBuf,
+}
