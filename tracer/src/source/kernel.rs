@@ -5,23 +5,25 @@
 
 mod aggregates;
 mod capabilities;
+mod objects;
 mod offsets;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     io,
-    os::fd::AsFd,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{self, Array, Map, MapData, MapError, PerCpuArray},
-    programs::{Program, ProgramError, tp_btf::BtfTracePointLink},
+    maps::{self, Array, MapData, MapError, PerCpuArray},
+    programs::{Program, ProgramError},
 };
 use aya_log::EbpfLogger;
 use log::{Log, Metadata, Record};
+use serde::{Deserialize, Serialize};
 use tracer_common::{
     MAX_CONTAINERS,
     capability::{CheckKey, Checks, Held},
@@ -30,6 +32,7 @@ use tracer_common::{
 
 use aggregates::Aggregates;
 use capabilities::Capabilities;
+use objects::{EPOCH, Objects};
 
 use super::{btf::Btf, ring::Ring};
 use crate::log::note;
@@ -95,8 +98,7 @@ pub struct Verified {
 /// The loaded programs.
 pub struct Kernel {
     verified: Vec<Verified>,
-    ebpf: Ebpf,
-    links: Vec<(&'static str, BtfTracePointLink)>,
+    objects: Objects,
     containers: Array<MapData, Abi<Container>>,
     filters: Array<MapData, Abi<Filter>>,
     rates: Array<MapData, Abi<Rate>>,
@@ -110,7 +112,26 @@ pub struct Kernel {
     counts: PerCpuArray<MapData, u64>,
     epoch: Array<MapData, u64>,
     now: u64,
-    log: EbpfLogger<Diagnostics>,
+    /// Not of programs that were taken over: aya finds the log of those that it loaded.
+    log: Option<EbpfLogger<Diagnostics>>,
+}
+
+/// What a daemon leaves of the kernel side for the one after it, beside descriptors.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Left {
+    /// Which object its programs are of.
+    object: u32,
+    /// The process that was kept out.
+    tgid: u32,
+    /// Why capability checks are not seen.
+    unseen: Option<String>,
+    /// Rows that were given up and not yet free.
+    resting: Vec<u32>,
+}
+
+/// Tells objects apart: of another, the maps may hold other things.
+fn object_id() -> u32 {
+    crc32fast::hash(OBJECT)
 }
 
 /// Where the programs' own diagnostics go: few, and never about the traced.
@@ -170,55 +191,86 @@ impl Kernel {
                     .and_then(|info| info.verified_instruction_count()),
             });
         }
-        let capabilities =
-            Capabilities::load(&mut ebpf, &btf, own.has_typedef(capabilities::TRACEPOINT_TYPE))?;
-        let mut plan_map: Array<_, Abi<Plan>> = take(&mut ebpf, "PLANS")?;
-        for (index, plan) in plans {
-            if index < MAX_PLANS {
-                plan_map
-                    .set(index, Abi(plan), 0)
-                    .context("write the plan table")?;
-            }
-        }
-        // A program keeps the maps that it uses; the handle may go.
-        drop(plan_map);
-        let events: MapData = match ebpf.take_map("EVENTS") {
-            Some(Map::RingBuf(map)) => map,
-            _ => {
-                return Err(anyhow!(
-                    "the eBPF object has no ring EVENTS: it was built from other sources"
-                ));
-            }
-        };
-        let ring = Ring::new(
-            events
-                .fd()
-                .as_fd()
-                .try_clone_to_owned()
-                .context("copy the ring's descriptor")?,
-            ring_bytes,
-        )?;
+        let absent = capabilities::load(&mut ebpf, &btf, own.has_typedef(capabilities::TRACEPOINT_TYPE))?;
         let log = EbpfLogger::init_with_logger(&mut ebpf, Diagnostics).context("open the programs' log")?;
+        let (mut kernel, ring) = Self::of(Objects::of(&mut ebpf)?, absent)?;
+        kernel.aggregates.fill()?;
+        kernel.plan(plans)?;
+        kernel.verified = verified;
+        kernel.log = Some(log);
+        Ok((kernel, ring))
+    }
+
+    /// Takes over what a daemon before this one had loaded, attached and counted; `left` is what it left beside its
+    /// descriptors.
+    ///
+    /// # Errors
+    /// When they are not those of this program's object.
+    pub fn take_over(
+        descriptors: &mut BTreeMap<String, OwnedFd>,
+        left: &Left,
+        plans: impl IntoIterator<Item = (u32, Plan)>,
+    ) -> Result<(Self, Ring)> {
+        ensure!(
+            left.object == object_id(),
+            "the programs of this version are others; those that run are of another build"
+        );
+        let (mut kernel, ring) = Self::of(Objects::taken_over(descriptors)?, left.unseen.clone())?;
+        kernel.aggregates.resume(&left.resting);
+        kernel.plan(plans)?;
+        kernel.now = kernel.epoch.get(&0, 0).context("read the epoch")?;
+        // What is gone is no longer kept out, and proves nothing.
+        absent_is_fine(kernel.excluded.remove(&left.tgid)).context("clear the exclusion table")?;
+        for tid in kernel.proofs.keys().filter_map(Result::ok).collect::<Vec<_>>() {
+            absent_is_fine(kernel.proofs.remove(&tid)).context("clear the table of proofs")?;
+        }
+        Ok((kernel, ring))
+    }
+
+    /// What [`Self::take_over`] needs, for a daemon that comes after this one.
+    pub fn leave(&self) -> (Left, Vec<(String, BorrowedFd<'_>)>) {
+        let left = Left {
+            object: object_id(),
+            tgid: std::process::id(),
+            unseen: self.capabilities.absent().map(str::to_owned),
+            resting: self.aggregates.resting(),
+        };
+        (left, self.objects.descriptors())
+    }
+
+    fn of(objects: Objects, unseen: Option<String>) -> Result<(Self, Ring)> {
+        let events = objects.data("EVENTS")?;
+        let bytes = events.info().context("look at the ring")?.max_entries();
+        let ring = events.fd().as_fd().try_clone_to_owned();
+        let ring = Ring::new(ring.context("copy the ring's descriptor")?, bytes)?;
         let kernel = Self {
-            verified,
-            log,
-            containers: take(&mut ebpf, "CONTAINERS")?,
-            filters: take(&mut ebpf, "FILTERS")?,
-            rates: take(&mut ebpf, "RATES")?,
-            mount_namespaces: take(&mut ebpf, "MOUNT_NAMESPACES")?,
-            pid_namespaces: take(&mut ebpf, "PID_NAMESPACES")?,
-            excluded: take(&mut ebpf, "EXCLUDED")?,
-            proofs: take(&mut ebpf, "PROOFS")?,
-            books: take(&mut ebpf, "BOOKS")?,
-            aggregates: Aggregates::take(&mut ebpf)?,
-            capabilities,
-            counts: take(&mut ebpf, "COUNTS")?,
-            epoch: take(&mut ebpf, ".bss")?,
-            links: Vec::new(),
+            verified: Vec::new(),
+            log: None,
+            containers: objects.map("CONTAINERS")?,
+            filters: objects.map("FILTERS")?,
+            rates: objects.map("RATES")?,
+            mount_namespaces: objects.map("MOUNT_NAMESPACES")?,
+            pid_namespaces: objects.map("PID_NAMESPACES")?,
+            excluded: objects.map("EXCLUDED")?,
+            proofs: objects.map("PROOFS")?,
+            books: objects.map("BOOKS")?,
+            aggregates: Aggregates::of(&objects)?,
+            capabilities: Capabilities::of(&objects, unseen)?,
+            counts: objects.map("COUNTS")?,
+            epoch: objects.map(EPOCH)?,
             now: 0,
-            ebpf,
+            objects,
         };
         Ok((kernel, ring))
+    }
+
+    /// Writes what to copy of each call.
+    fn plan(&self, plans: impl IntoIterator<Item = (u32, Plan)>) -> Result<()> {
+        let mut map: Array<_, Abi<Plan>> = self.objects.map("PLANS")?;
+        for (index, plan) in plans.into_iter().filter(|(index, _)| *index < MAX_PLANS) {
+            map.set(index, Abi(plan), 0).context("write the plan table")?;
+        }
+        Ok(())
     }
 
     /// What the verifier had to do for each program, in the order in which they were loaded.
@@ -236,7 +288,7 @@ impl Kernel {
             .iter()
             .filter(|(name, _)| enters || *name != ENTER)
             .try_for_each(|program| self.attach_one(program))?;
-        self.capabilities.attach(&mut self.ebpf);
+        self.capabilities.attach(&mut self.objects);
         Ok(())
     }
 
@@ -249,35 +301,26 @@ impl Kernel {
     }
 
     fn attach_one(&mut self, &(name, tracepoint): &(&'static str, &str)) -> Result<()> {
-        if self.links.iter().any(|(attached, _)| *attached == name) {
-            return Ok(());
-        }
-        let link = program(&mut self.ebpf, name)
-            .and_then(|program| {
-                let link = program.attach()?;
-                Ok(program.take_link(link)?)
-            })
-            .with_context(|| format!("attach to tracepoint {tracepoint}"))?;
-        self.links.push((name, link));
-        Ok(())
+        let attached = self.objects.attach(name);
+        attached.with_context(|| format!("attach to tracepoint {tracepoint}"))
     }
 
     /// Detaches the program at the enters: no container wants it any more.
     pub fn detach_enter(&mut self) {
-        self.links.retain(|(name, _)| *name != ENTER);
+        self.objects.detach(ENTER);
     }
 
     /// Detaches all programs: from here on the host pays nothing.
     pub fn detach(&mut self) {
-        self.capabilities.detach();
-        while let Some(link) = self.links.pop() {
-            drop(link);
+        self.capabilities.detach(&mut self.objects);
+        for (name, _) in PROGRAMS.iter().chain(&EMPTY).rev() {
+            self.objects.detach(name);
         }
     }
 
     /// Whether the programs are attached.
     pub fn attached(&self) -> bool {
-        !self.links.is_empty()
+        PROGRAMS.iter().any(|(name, _)| self.objects.attached(name))
     }
 
     /// Begins a new epoch: each task's membership is decided anew at its next call.
@@ -302,7 +345,7 @@ impl Kernel {
         mount_rule: bool,
         pid_rule: bool,
     ) -> Result<()> {
-        if self.capabilities.attached() {
+        if self.capabilities.attached(&self.objects) {
             container.state |= state::CAPABILITIES;
         }
         self.zero_books(slot)?;
@@ -463,7 +506,7 @@ impl Kernel {
     /// # Errors
     /// When a map refuses.
     pub fn aggregates(&self, slot: u32, generation: u32) -> Result<HashMap<AggregateKey, Aggregate>> {
-        self.aggregates.of(slot, generation)
+        self.aggregates.summed(slot, generation)
     }
 
     /// A container's capability checks.
@@ -471,7 +514,7 @@ impl Kernel {
     /// # Errors
     /// When the map refuses.
     pub fn checks(&self, slot: u32, generation: u32) -> Result<HashMap<CheckKey, Checks>> {
-        self.capabilities.of(slot, generation)
+        self.capabilities.rows(slot, generation)
     }
 
     /// What the slot's init held when its application began; `None` where nobody saw that.
@@ -498,7 +541,9 @@ impl Kernel {
 
     /// Prints what the programs have to say of themselves.
     pub fn print_log(&mut self) {
-        self.log.flush();
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
     }
 
     /// The global counters, in the order of [`filter::Counter`].
@@ -526,13 +571,6 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut aya::programs::
             "the eBPF object has no tracepoint program {name}: it was built from other sources"
         )),
     }
-}
-
-fn take<M: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> Result<M> {
-    let map = ebpf
-        .take_map(name)
-        .with_context(|| format!("the eBPF object has no map {name}"))?;
-    M::try_from(map).with_context(|| format!("map {name} is not what this program expects"))
 }
 
 fn absent_is_fine(removed: Result<(), MapError>) -> Result<(), MapError> {

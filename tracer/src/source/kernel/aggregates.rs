@@ -9,13 +9,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use aya::{
-    Ebpf,
-    maps::{self, MapData, MapError, PerCpuArray, PerCpuValues, Queue},
-};
+use aya::maps::{self, MapData, MapError, PerCpuArray, PerCpuValues, Queue};
 use tracer_common::filter::{Aggregate, AggregateKey, BUCKETS};
 
-use super::{Abi, absent_is_fine, take};
+use super::{Abi, absent_is_fine, objects::Objects};
 
 /// The maps that have one entry a row.
 pub(super) const MAPS: [&str; 3] = ["ROWS", "ROW_NUMBERS", "FREE_ROWS"];
@@ -37,22 +34,36 @@ pub(super) struct Aggregates {
 }
 
 impl Aggregates {
-    /// Takes the maps, all rows free.
-    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self> {
-        let mut free: Queue<_, u32> = take(ebpf, "FREE_ROWS")?;
-        for row in 0..free.capacity() {
-            free.push(row, 0).context("fill the table of free rows")?;
-        }
+    pub(super) fn of(objects: &Objects) -> Result<Self> {
         Ok(Self {
-            numbers: take(ebpf, "ROW_NUMBERS")?,
-            rows: take(ebpf, "ROWS")?,
-            free,
+            numbers: objects.map("ROW_NUMBERS")?,
+            rows: objects.map("ROWS")?,
+            free: objects.map("FREE_ROWS")?,
             resting: VecDeque::new(),
         })
     }
 
+    /// Makes all rows free, of maps that are new.
+    pub(super) fn fill(&mut self) -> Result<()> {
+        for row in 0..self.free.capacity() {
+            self.free.push(row, 0).context("fill the table of free rows")?;
+        }
+        Ok(())
+    }
+
+    /// The rows that were given up and are not free yet.
+    pub(super) fn resting(&self) -> Vec<u32> {
+        self.resting.iter().map(|(_, row)| *row).collect()
+    }
+
+    /// Goes on with maps that are in use.
+    pub(super) fn resume(&mut self, resting: &[u32]) {
+        let now = Instant::now();
+        self.resting = resting.iter().map(|row| (now, *row)).collect();
+    }
+
     /// The rows of a use of a slot, summed over CPUs.
-    pub(super) fn of(&self, slot: u32, generation: u32) -> Result<HashMap<AggregateKey, Aggregate>> {
+    pub(super) fn summed(&self, slot: u32, generation: u32) -> Result<HashMap<AggregateKey, Aggregate>> {
         let mut rows = HashMap::new();
         for entry in self.numbers.iter() {
             let (key, row) = match entry {

@@ -7,11 +7,11 @@ use anyhow::{Context, Result};
 use aya::{
     Btf, Ebpf,
     maps::{self, Array, MapData, MapError},
-    programs::{Program, ProgramError, fexit::FExitLink, tp_btf::BtfTracePointLink},
+    programs::{Program, ProgramError},
 };
 use tracer_common::capability::{CheckKey, Checks, Held};
 
-use super::{Abi, absent_is_fine, take};
+use super::{Abi, absent_is_fine, objects::Objects};
 
 /// The type that BTF has where the tracepoint is (6.14).
 pub(super) const TRACEPOINT_TYPE: &str = "btf_trace_cap_capable";
@@ -20,80 +20,62 @@ const TRACEPOINT: &str = "cap_capable";
 /// At the function's return, for kernels before.
 const EXIT: &str = "cap_capable_exit";
 
-enum Link {
-    Tracepoint(BtfTracePointLink),
-    Exit(FExitLink),
-}
-
 pub(super) struct Capabilities {
     /// The program that loaded, or why none did.
     program: Result<&'static str, String>,
-    link: Option<Link>,
     rows: maps::HashMap<MapData, Abi<CheckKey>, Abi<Checks>>,
     held: Array<MapData, Abi<Held>>,
 }
 
-impl Capabilities {
-    /// Takes the rows and loads the one program that this kernel has a place for.
-    pub(super) fn load(ebpf: &mut Ebpf, btf: &Btf, has_tracepoint: bool) -> Result<Self> {
-        let (rows, held) = (take(ebpf, "CHECKS")?, take(ebpf, "HELD")?);
-        let name = if has_tracepoint { TRACEPOINT } else { EXIT };
-        let loaded = match ebpf.program_mut(name) {
-            Some(Program::BtfTracePoint(program)) => program.load("cap_capable", btf),
-            Some(Program::FExit(program)) => program.load("cap_capable", btf),
-            _ => anyhow::bail!("the eBPF object has no program {name}: it was built from other sources"),
+/// Loads the one program that this kernel has a place for; else says why there is none.
+pub(super) fn load(ebpf: &mut Ebpf, btf: &Btf, has_tracepoint: bool) -> Result<Option<String>> {
+    let name = if has_tracepoint { TRACEPOINT } else { EXIT };
+    let loaded = match ebpf.program_mut(name) {
+        Some(Program::BtfTracePoint(program)) => program.load("cap_capable", btf),
+        Some(Program::FExit(program)) => program.load("cap_capable", btf),
+        _ => anyhow::bail!("the eBPF object has no program {name}: it was built from other sources"),
+    };
+    Ok(loaded.err().map(|error| {
+        let place = if has_tracepoint {
+            "the tracepoint cap_capable"
+        } else {
+            "the return of cap_capable (the tracepoint came with Linux 6.14)"
         };
-        let program = loaded.map(|()| name).map_err(|error| {
-            let place = if has_tracepoint {
-                "the tracepoint cap_capable"
-            } else {
-                "the return of cap_capable (the tracepoint came with Linux 6.14)"
-            };
-            format!(
-                "the kernel refused the program at {place}: {}",
-                first_line(&error)
-            )
-        });
+        format!(
+            "the kernel refused the program at {place}: {}",
+            first_line(&error)
+        )
+    }))
+}
+
+impl Capabilities {
+    /// `unseen` is why no program is loaded.
+    pub(super) fn of(objects: &Objects, unseen: Option<String>) -> Result<Self> {
+        let loaded = [TRACEPOINT, EXIT].into_iter().find(|name| objects.has(name));
         Ok(Self {
-            program,
-            link: None,
-            rows,
-            held,
+            program: loaded.ok_or_else(|| unseen.unwrap_or_default()),
+            rows: objects.map("CHECKS")?,
+            held: objects.map("HELD")?,
         })
     }
 
     /// Attaches it, if it is there and not attached. That it cannot be is no reason not to trace.
-    pub(super) fn attach(&mut self, ebpf: &mut Ebpf) {
-        let (None, Ok(name)) = (&self.link, &self.program) else {
-            return;
-        };
-        let link = match ebpf.program_mut(name) {
-            Some(Program::BtfTracePoint(program)) => program
-                .attach()
-                .and_then(|id| program.take_link(id))
-                .map(Link::Tracepoint),
-            Some(Program::FExit(program)) => program
-                .attach()
-                .and_then(|id| program.take_link(id))
-                .map(Link::Exit),
-            _ => return,
-        };
-        match link {
-            Ok(link) => self.link = Some(link),
-            Err(error) => self.program = Err(format!("attach to cap_capable: {}", first_line(&error))),
+    pub(super) fn attach(&mut self, objects: &mut Objects) {
+        if let Ok(name) = &self.program
+            && let Err(error) = objects.attach(name)
+        {
+            self.program = Err(format!("{error:#}"));
         }
     }
 
-    pub(super) fn detach(&mut self) {
-        match self.link.take() {
-            Some(Link::Tracepoint(link)) => drop(link),
-            Some(Link::Exit(link)) => drop(link),
-            None => {}
+    pub(super) fn detach(&self, objects: &mut Objects) {
+        if let Ok(name) = &self.program {
+            objects.detach(name);
         }
     }
 
-    pub(super) const fn attached(&self) -> bool {
-        self.link.is_some()
+    pub(super) fn attached(&self, objects: &Objects) -> bool {
+        self.program.as_ref().is_ok_and(|name| objects.attached(name))
     }
 
     /// Why checks are not seen.
@@ -102,7 +84,7 @@ impl Capabilities {
     }
 
     /// The rows of a use of a slot.
-    pub(super) fn of(&self, slot: u32, generation: u32) -> Result<HashMap<CheckKey, Checks>> {
+    pub(super) fn rows(&self, slot: u32, generation: u32) -> Result<HashMap<CheckKey, Checks>> {
         let mut rows = HashMap::new();
         for entry in self.rows.iter() {
             match entry {

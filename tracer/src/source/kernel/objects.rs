@@ -1,0 +1,180 @@
+//! The maps and programs as descriptors: made by loading the object, or taken over from a daemon before this one. What
+//! a descriptor is of lives as long as some process holds it: a link keeps its program attached, a program its maps.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use aya::{
+    Ebpf,
+    maps::{Map, MapData, MapError},
+    programs::Program,
+};
+use aya_obj::generated::{bpf_attr, bpf_cmd};
+
+/// The maps that this side reads or writes. The others are the programs' alone, and live as long as those.
+const MAPS: [&str; 17] = [
+    "EVENTS",
+    "PLANS",
+    "CONTAINERS",
+    "FILTERS",
+    "RATES",
+    "MOUNT_NAMESPACES",
+    "PID_NAMESPACES",
+    "EXCLUDED",
+    "PROOFS",
+    "BOOKS",
+    "ROWS",
+    "ROW_NUMBERS",
+    "FREE_ROWS",
+    "CHECKS",
+    "HELD",
+    "COUNTS",
+    EPOCH,
+];
+
+/// The programs' one variable.
+pub(super) const EPOCH: &str = ".bss";
+
+/// What stands before a name where descriptors of all three kinds are together.
+const KINDS: [&str; 3] = ["map.", "program.", "link."];
+
+/// Descriptors by name.
+#[derive(Debug, Default)]
+pub(super) struct Objects {
+    maps: BTreeMap<String, OwnedFd>,
+    programs: BTreeMap<String, OwnedFd>,
+    links: BTreeMap<String, OwnedFd>,
+}
+
+impl Objects {
+    /// Of an object whose programs are loaded, those of them that are.
+    pub(super) fn of(ebpf: &mut Ebpf) -> Result<Self> {
+        let mut objects = Self::default();
+        for name in MAPS {
+            let map = ebpf.take_map(name);
+            let map =
+                map.with_context(|| format!("the eBPF object has no map {name}: it was built from other sources"))?;
+            objects.maps.insert(name.to_owned(), descriptor(&map)?);
+        }
+        for (name, program) in ebpf.programs() {
+            let fd = match program {
+                Program::BtfTracePoint(program) => program.fd(),
+                Program::FExit(program) => program.fd(),
+                _ => continue,
+            };
+            // One that is not loaded has none: the kernel has no place for it.
+            if let Ok(fd) = fd {
+                objects.programs.insert(name.to_owned(), copy(fd.as_fd())?);
+            }
+        }
+        Ok(objects)
+    }
+
+    /// Those of a daemon before this one, by the names that [`Self::descriptors`] gave them; what is none of ours stays.
+    ///
+    /// # Errors
+    /// When a map is missing.
+    pub(super) fn taken_over(from: &mut BTreeMap<String, OwnedFd>) -> Result<Self> {
+        let mut take = |kind: &str| -> BTreeMap<String, OwnedFd> {
+            let ours: Vec<_> = from.keys().filter(|name| name.starts_with(kind)).cloned().collect();
+            let named = ours.into_iter().filter_map(|name| {
+                let fd = from.remove(&name)?;
+                Some((name.strip_prefix(kind)?.to_owned(), fd))
+            });
+            named.collect()
+        };
+        let [maps, programs, links] = KINDS.map(&mut take);
+        for name in MAPS {
+            ensure!(maps.contains_key(name), "map {name} is not among the descriptors");
+        }
+        Ok(Self { maps, programs, links })
+    }
+
+    /// All of them, by names that tell them apart.
+    pub(super) fn descriptors(&self) -> Vec<(String, BorrowedFd<'_>)> {
+        let kinds = KINDS.into_iter().zip([&self.maps, &self.programs, &self.links]);
+        kinds
+            .flat_map(|(kind, all)| all.iter().map(move |(name, fd)| (format!("{kind}{name}"), fd.as_fd())))
+            .collect()
+    }
+
+    /// A map, as this program expects it.
+    pub(super) fn map<M: TryFrom<Map, Error = MapError>>(&self, name: &str) -> Result<M> {
+        let expected = || format!("map {name} is not what this program expects");
+        let map = Map::from_map_data(self.data(name)?).with_context(expected)?;
+        M::try_from(map).with_context(expected)
+    }
+
+    /// A map without a type.
+    pub(super) fn data(&self, name: &str) -> Result<MapData> {
+        let fd = self.maps.get(name).with_context(|| format!("no map {name}"))?;
+        MapData::from_fd(copy(fd.as_fd())?).with_context(|| format!("look at map {name}"))
+    }
+
+    /// Whether a program is loaded.
+    pub(super) fn has(&self, program: &str) -> bool {
+        self.programs.contains_key(program)
+    }
+
+    /// Attaches a program where it was loaded for, if it is not attached.
+    ///
+    /// # Errors
+    /// When it is not loaded, or the kernel refuses.
+    pub(super) fn attach(&mut self, program: &str) -> Result<()> {
+        if self.attached(program) {
+            return Ok(());
+        }
+        let fd = self.programs.get(program);
+        let fd = fd.with_context(|| format!("program {program} is not loaded"))?;
+        let link = attach(fd.as_fd()).with_context(|| format!("attach program {program}"))?;
+        self.links.insert(program.to_owned(), link);
+        Ok(())
+    }
+
+    pub(super) fn detach(&mut self, program: &str) {
+        self.links.remove(program);
+    }
+
+    pub(super) fn attached(&self, program: &str) -> bool {
+        self.links.contains_key(program)
+    }
+}
+
+/// BPF_RAW_TRACEPOINT_OPEN without a name: the place is the one that the program was verified for
+/// (kernel/bpf/syscall.c, bpf_raw_tracepoint_open).
+fn attach(program: BorrowedFd<'_>) -> Result<OwnedFd> {
+    // SAFETY: all of its members are integers; zero is "not given".
+    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+    attr.raw_tracepoint.prog_fd = u32::try_from(program.as_raw_fd())?;
+    // SAFETY: the kernel reads so many bytes of an attr that outlives the call, and writes nothing.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            bpf_cmd::BPF_RAW_TRACEPOINT_OPEN as libc::c_int,
+            &raw const attr,
+            size_of::<bpf_attr>(),
+        )
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error().into());
+    }
+    // SAFETY: the kernel has just made it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd)?) })
+}
+
+fn descriptor(map: &Map) -> Result<OwnedFd> {
+    match map {
+        Map::Array(map) | Map::HashMap(map) | Map::PerCpuArray(map) | Map::Queue(map) | Map::RingBuf(map) => {
+            copy(map.fd().as_fd())
+        }
+        other => Err(anyhow!("a map of type {other:?}: the eBPF object was built from other sources")),
+    }
+}
+
+fn copy(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
+    fd.try_clone_to_owned().context("copy a descriptor")
+}
