@@ -1,6 +1,6 @@
 //! A private daemon with a runtime directory of its own, and its clients.
 
-use crate::{Event, Verdict, event, leaks, programs, user::User, wait};
+use crate::{Event, Verdict, event, leaks, manager::Manager, programs, user::User, wait};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -19,6 +19,8 @@ pub struct Daemon {
     /// How often it was started in this directory.
     starts: u32,
     quiet: bool,
+    /// What keeps its descriptors over a restart, and its arguments.
+    managed: Option<(Manager, Vec<String>)>,
 }
 
 impl Daemon {
@@ -30,15 +32,35 @@ impl Daemon {
     /// With further arguments.
     pub fn start_with(args: &[&str]) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("tt-daemon-").tempdir()?;
-        let child = spawn(dir.path(), 1, args)?;
+        let child = spawn(programs::command(programs::tracer()?), dir.path(), 1, args)?;
+        Self::started(dir, child, None)
+    }
+
+    /// As a service of that manager.
+    pub fn start_by(manager: Manager, args: &[&str]) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("tt-daemon-").tempdir()?;
+        let (command, _given) = manager.service(&programs::tracer()?)?;
+        let child = spawn(command, dir.path(), 1, args)?;
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        Self::started(dir, child, Some((manager, args)))
+    }
+
+    fn started(dir: TempDir, child: Child, managed: Option<(Manager, Vec<String>)>) -> Result<Self> {
         let mut daemon = Self {
             dir,
             child,
             starts: 1,
             quiet: false,
+            managed,
         };
         daemon.wait_ready()?;
         Ok(daemon)
+    }
+
+    /// The manager whose service it is.
+    pub fn manager(&self) -> Result<&Manager> {
+        let managed = self.managed.as_ref().context("it is nobody's service")?;
+        Ok(&managed.0)
     }
 
     /// The same, with nothing printed at its end.
@@ -52,7 +74,19 @@ impl Daemon {
     pub fn restart(&mut self) -> Result<()> {
         ensure!(self.child.try_wait()?.is_some(), "the daemon still runs");
         self.starts += 1;
-        self.child = spawn(self.dir.path(), self.starts, &[])?;
+        self.child = match &self.managed {
+            None => spawn(
+                programs::command(programs::tracer()?),
+                self.dir.path(),
+                self.starts,
+                &[],
+            )?,
+            Some((manager, args)) => {
+                let (command, _given) = manager.service(&programs::tracer()?)?;
+                let args: Vec<_> = args.iter().map(String::as_str).collect();
+                spawn(command, self.dir.path(), self.starts, &args)?
+            }
+        };
         self.wait_ready()
     }
 
@@ -263,9 +297,8 @@ fn log_path(dir: &Path, start: u32) -> PathBuf {
     dir.join(format!("daemon-{start}.log"))
 }
 
-fn spawn(dir: &Path, start: u32, args: &[&str]) -> Result<Child> {
+fn spawn(mut command: Command, dir: &Path, start: u32, args: &[&str]) -> Result<Child> {
     let log = File::create(log_path(dir, start))?;
-    let mut command = programs::command(programs::tracer()?);
     command
         .args(["daemon", "--linger", "0s", "--runtime-dir"])
         .arg(dir)

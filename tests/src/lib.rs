@@ -19,6 +19,7 @@ pub mod image;
 pub mod install;
 pub mod leaks;
 pub mod line;
+pub mod manager;
 pub mod nri;
 pub mod podman;
 pub mod programs;

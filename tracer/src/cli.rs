@@ -466,6 +466,10 @@ pub struct Daemon {
     /// How long the programs stay attached after the last container (`500ms`, `30s`, `5m`).
     #[arg(long, default_value = "30s", value_parser = duration, value_name = "TIME")]
     pub linger: Duration,
+    /// At the end, leave the containers to the next daemon by way of the service manager, which must keep descriptors
+    /// (`FileDescriptorStoreMax=64`): nothing that they do meanwhile is missed.
+    #[arg(long)]
+    pub hand_over: bool,
     #[command(flatten)]
     pub bounds: Bounds,
     #[command(flatten)]

@@ -67,6 +67,7 @@ pub fn run(cli: Cli) -> Result<u8> {
                 runtime_dir: directory,
                 node,
                 linger: arguments.linger,
+                hand_over: arguments.hand_over,
                 policy: Policy {
                     allowed: bounds.annotation_options,
                     max_event_rate: bounds.max_event_rate,

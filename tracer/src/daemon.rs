@@ -4,6 +4,7 @@
 //! It is the one place that knows all stages, and decides nothing itself.
 
 mod audit;
+mod handover;
 
 use std::{
     fs,
@@ -29,7 +30,7 @@ use crate::{
     control::{self, Door},
     log::note,
     missed::Missed,
-    node::{self, Node},
+    node::{self, Node, Predecessor},
     options::Policy,
     quota::Quotas,
     registration,
@@ -48,6 +49,8 @@ pub struct Settings {
     pub node: node::Settings,
     /// How long the programs stay attached when the last container has gone.
     pub linger: Duration,
+    /// Whether, at its end, the service manager keeps the containers for the next daemon.
+    pub hand_over: bool,
     /// What containers may ask for by annotation.
     pub policy: Policy,
     pub audit: Mode,
@@ -88,7 +91,19 @@ pub fn run(settings: &Settings) -> Result<()> {
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("set the mode of {}", directory.display()))?;
     let only = only_one(directory)?;
-    let (node, threads) = Node::start(&settings.node)?;
+    let before = handover::take().unwrap_or_else(|error| {
+        note(&format!("{error:#}; what it traced is traced anew"));
+        None
+    });
+    let before = before.map(|kept| {
+        let mut left: node::Left = kept.state;
+        left.attach(kept.bulk.into_iter());
+        Predecessor {
+            left,
+            descriptors: kept.descriptors,
+        }
+    });
+    let (node, threads) = Node::start(&settings.node, before)?;
     let missed = Missed::new(directory, only).context("read the last sign of life")?;
     let shared = Arc::new(Shared {
         node,
@@ -129,6 +144,8 @@ async fn serve(settings: &Settings, shared: &Arc<Shared>) -> Result<()> {
     let (hook, own_hook) = listener(directory, "hook.sock", 0o666, None)?;
     let (control, own_control) = listener(directory, "control.sock", 0o660, group_id("tracer"))?;
     let (user, own_user) = listener(directory, "user.sock", 0o666, None)?;
+    shared.node.begin();
+    registration::resume(shared).await;
     registration::attach_missed(shared).await;
     shared.missed.beat();
     let beats = tokio::spawn(beat(shared.clone()));
@@ -149,11 +166,35 @@ async fn serve(settings: &Settings, shared: &Arc<Shared>) -> Result<()> {
     for task in [hooks, clients, users, losses, audits, beats] {
         task.abort();
     }
-    registration::leave_all(shared).await;
+    if settings.hand_over && handover::is_possible() && !shared.node.inits().is_empty() {
+        if let Err(error) = hand_over(shared).await {
+            note(&format!("the containers could not be handed over: {error:#}"));
+        }
+    } else {
+        registration::leave_all(shared).await;
+    }
     for path in [own_hook, own_control, own_user].into_iter().flatten() {
         // Somebody else's removal is as good.
         let _absent = fs::remove_file(path);
     }
+    Ok(())
+}
+
+/// Gives the containers to the service manager, for the daemon that comes after this one.
+async fn hand_over(shared: &Arc<Shared>) -> Result<()> {
+    shared.watches.end();
+    let count = shared.node.inits().len();
+    let giver = shared.clone();
+    tokio::task::spawn_blocking(move || {
+        let (left, descriptors) = giver.node.leave_all()?;
+        handover::give(&left, left.bulk(), &descriptors)
+    })
+    .await??;
+    note(&format!(
+        "{count} container{} left to the next daemon; their calls wait in the ring",
+        if count == 1 { "" } else { "s" }
+    ));
+    shared.missed.beat();
     Ok(())
 }
 

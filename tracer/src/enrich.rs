@@ -12,6 +12,7 @@ use std::{
 };
 
 use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     decode::{self, Record},
@@ -39,7 +40,7 @@ pub struct Progress {
 }
 
 /// The parts of [`Progress`] that are rare.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Seen {
     pub holes: Vec<Hole>,
     /// How init ended.
@@ -56,6 +57,18 @@ impl Progress {
         // Plain data: a panic elsewhere leaves nothing half-made in it.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A container as one daemon's pipeline leaves it for the next.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Left {
+    decoded: u64,
+    undecodable: u64,
+    first_call: u64,
+    first_exec: u64,
+    seen: Seen,
+    comms: Vec<(u32, Comm)>,
+    last_seq: Vec<u64>,
 }
 
 /// A container as the pipeline holds it.
@@ -79,6 +92,38 @@ impl Live {
             comms: HashMap::new(),
             last_seq: Vec::new(),
         }
+    }
+
+    /// For a daemon that comes after this one.
+    pub fn leave(&self) -> Left {
+        let Progress {
+            decoded,
+            undecodable,
+            first_call,
+            first_exec,
+            ..
+        } = &*self.progress;
+        Left {
+            decoded: decoded.load(Relaxed),
+            undecodable: undecodable.load(Relaxed),
+            first_call: first_call.load(Relaxed),
+            first_exec: first_exec.load(Relaxed),
+            seen: self.progress.seen(),
+            comms: self.comms.iter().map(|(tid, comm)| (*tid, *comm)).collect(),
+            last_seq: self.last_seq.clone(),
+        }
+    }
+
+    /// Goes on where another daemon left.
+    pub fn resume(&mut self, left: Left) {
+        let progress = &self.progress;
+        progress.decoded.store(left.decoded, Relaxed);
+        progress.undecodable.store(left.undecodable, Relaxed);
+        progress.first_call.store(left.first_call, Relaxed);
+        progress.first_exec.store(left.first_exec, Relaxed);
+        *progress.lock() = left.seen;
+        self.comms = left.comms.into_iter().collect();
+        self.last_seq = left.last_seq;
     }
 }
 

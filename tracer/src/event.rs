@@ -357,6 +357,8 @@ pub enum Lifecycle {
     /// The registry took it; `late` = it ran already, so its beginning was missed. `away` = it was traced before, by a
     /// daemon that ended: when nobody traced it.
     Registered { late: bool, away: Vec<Away> },
+    /// Another daemon traced it and left it to this one: nothing is missing between.
+    Resumed,
     /// The proof round came back: from here on nothing is missed.
     Armed { round_trip_ns: u64 },
     /// Something that it asked for is not done, and why.

@@ -49,6 +49,8 @@ pub enum Begin {
 /// Which calls pass. Everything that was asked for must hold; the default takes all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
+    /// What it was read from.
+    words: Words,
     kernel: kernel::Filter,
     /// Names of tasks, as long as the kernel keeps them.
     comms: Vec<Vec<u8>>,
@@ -59,6 +61,7 @@ pub struct Filter {
 impl Default for Filter {
     fn default() -> Self {
         Self {
+            words: Words::default(),
             kernel: kernel::Filter::ALL,
             comms: Vec::new(),
             paths: Vec::new(),
@@ -124,6 +127,7 @@ impl Filter {
             filter.rename = calls::rename(native);
         }
         Ok(Self {
+            words: words.clone(),
             kernel: filter,
             comms: words
                 .comms
@@ -152,6 +156,11 @@ impl Filter {
     pub fn takes_number(&self, nr: u32, compat: bool) -> bool {
         let nr = u16::try_from(nr).unwrap_or(NR_X32 - 1);
         self.kernel.takes(kernel::Filter::index(nr, compat))
+    }
+
+    /// What it was read from.
+    pub const fn words(&self) -> &Words {
+        &self.words
     }
 
     /// What the kernel side can tell of it.

@@ -2,7 +2,7 @@
 //! that the daemon keeps of those it traces (what a SIGKILL leaves behind).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -133,7 +133,8 @@ impl Missed {
     }
 
     /// Reads all markers, books the containers that have ended, returns those that still run, each of them once.
-    pub fn collect(&self) -> Vec<Running> {
+    /// The daemon's own notes of those in `kept` stay: they are traced on.
+    pub fn collect(&self, kept: &HashSet<String>) -> Vec<Running> {
         let mut running: Vec<Running> = Vec::new();
         for (directory, own) in [(self.own(), true), (self.runtime_dir.clone(), false)] {
             let markers = match missed::read_all(&directory) {
@@ -155,6 +156,9 @@ impl Missed {
                         continue;
                     }
                 };
+                if own && kept.contains(&marker.id) {
+                    continue;
+                }
                 let init = still_runs(&marker);
                 if !own || init.is_none() {
                     note(&format!(

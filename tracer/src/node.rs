@@ -2,6 +2,7 @@
 //! not know sockets or the command line.
 
 mod books;
+mod handover;
 mod late;
 mod rates;
 mod readers;
@@ -30,6 +31,7 @@ use crate::{
     event, explain,
     filter::Filter,
     identity::{Namespaces, negative_dentries},
+    log::note,
     options::Options,
     pipeline::{self, Asked, Births, End, Mark, Pipeline, Proofs},
     quota::Limits,
@@ -38,10 +40,14 @@ use crate::{
     report::{State, Verdict, counted::Counted},
     sinks::{Counts, Selection},
     source::{
-        self, Marks, QUEUE_BATCHES,
+        self, Begin, Marks, QUEUE_BATCHES,
         kernel::{self, Kernel, PROOF_SLOT},
     },
 };
+
+pub use handover::{Left, Predecessor};
+
+use handover::TakenOver;
 
 /// A container's aggregate rows.
 type Rows = HashMap<AggregateKey, Aggregate>;
@@ -185,6 +191,10 @@ pub struct Node {
     observes: bool,
     /// Where failed calls are explained.
     questions: Option<explain::Questions>,
+    /// Lets the ring be read, once what is in it has readers.
+    begin: Mutex<Option<Begin>>,
+    /// The containers of the node before this one: id, init.
+    taken_over: Vec<(Admitted, String, u32)>,
 }
 
 /// The node's threads.
@@ -205,19 +215,34 @@ impl Threads {
 }
 
 impl Node {
-    /// Loads the programs (attaches none) and starts the threads. This process is never traced.
+    /// Takes over what the node before this one left, or loads the programs (attaches none), and starts the threads; the
+    /// ring is read from [`Self::begin`] on. This process is never traced.
     ///
     /// # Errors
     /// What the kernel lacks or refuses.
-    pub fn start(settings: &Settings) -> Result<(Self, Threads)> {
-        let (mut kernel, ring) = Kernel::load(
-            &settings.kernel,
-            decode::plans(settings.decode.arch, settings.decode.limits),
-        )?;
-        kernel.open_proof_slot()?;
-        kernel.exclude(std::process::id())?;
+    pub fn start(settings: &Settings, before: Option<Predecessor>) -> Result<(Self, Threads)> {
         let host = Namespaces::of_host()?;
         let (mnt_ns, pid_ns) = (u32::try_from(host.mnt)?, u32::try_from(host.pid)?);
+        let slots = PROOF_SLOT as usize - 1;
+        let registry = || Registry::new(mnt_ns, pid_ns, slots, settings.limits.containers);
+        let taken_over = before.and_then(|before| {
+            before
+                .take_over(registry(), &settings.decode)
+                .inspect_err(|error| note(&format!("{error:#}: what it traced is traced anew")))
+                .ok()
+        });
+        let TakenOver {
+            mut kernel,
+            ring,
+            registry,
+            live,
+            pipeline: left,
+        } = match taken_over {
+            Some(taken_over) => taken_over,
+            None => TakenOver::nothing(settings, registry())?,
+        };
+        kernel.open_proof_slot()?;
+        kernel.exclude(std::process::id())?;
         let (queue, items) = sync_channel(QUEUE_BATCHES);
         let proofs = Proofs::default();
         let births = Births::default();
@@ -231,7 +256,7 @@ impl Node {
             .spawn(move || pipeline.run(&items))
             .context("start a thread")?;
         let intercept = proofs.clone();
-        let (marks, ring) = source::read_ring(ring, queue, move |record| {
+        let (marks, begin, ring) = source::read_ring(ring, queue, move |record| {
             intercept.take(PROOF_SLOT as u16, record)
         })?;
         let inquiry = inquiry.map(|inquiry| {
@@ -240,21 +265,19 @@ impl Node {
             inquiry.start(move || poke.post(Mark::Explained).unwrap_or_default())
         });
         let inquiry = inquiry.transpose()?;
-        let inner = Inner {
+        let mut inner = Inner {
             kernel,
-            registry: Registry::new(
-                mnt_ns,
-                pid_ns,
-                PROOF_SLOT as usize - 1,
-                settings.limits.containers,
-            ),
+            registry,
             live: HashMap::new(),
             past: VecDeque::new(),
             readers: Vec::new(),
             user_rate: settings.limits.event_rate,
         };
+        let taken_over = inner.resume(live, left, &births, &marks, questions.as_ref())?;
         let node = Self {
             inner: Mutex::new(inner),
+            begin: Mutex::new(Some(begin)),
+            taken_over,
             marks,
             births,
             proofs,
@@ -270,6 +293,12 @@ impl Node {
             inquiry,
         };
         Ok((node, threads))
+    }
+
+    /// Reads the ring from here on: the sinks that are open get what was in it.
+    pub fn begin(&self) {
+        let begin = self.begin.lock().unwrap_or_else(PoisonError::into_inner).take();
+        begin.into_iter().for_each(Begin::begin);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

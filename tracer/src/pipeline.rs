@@ -3,8 +3,10 @@
 //!
 //! It must not know the kernel, the registry or sockets.
 
+mod births;
+
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     io,
     sync::{
         Arc, Mutex, PoisonError,
@@ -13,12 +15,14 @@ use std::{
     time::Duration,
 };
 
+pub use births::{Asked, Births, live};
+use serde::{Deserialize, Serialize};
 use tracer_common::record::{Header, Kind};
 
 use crate::{
     decode,
-    enrich::{Clock, Enricher, Live, Progress},
-    event::{Away, Body, Books, Container, Event, Exit, Lifecycle, Loss, LossReason},
+    enrich::{self, Clock, Enricher},
+    event::{Body, Books, Container, Event, Exit, Lifecycle, Loss, LossReason},
     explain::Failures,
     filter::Filter,
     recording::{Bounds, Draft, History, Origin, Raw, Summary},
@@ -82,6 +86,14 @@ pub enum Mark {
     },
     /// Why calls failed has been found out.
     Explained,
+    /// The containers that were announced as taken over are all: so far, that is what the sinks had done with their calls.
+    Resumed {
+        sinks: BTreeMap<String, BTreeMap<u16, Counts>>,
+    },
+    /// The last mark: ends the sinks and answers with what the pipeline after this one must know.
+    Leave {
+        answer: Sender<Left>,
+    },
     /// Answers once all before it has reached the sinks, with each sink's counts of that container.
     Sync {
         slot: Option<u16>,
@@ -96,6 +108,29 @@ pub struct Dump {
     pub blocks: Vec<Arc<[u8]>>,
 }
 
+/// What one pipeline leaves for the next.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Left {
+    /// By slot.
+    pub containers: BTreeMap<u16, enrich::Left>,
+    /// What was held of each.
+    pub held: BTreeMap<u16, Blocks>,
+    /// What each sink did with each container's calls.
+    pub sinks: BTreeMap<String, BTreeMap<u16, Counts>>,
+}
+
+/// What was held of a container: blocks of a recording, oldest first.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Blocks {
+    /// They travel apart from the rest, which is text.
+    #[serde(skip)]
+    pub blocks: Vec<Arc<[u8]>>,
+    /// How many they are.
+    pub count: usize,
+    /// Records that were held and are no more.
+    dropped: u64,
+}
+
 /// A container's end.
 #[derive(Debug)]
 pub struct End {
@@ -107,49 +142,6 @@ pub struct End {
     pub limited: u64,
     /// It goes on.
     pub detached: bool,
-}
-
-/// Containers that are about to send records. They are put here before the filter is armed, and fetched at their first
-/// record or mark: no record can come before its container, and no registration waits for the queue.
-#[derive(Clone, Debug, Default)]
-pub struct Births(Arc<Mutex<HashMap<u16, Birth>>>);
-
-#[derive(Debug)]
-struct Birth {
-    live: Box<Live>,
-    late: bool,
-    asked: Asked,
-    away: Vec<Away>,
-    ktime: u64,
-}
-
-/// What a container asked for that concerns its events.
-#[derive(Clone, Debug, Default)]
-pub struct Asked {
-    /// What all its readers get at most.
-    pub filter: Option<Arc<Filter>>,
-    /// What is told on its stream.
-    pub warnings: Vec<String>,
-}
-
-impl Births {
-    /// Announces a container.
-    pub fn announce(&self, slot: u16, live: Box<Live>, late: bool, asked: Asked, away: Vec<Away>) {
-        self.lock().insert(
-            slot,
-            Birth {
-                live,
-                late,
-                asked,
-                away,
-                ktime: crate::enrich::monotonic_ns(),
-            },
-        );
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u16, Birth>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Proof rounds that wait for their record.
@@ -450,6 +442,14 @@ impl Pipeline {
             Mark::Dump { id, held } => {
                 let _gave_up = held.send(self.dump(&id));
             }
+            Mark::Resumed { sinks } => {
+                for output in &mut self.outputs {
+                    output.resume(sinks.get(&output.name));
+                }
+            }
+            Mark::Leave { answer } => {
+                let _gave_up = answer.send(self.leave());
+            }
             Mark::Sync { slot, reached } => {
                 self.settle();
                 let counts = |output: &Output| {
@@ -466,15 +466,16 @@ impl Pipeline {
 
     /// Takes an announced container in.
     fn born(&mut self, slot: u16) {
-        let Some(birth) = self.births.lock().remove(&slot) else {
+        let Some(birth) = self.births.take(slot) else {
             return;
         };
-        let Birth {
+        let births::Birth {
             live,
             late,
             asked,
             away,
             ktime,
+            resumed,
         } = birth;
         let info = live.info.clone();
         self.enricher.insert(slot, *live);
@@ -482,20 +483,28 @@ impl Pipeline {
             Some(filter) => self.filters.insert(slot, filter.clone()),
             None => self.filters.remove(&slot),
         };
-        let registered = self
-            .enricher
-            .lifecycle(slot, ktime, Lifecycle::Registered { late, away });
+        let began = if resumed.is_some() {
+            Lifecycle::Resumed
+        } else {
+            Lifecycle::Registered { late, away }
+        };
+        let registered = self.enricher.lifecycle(slot, ktime, began);
         let warnings: Vec<_> = asked
             .warnings
             .into_iter()
             .filter_map(|text| self.enricher.lifecycle(slot, ktime, Lifecycle::Warning { text }))
             .collect();
         self.events.extend(registered.iter().chain(&warnings).cloned());
-        let held = Held {
-            info,
-            begun: registered.into_iter().chain(warnings).collect(),
-            history: History::new(self.origin.clone(), self.hold.unwrap_or_default()),
+        let mut history = History::new(self.origin.clone(), self.hold.unwrap_or_default());
+        let begun = match resumed {
+            // Its beginning is in what is taken over.
+            Some(Blocks { blocks, dropped, .. }) => {
+                history.resume(blocks, dropped);
+                Vec::new()
+            }
+            None => registered.into_iter().chain(warnings).collect(),
         };
+        let held = Held { info, begun, history };
         self.held.insert(slot, held);
         self.hand_out(slot, None);
     }
@@ -567,6 +576,35 @@ impl Pipeline {
         self.outputs.retain(|output| !output.has_failed());
     }
 
+    /// What the next pipeline must know; the sinks are ended, and have all.
+    fn leave(&mut self) -> Left {
+        self.settle();
+        let slots: Vec<_> = self.held.keys().copied().collect();
+        let counts = |output: &Output| slots.iter().map(|slot| (*slot, output.counts(*slot))).collect();
+        let sinks = self
+            .outputs
+            .iter()
+            .map(|output| (output.name.clone(), counts(output)))
+            .collect();
+        for output in self.outputs.drain(..) {
+            // One that failed said so in its books.
+            let _failed = output.finish();
+        }
+        let containers = slots
+            .iter()
+            .filter_map(|slot| Some((*slot, self.enricher.get(*slot)?.leave())))
+            .collect();
+        let held = self
+            .held
+            .drain()
+            .map(|(slot, held)| (slot, held.leave(&self.origin)));
+        Left {
+            containers,
+            held: held.collect(),
+            sinks,
+        }
+    }
+
     /// Gives a new sink what is still held of the containers that it takes.
     fn replay(&self, output: &mut Output) {
         let past = self.past.iter().map(|held| (u16::MAX, held));
@@ -617,6 +655,23 @@ impl Held {
         }
     }
 
+    /// All of it, for another pipeline.
+    fn leave(mut self, origin: &Arc<Origin>) -> Blocks {
+        let mut draft = Draft::new(origin.clone());
+        for told in &self.begun {
+            draft.take(told, None);
+        }
+        let mut first = Vec::new();
+        draft.close(&mut first);
+        let whole = std::iter::once(first.into()).chain(self.history.blocks());
+        let blocks: Vec<_> = whole.filter(|block: &Arc<[u8]>| !block.is_empty()).collect();
+        Blocks {
+            count: blocks.len(),
+            blocks,
+            dropped: self.history.dropped(),
+        }
+    }
+
     /// What comes before what is held: how it began, and how much is held no more.
     fn first(&self, clock: Clock) -> Vec<Event> {
         let mut first = self.begun.clone();
@@ -635,13 +690,4 @@ impl Held {
         }
         first
     }
-}
-
-/// A fresh entry for the pipeline, and the progress that it will tell.
-pub fn live(generation: u32, info: Arc<Container>, init_tgid: u32) -> (Box<Live>, Arc<Progress>) {
-    let progress = Arc::new(Progress::default());
-    (
-        Box::new(Live::new(generation, info, init_tgid, progress.clone())),
-        progress,
-    )
 }

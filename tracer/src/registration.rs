@@ -38,7 +38,7 @@ use crate::{
     quota::Connections,
 };
 
-pub use late::{attach, attach_found, attach_missed, detach, leave_all};
+pub use late::{attach, attach_found, attach_missed, detach, leave_all, resume};
 
 /// How long a connection may take in all. The hook's own deadline is 1 s.
 const CONNECTION_TIME: Duration = Duration::from_secs(2);
@@ -334,6 +334,13 @@ impl Watches {
 
     fn add(&self, admitted: Admitted, task: AbortHandle) {
         self.lock().insert(admitted.slot, (admitted.generation, task));
+    }
+
+    /// Ends them all: from here on nobody books an end.
+    pub fn end(&self) {
+        for (_, (_, task)) in self.lock().drain() {
+            task.abort();
+        }
     }
 
     fn remove(&self, admitted: Admitted) -> Option<AbortHandle> {

@@ -5,13 +5,14 @@
 
 use std::{fmt, sync::Arc};
 
+use serde::{Deserialize, Serialize};
 use tracer_common::filter::{self, state};
 
 use crate::event;
 
 /// The namespaces and the process that a container is recognised by; the inodes by fstat(2) of nsfs file descriptors,
 /// never from a number that a client sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     pub mnt_ns: u32,
     pub pid_ns: u32,
@@ -22,17 +23,35 @@ pub struct Identity {
 }
 
 /// A registered container.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Entry {
     pub slot: u32,
     pub generation: u32,
     pub identity: Identity,
+    #[serde(with = "shared")]
     pub info: Arc<event::Container>,
     /// CLOCK_MONOTONIC nanoseconds.
     pub armed_at: u64,
     /// It ran already when it was registered.
     pub late: bool,
     pub mode: Mode,
+}
+
+/// A shared value as what it shares.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(value: &Arc<T>, to: S) -> Result<S::Ok, S::Error> {
+        (**value).serialize(to)
+    }
+
+    pub(super) fn deserialize<'a, T: Deserialize<'a>, D: Deserializer<'a>>(
+        from: D,
+    ) -> Result<Arc<T>, D::Error> {
+        T::deserialize(from).map(Arc::new)
+    }
 }
 
 /// What the kernel side has to change.
@@ -56,7 +75,7 @@ pub enum FilterChange {
 }
 
 /// How a container's calls are taken: what is left out costs nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
     /// Events with durations, and aggregates.
     #[default]
@@ -139,6 +158,15 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// A registry as one daemon leaves it for the next.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Left {
+    entries: Vec<Entry>,
+    /// Of each slot, the generation that it had last.
+    generations: Vec<u32>,
+    last: usize,
+}
+
 /// Outcome of a registration.
 #[derive(Debug)]
 pub enum Registered {
@@ -171,6 +199,32 @@ impl Registry {
             last: 0,
             of_user,
         }
+    }
+
+    /// For a daemon that comes after this one.
+    pub fn leave(&self) -> Left {
+        Left {
+            entries: self.iter().cloned().collect(),
+            generations: self.generations.clone(),
+            last: self.last,
+        }
+    }
+
+    /// Goes on where another left; false when that had other slots, or knew another host, than this one.
+    #[must_use]
+    pub fn resume(&mut self, left: Left) -> bool {
+        let slots = self.entries.len();
+        let fits = |entry: &Entry| (1..slots).contains(&(entry.slot as usize));
+        if left.generations.len() != slots || left.last >= slots || !left.entries.iter().all(fits) {
+            return false;
+        }
+        self.generations = left.generations;
+        self.last = left.last;
+        for entry in left.entries {
+            let slot = entry.slot as usize;
+            self.entries[slot] = Some(entry);
+        }
+        true
     }
 
     /// Live entries.
@@ -462,5 +516,28 @@ mod tests {
             add(&mut registry, "e", 50, 60).unwrap_err(),
             Refusal::Full { limit: 4 }
         );
+    }
+
+    #[test]
+    fn a_registry_goes_on_where_another_left() {
+        let mut before = registry();
+        for (id, mnt, pid) in [("a", 1, 2), ("b", 3, 4)] {
+            add(&mut before, id, mnt, pid).unwrap();
+        }
+        before.remove(1).unwrap();
+        let left = serde_json::to_vec(&before.leave()).unwrap();
+        let mut after = registry();
+        assert!(after.resume(serde_json::from_slice(&left).unwrap()));
+        let ids: Vec<_> = after.iter().map(|entry| (entry.slot, &*entry.info.id)).collect();
+        assert_eq!(ids, [(2, "b")]);
+        // Slots and generations go on: what the first had is not given out as if it were new.
+        let Registered::New { entry, .. } = add(&mut after, "c", 5, 6).unwrap() else {
+            panic!("c is new");
+        };
+        assert_eq!((entry.slot, entry.generation), (3, 1));
+        assert!(matches!(add(&mut after, "b", 3, 4), Ok(Registered::Already(_))));
+
+        let mut larger = Registry::new(HOST.0, HOST.1, 5, 2);
+        assert!(!larger.resume(before.leave()), "slots are not the same");
     }
 }

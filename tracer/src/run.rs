@@ -65,7 +65,8 @@ pub fn run(settings: &Settings, outputs: impl FnOnce(&Node) -> Result<Vec<Output
         goes_on,
     } = init::start(settings, &path)?;
 
-    let (node, threads) = Node::start(&settings.node)?;
+    let (node, threads) = Node::start(&settings.node, None)?;
+    node.begin();
     node.exclude(reaper.as_raw().cast_unsigned())?;
     let mut sinks = Vec::new();
     for output in outputs(&node)? {

@@ -7,7 +7,7 @@ pub mod text;
 pub mod tree;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     io::{self, Write},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -381,6 +381,16 @@ impl Output {
     /// Its books of a container.
     pub fn counts(&self, slot: u16) -> Counts {
         self.counts.get(&slot).copied().unwrap_or_default()
+    }
+
+    /// Goes on with the books that the sink of that name had in another daemon.
+    pub fn resume(&mut self, counts: Option<&BTreeMap<u16, Counts>>) {
+        for (slot, before) in counts.into_iter().flatten() {
+            let counts = self.counts.entry(*slot).or_default();
+            counts.written += before.written;
+            counts.dropped += before.dropped;
+            counts.skipped += before.skipped;
+        }
     }
 
     /// Closes its books of a container.

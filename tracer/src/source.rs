@@ -11,7 +11,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     sync::{
         Arc,
-        mpsc::{Receiver, Sender, SyncSender, channel},
+        mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel},
     },
     thread::JoinHandle,
     time::Duration,
@@ -90,9 +90,16 @@ pub enum Item<M> {
     Mark(M),
 }
 
+/// A mark on its way to the reader.
+enum Posted<M> {
+    Mark(M),
+    /// The reader ends behind it: what the kernel writes from then on stays in the ring.
+    Last(M),
+}
+
 /// The posting end for marks.
 pub struct Marks<M> {
-    marks: Sender<M>,
+    marks: Sender<Posted<M>>,
     wake: Arc<OwnedFd>,
 }
 
@@ -111,6 +118,18 @@ impl<M> Marks<M> {
     /// # Errors
     /// When the reader has ended.
     pub fn post(&self, mark: M) -> Result<()> {
+        self.send(Posted::Mark(mark))
+    }
+
+    /// Posts the last mark: behind it the reader ends, and leaves in the ring what comes later.
+    ///
+    /// # Errors
+    /// When the reader has ended.
+    pub fn post_last(&self, mark: M) -> Result<()> {
+        self.send(Posted::Last(mark))
+    }
+
+    fn send(&self, mark: Posted<M>) -> Result<()> {
         self.marks.send(mark).ok().context("the ring reader has ended")?;
         self.wake();
         Ok(())
@@ -123,8 +142,21 @@ impl<M> Marks<M> {
     }
 }
 
-/// Starts the thread that reads the ring. A record that `intercept` takes (returns true for) goes no further. The
-/// thread ends when the last [`Marks`] is dropped and the ring is drained, or when the receiver of the queue is gone.
+/// Lets a reader begin.
+#[derive(Debug)]
+pub struct Begin(Sender<()>);
+
+impl Begin {
+    /// From here on the ring is read.
+    pub fn begin(self) {
+        // A reader that has ended needs no word.
+        let _ended = self.0.send(());
+    }
+}
+
+/// Starts the thread that reads the ring, once it is told to begin; marks that were posted before come before what is in
+/// the ring then. A record that `intercept` takes (returns true for) goes no further. The thread ends when the last
+/// [`Marks`] is dropped and the ring is drained, behind a last mark, or when the receiver of the queue is gone.
 ///
 /// # Errors
 /// When the kernel gives no eventfd or thread.
@@ -132,7 +164,7 @@ pub fn read_ring<M: Send + 'static>(
     ring: Ring,
     queue: SyncSender<Item<M>>,
     intercept: impl Fn(&[u8]) -> bool + Send + 'static,
-) -> Result<(Marks<M>, JoinHandle<()>)> {
+) -> Result<(Marks<M>, Begin, JoinHandle<()>)> {
     let wake =
         Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).context("make an eventfd")?);
     let (marks, posted) = channel();
@@ -149,17 +181,23 @@ pub fn read_ring<M: Send + 'static>(
         events,
         intercept,
     };
+    let (begin, begun) = channel();
     let thread = std::thread::Builder::new()
         .name("ring".into())
-        .spawn(move || reader.run())
+        .spawn(move || {
+            // Whoever gave up beginning dropped it.
+            if begun.recv().is_ok() {
+                reader.run();
+            }
+        })
         .context("start a thread")?;
-    Ok((Marks { marks, wake }, thread))
+    Ok((Marks { marks, wake }, Begin(begin), thread))
 }
 
 struct Reader<M, I> {
     ring: Ring,
     queue: SyncSender<Item<M>>,
-    posted: Receiver<M>,
+    posted: Receiver<Posted<M>>,
     wake: Arc<OwnedFd>,
     events: OwnedFd,
     intercept: I,
@@ -170,33 +208,46 @@ impl<M, I: Fn(&[u8]) -> bool> Reader<M, I> {
         // What the reader does not get done in time is lost, so it goes before the work that it hands on. Where that is
         // not allowed, the ring has to be large enough.
         let _not_allowed = rustix::process::setpriority_process(Some(rustix::thread::gettid()), READER_NICE);
+        let (mut marks, mut last) = self.posted();
+        if self.forward(std::mem::take(&mut marks)).is_none() {
+            return;
+        }
         loop {
-            self.wait();
-            // Before the ring: what was in it when they were posted comes first.
-            let mut marks = Vec::new();
-            let mut last = false;
-            loop {
-                match self.posted.try_recv() {
-                    Ok(mark) => marks.push(mark),
-                    Err(std::sync::mpsc::TryRecvError::Empty) => break,
-                    Err(std::sync::mpsc::TryRecvError::Disconnected) => {
-                        last = true;
-                        break;
-                    }
-                }
+            if !last {
+                self.wait();
+                // Before the ring: what was in it when they were posted comes first.
+                (marks, last) = self.posted();
             }
-            if self.drain().is_none() {
-                return;
-            }
-            for mark in marks {
-                if self.queue.send(Item::Mark(mark)).is_err() {
-                    return;
-                }
-            }
-            if last {
+            let handed_on = self
+                .drain()
+                .and_then(|()| self.forward(std::mem::take(&mut marks)));
+            if last || handed_on.is_none() {
                 return;
             }
         }
+    }
+
+    /// The marks that are there, and whether none will follow.
+    fn posted(&self) -> (Vec<M>, bool) {
+        let mut marks = Vec::new();
+        loop {
+            match self.posted.try_recv() {
+                Ok(Posted::Mark(mark)) => marks.push(mark),
+                Ok(Posted::Last(mark)) => {
+                    marks.push(mark);
+                    return (marks, true);
+                }
+                Err(TryRecvError::Empty) => return (marks, false),
+                Err(TryRecvError::Disconnected) => return (marks, true),
+            }
+        }
+    }
+
+    /// `None` when nobody takes them any more.
+    fn forward(&self, marks: Vec<M>) -> Option<()> {
+        marks
+            .into_iter()
+            .try_for_each(|mark| self.queue.send(Item::Mark(mark)).ok())
     }
 
     /// Until the ring's mark is crossed, a mark is posted, or a while has passed.

@@ -42,8 +42,8 @@ const HOMES: &[Home] = &[
     },
     Home {
         what: What::Crate("crc32fast"),
-        places: &["tracer/src/recording/"],
-        why: "one piece of code makes blocks and reads them",
+        places: &["tracer/src/recording/", "tracer/src/source/kernel.rs"],
+        why: "one piece of code makes blocks and reads them, one tells eBPF objects apart",
     },
     Home {
         what: What::Crate("tokio"),
@@ -63,11 +63,13 @@ const HOMES: &[Home] = &[
         places: &[
             "tracer-ebpf/src/",
             "tracer/src/source/kernel.rs",
+            "tracer/src/source/kernel/objects.rs",
             "tracer/src/source/ring.rs",
             "tracer/src/identity.rs",
             "tracer/src/run.rs",
             "tracer/src/run/",
             "tracer/src/daemon.rs",
+            "tracer/src/daemon/handover.rs",
             "tracer/src/registration.rs",
             "tracer/examples/bench/",
             "hooks/src/client.rs",

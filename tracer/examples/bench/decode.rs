@@ -71,7 +71,8 @@ fn record() -> Result<Vec<Vec<u8>>> {
         }
         records
     });
-    let (marks, reader) = source::read_ring(ring, queue, |_record| false)?;
+    let (marks, begin, reader) = source::read_ring(ring, queue, |_record| false)?;
+    begin.begin();
     let init =
         tracer_hook::identity::Init::open(child.id().into()).map_err(|error| anyhow::anyhow!("{error}"))?;
     let identity = identity::of(init.pidfd.as_fd(), init.pid_ns.as_fd(), init.mnt_ns.as_fd())?;

@@ -232,7 +232,8 @@ fn bench(rounds: usize, check: bool) -> Result<bool> {
         });
         records.sum::<usize>()
     });
-    let (marks, reader) = source::read_ring(ring, queue, |_record| false)?;
+    let (marks, begin, reader) = source::read_ring(ring, queue, |_record| false)?;
+    begin.begin();
 
     let init = tracer_hook::identity::Init::open(inside.pid.as_raw().into())
         .map_err(|error| anyhow::anyhow!("{error}"))?;

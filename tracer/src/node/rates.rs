@@ -2,13 +2,14 @@
 //! them, and what is told of those that were too many.
 
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 use tracer_common::filter::{Books, Container, MAX_RATES, USER_RATES, state};
 
 use super::{Inner, Node};
 use crate::{enrich::monotonic_ns, pipeline::Mark, registry::Entry};
 
 /// The bounds of one container.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Rates {
     /// Entry and limit: its own, its owner's.
     bounds: [Option<(u16, u64)>; 2],

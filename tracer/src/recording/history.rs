@@ -55,6 +55,16 @@ impl History {
         }
     }
 
+    /// Goes on with blocks that another daemon held, and the number of records that it held no more.
+    pub fn resume(&mut self, blocks: Vec<Arc<[u8]>>, dropped: u64) {
+        self.blocks = blocks
+            .into_iter()
+            .filter(|block| Head::read(block).is_some())
+            .collect();
+        self.bytes = self.blocks.iter().map(|block| block.len()).sum();
+        self.dropped = dropped;
+    }
+
     /// Holds an event.
     pub fn take(&mut self, event: &Event, raw: Option<Raw<'_>>) {
         self.draft.take(event, raw);

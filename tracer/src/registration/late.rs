@@ -2,9 +2,15 @@
 //!
 //! Their beginning, or a piece of them, was missed: they are never called complete.
 
-use std::{collections::BTreeMap, os::fd::AsFd, sync::Arc, time::SystemTime};
+use std::{
+    collections::{BTreeMap, HashSet},
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::task::spawn_blocking;
 use tracer_hook::{
     annotations::NAME,
@@ -13,7 +19,7 @@ use tracer_hook::{
     protocol::check_id,
 };
 
-use super::{Denied, asked, authorise, left, watch_init};
+use super::{Denied, asked, authorise, end, left, watch_init};
 use crate::{
     daemon::Shared,
     event::{self, Away},
@@ -233,11 +239,35 @@ pub async fn detach(shared: &Arc<Shared>, id: &str) -> Result<Verdict> {
     Ok(verdict)
 }
 
+/// Watches over the containers that were taken over from the daemon before, as that one did.
+pub async fn resume(shared: &Arc<Shared>) {
+    for (admitted, id, pid) in shared.node.taken_over() {
+        // The kernel side saw an end that nobody booked; else the process id is still init's, and is when it is asked
+        // again with the descriptor in hand.
+        let ended = || shared.node.has_ended(admitted.slot).unwrap_or(true);
+        match (!ended()).then(|| pidfd(pid)) {
+            Some(Ok(pidfd)) if !ended() => watch_init(pidfd, admitted, id, shared),
+            _ => end(admitted, &id, shared).await,
+        }
+    }
+}
+
+fn pidfd(pid: u32) -> Result<OwnedFd> {
+    let pid = Pid::from_raw(i32::try_from(pid)?).context("process id 0")?;
+    Ok(pidfd_open(pid, PidfdFlags::empty())?)
+}
+
 /// Takes in what ran while the daemon was away, and says what was missed.
 pub async fn attach_missed(shared: &Arc<Shared>) {
     let running = {
         let shared = shared.clone();
-        spawn_blocking(move || shared.missed.collect()).await
+        let kept: HashSet<_> = shared
+            .node
+            .taken_over()
+            .into_iter()
+            .map(|(_, id, _)| id)
+            .collect();
+        spawn_blocking(move || shared.missed.collect(&kept)).await
     };
     for running in running.unwrap_or_default() {
         let (marker, mut away) = (running.marker.clone(), running.away.clone());

@@ -187,6 +187,7 @@ fn lifecycle(out: &mut Vec<u8>, event: &Event, life: &Lifecycle) {
                 out.extend_from_slice(&away);
             }
         }
+        Lifecycle::Resumed => out.extend_from_slice(b",\"state\":\"resumed\""),
         Lifecycle::Detached { books } => {
             out.extend_from_slice(b",\"state\":\"detached\",\"complete\":false");
             if let Ok(books) = serde_json::to_vec(books) {

@@ -126,7 +126,7 @@ fn is_warning(life: &Lifecycle) -> bool {
     match life {
         Lifecycle::Registered { away, .. } => !away.is_empty(),
         Lifecycle::Detached { .. } | Lifecycle::Unregistered { .. } | Lifecycle::Warning { .. } => true,
-        Lifecycle::Armed { .. } | Lifecycle::Exec | Lifecycle::Gone { .. } => false,
+        Lifecycle::Resumed | Lifecycle::Armed { .. } | Lifecycle::Exec | Lifecycle::Gone { .. } => false,
     }
 }
 
@@ -368,6 +368,9 @@ fn lifecycle(out: &mut Vec<u8>, event: &Event, life: &Lifecycle) {
         Lifecycle::Registered { late: false, .. } => out.extend_from_slice(b" registered"),
         Lifecycle::Registered { late: true, .. } => {
             out.extend_from_slice(b" registered late: its beginning was missed")
+        }
+        Lifecycle::Resumed => {
+            out.extend_from_slice(b" goes on with another daemon, nothing is missing between");
         }
         Lifecycle::Detached { books } => {
             out.extend_from_slice(b" detached, it goes on untraced: ");

@@ -56,8 +56,9 @@ impl Objects {
         let mut objects = Self::default();
         for name in MAPS {
             let map = ebpf.take_map(name);
-            let map =
-                map.with_context(|| format!("the eBPF object has no map {name}: it was built from other sources"))?;
+            let map = map.with_context(|| {
+                format!("the eBPF object has no map {name}: it was built from other sources")
+            })?;
             objects.maps.insert(name.to_owned(), descriptor(&map)?);
         }
         for (name, program) in ebpf.programs() {
@@ -80,7 +81,11 @@ impl Objects {
     /// When a map is missing.
     pub(super) fn taken_over(from: &mut BTreeMap<String, OwnedFd>) -> Result<Self> {
         let mut take = |kind: &str| -> BTreeMap<String, OwnedFd> {
-            let ours: Vec<_> = from.keys().filter(|name| name.starts_with(kind)).cloned().collect();
+            let ours: Vec<_> = from
+                .keys()
+                .filter(|name| name.starts_with(kind))
+                .cloned()
+                .collect();
             let named = ours.into_iter().filter_map(|name| {
                 let fd = from.remove(&name)?;
                 Some((name.strip_prefix(kind)?.to_owned(), fd))
@@ -91,14 +96,21 @@ impl Objects {
         for name in MAPS {
             ensure!(maps.contains_key(name), "map {name} is not among the descriptors");
         }
-        Ok(Self { maps, programs, links })
+        Ok(Self {
+            maps,
+            programs,
+            links,
+        })
     }
 
     /// All of them, by names that tell them apart.
     pub(super) fn descriptors(&self) -> Vec<(String, BorrowedFd<'_>)> {
         let kinds = KINDS.into_iter().zip([&self.maps, &self.programs, &self.links]);
         kinds
-            .flat_map(|(kind, all)| all.iter().map(move |(name, fd)| (format!("{kind}{name}"), fd.as_fd())))
+            .flat_map(|(kind, all)| {
+                all.iter()
+                    .map(move |(name, fd)| (format!("{kind}{name}"), fd.as_fd()))
+            })
             .collect()
     }
 
@@ -171,7 +183,9 @@ fn descriptor(map: &Map) -> Result<OwnedFd> {
         Map::Array(map) | Map::HashMap(map) | Map::PerCpuArray(map) | Map::Queue(map) | Map::RingBuf(map) => {
             copy(map.fd().as_fd())
         }
-        other => Err(anyhow!("a map of type {other:?}: the eBPF object was built from other sources")),
+        other => Err(anyhow!(
+            "a map of type {other:?}: the eBPF object was built from other sources"
+        )),
     }
 }
 

@@ -1,0 +1,165 @@
+//! A daemon is restarted while containers run under load: the next one goes on, and not one event is missing.
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+use tracer_tests::{Bundle, Container, Daemon, Rootfs, Runtime, leaks, manager::Manager, wait};
+
+/// Calls of one round, of a kind that nothing else makes.
+const ROUND: u64 = 2003;
+
+/// A container that makes rounds of calls, with a pause in between that the ring can bear, until it is told to end; then
+/// it says how many there were.
+fn rounds(daemon: &Daemon, what: &str) -> Result<(Container, PathBuf)> {
+    let script = "echo ready; n=0; while [ ! -e /scratch/end ]; do \
+                  /workloads/calls 2003 sched_get_priority_max >/dev/null; n=$((n+1)); sleep 0.01; done; echo $n rounds";
+    let bundle = Bundle::traced(what, Rootfs::Host, &["/bin/sh", "-c", script], daemon)?;
+    let scratch = bundle.scratch();
+    let mut container = Runtime::Runc.start(bundle)?;
+    container.printed("ready")?;
+    Ok((container, scratch))
+}
+
+fn admitted(daemon: &Daemon, id: &str) -> Result<u64> {
+    daemon.verify_now(id)?.book("admitted")
+}
+
+/// Waits until that many calls more were made.
+fn more(daemon: &Daemon, id: &str, calls: u64) -> Result<()> {
+    let from = admitted(daemon, id)?;
+    wait::until("calls", wait::LONG, || {
+        Ok((admitted(daemon, id)? >= from + calls).then_some(()))
+    })
+}
+
+/// Ends it and returns how many rounds it made.
+fn end(container: &mut Container, scratch: &Path) -> Result<u64> {
+    fs::write(scratch.join("end"), "")?;
+    container.success()?;
+    let said = container.stdout();
+    let rounds = said.lines().last().and_then(|line| line.strip_suffix(" rounds"));
+    Ok(rounds.with_context(|| said.clone())?.parse()?)
+}
+
+#[test]
+fn a_restart_under_load_misses_nothing() -> Result<()> {
+    let before = leaks::programs()?;
+    let mut daemon = Daemon::start_by(Manager::start()?, &["--hand-over"])?;
+    let (mut container, scratch) = rounds(&daemon, "restart")?;
+    let id = container.id().to_owned();
+    for _ in 0..3 {
+        more(&daemon, &id, 20 * ROUND)?;
+        let so_far = admitted(&daemon, &id)?;
+        ensure!(daemon.stop()?.success(), "{}", daemon.log());
+        ensure!(
+            daemon.manager()?.keeps().contains(&"kept-map.EVENTS".to_owned()),
+            "the ring is not kept: {:?}",
+            daemon.manager()?.keeps()
+        );
+        daemon.restart()?;
+        assert_eq!(
+            daemon.manager()?.keeps(),
+            Vec::<String>::new(),
+            "what was taken back"
+        );
+        let verdict = daemon.verify_now(&id)?;
+        ensure!(
+            verdict.book("admitted")? >= so_far,
+            "the books began again: {}",
+            verdict.0
+        );
+    }
+    let tail = daemon.tail_all(&id)?;
+    more(&daemon, &id, 5 * ROUND)?;
+    let calls = ROUND * end(&mut container, &scratch)?;
+    let verdict = daemon.verdict_at_end(&id)?;
+    verdict.whole()?;
+    assert_eq!(
+        verdict.book("decoded")?,
+        verdict.book("admitted")?,
+        "{}",
+        verdict.0
+    );
+    assert_eq!(daemon.stats(&id)?.counts()?["sched_get_priority_max"], calls);
+    let events = tail.events()?;
+    let states = events.iter().map(|event| event.text("state"));
+    let states: Vec<_> = states.filter(|state| !state.is_empty()).collect();
+    ensure!(
+        states.ends_with(&["resumed", "gone"]),
+        "the stream does not tell of the last restart: {states:?}"
+    );
+    // What is held is handed over too: all calls of its life are there, but those that were counted as held no more.
+    let seen = events.iter().filter(|event| event.is_syscall()).count() as u64;
+    let mut no_more = 0;
+    for loss in events.iter().filter(|event| event.text("type") == "loss") {
+        assert_eq!(loss.text("reason"), "not_held", "{}", loss.0);
+        no_more += loss.number("count")?;
+    }
+    assert_eq!(
+        seen + no_more,
+        verdict.book("decoded")?,
+        "of which {no_more} not held"
+    );
+    ensure!(daemon.stop()?.success(), "{}", daemon.log());
+    daemon.leaves_nothing()?;
+    leaks::gone(&before)
+}
+
+#[test]
+fn an_end_during_the_restart_is_booked() -> Result<()> {
+    let mut daemon = Daemon::start_by(Manager::start()?, &["--hand-over"])?;
+    let (mut container, scratch) = rounds(&daemon, "ends")?;
+    let id = container.id().to_owned();
+    ensure!(daemon.stop()?.success(), "{}", daemon.log());
+    let calls = ROUND * end(&mut container, &scratch)?;
+    daemon.restart()?;
+    daemon.verdict_at_end(&id)?.whole()?;
+    assert_eq!(daemon.stats(&id)?.counts()?["sched_get_priority_max"], calls);
+    ensure!(daemon.stop()?.success(), "{}", daemon.log());
+    daemon.leaves_nothing()
+}
+
+#[test]
+fn where_nothing_is_kept_the_gap_is_stated() -> Result<()> {
+    let before = leaks::programs()?;
+    let mut daemon = Daemon::start_by(Manager::start()?, &["--hand-over"])?;
+    let (mut container, scratch) = rounds(&daemon, "discarded")?;
+    let id = container.id().to_owned();
+    ensure!(daemon.stop()?.success(), "{}", daemon.log());
+    daemon.manager()?.discard();
+    leaks::gone(&before)?;
+    daemon.restart()?;
+    end(&mut container, &scratch)?;
+    let verdict = daemon.verdict_at_end(&id)?;
+    verdict.balances()?;
+    ensure!(
+        !verdict.is_complete(),
+        "it misses what nobody traced: {}",
+        verdict.0
+    );
+    ensure!(
+        verdict.0["away"].as_array().is_some_and(|away| away.len() == 1),
+        "no word of the gap: {}",
+        verdict.0
+    );
+    ensure!(daemon.stop()?.success(), "{}", daemon.log());
+    daemon.leaves_nothing()
+}
+
+#[test]
+fn killed_with_a_manager_it_leaves_nothing_attached() -> Result<()> {
+    let before = leaks::programs()?;
+    let mut daemon = Daemon::start_by(Manager::start()?, &["--hand-over"])?;
+    let (mut container, scratch) = rounds(&daemon, "killed")?;
+    // Twice: what the second took over is its own, and the manager keeps nothing.
+    ensure!(daemon.stop()?.success(), "{}", daemon.log());
+    daemon.restart()?;
+    daemon.signal(Signal::KILL)?;
+    daemon.wait()?;
+    leaks::gone(&before)?;
+    end(&mut container, &scratch)?;
+    Ok(())
+}
