@@ -46,3 +46,4 @@ pub mod runtimes;
 pub mod selector;
 pub mod sinks;
 pub mod source;
+pub mod units;

@@ -33,12 +33,12 @@ use crate::{
     identity::{Namespaces, negative_dentries},
     log::note,
     options::Options,
-    pipeline::{self, Asked, Births, End, Mark, Pipeline, Proofs},
+    pipeline::{self, Accounts, Asked, Births, End, Mark, Pipeline, Proofs},
     quota::Limits,
     recording::{Bounds, Origin},
     registry::{Entry, FilterChange, Identity, Mode, Refusal, Registered, Registry},
     report::{State, Verdict, counted::Counted},
-    sinks::{Counts, Selection},
+    sinks::Selection,
     source::{
         self, Begin, Marks, QUEUE_BATCHES,
         kernel::{self, Kernel, PROOF_SLOT},
@@ -160,6 +160,8 @@ struct Live {
 /// A container that ended.
 struct Past {
     verdict: Verdict,
+    /// They may not have delivered all at its end.
+    sinks: Accounts,
     progress: Arc<Progress>,
     counted: Counted,
     checked: books::Checked,
@@ -566,11 +568,13 @@ impl Node {
         };
         self.marks.post(mark)?;
         // The pipeline takes no lock of ours: to wait for it here keeps the order of ends.
-        verdict.sinks = books::sink_books(answered.recv().context("the pipeline has ended")?);
+        let sinks = answered.recv().context("the pipeline has ended")?;
+        verdict.sinks = books::sink_books(&sinks);
         // What the last look at the holes revealed.
         verdict.gaps = live.progress.seen().holes.into_iter().map(Into::into).collect();
         let past = Past {
             verdict: verdict.clone(),
+            sinks,
             progress: live.progress,
             counted: Counted::new(&per_cpu, rows),
             checked,
@@ -595,7 +599,7 @@ impl Node {
     }
 
     /// Waits until all that was in the ring has reached the sinks; tells what each did with the slot's calls.
-    fn reached(&self, slot: Option<u32>) -> Result<Vec<(String, Counts)>> {
+    fn reached(&self, slot: Option<u32>) -> Result<Accounts> {
         let (sender, reached) = channel();
         self.marks.post(Mark::Sync {
             slot: slot.map(|slot| slot as u16),

@@ -26,7 +26,7 @@ use crate::{
     explain::Failures,
     filter::Filter,
     recording::{Bounds, Draft, History, Origin, Raw, Summary},
-    sinks::{Counts, Output},
+    sinks::{Account, Output},
     source::{Batch, Item},
 };
 
@@ -51,7 +51,7 @@ pub enum Mark {
         slot: u16,
         ktime: u64,
         end: Box<End>,
-        sinks: Sender<Vec<(String, Counts)>>,
+        sinks: Sender<Accounts>,
     },
     /// So many calls more were lost to the rate limit.
     Limited {
@@ -72,6 +72,12 @@ pub enum Mark {
     Close {
         id: u64,
         result: Sender<io::Result<()>>,
+    },
+    /// Closes sinks and opens others, with no event between: none is lost, none goes to both.
+    Exchange {
+        close: Vec<u64>,
+        open: Vec<Output>,
+        done: Sender<()>,
     },
     /// What is known of a container beside its events: for the recordings that are open, or only for that one.
     Summary {
@@ -97,7 +103,7 @@ pub enum Mark {
     /// Answers once all before it has reached the sinks, with each sink's counts of that container.
     Sync {
         slot: Option<u16>,
-        reached: Sender<Vec<(String, Counts)>>,
+        reached: Sender<Accounts>,
     },
 }
 
@@ -130,6 +136,9 @@ pub struct Blocks {
     /// Records that were held and are no more.
     dropped: u64,
 }
+
+/// What each sink, by its name, did with a container's calls. What is still queued is settled there later.
+pub type Accounts = Vec<(String, Arc<Account>)>;
 
 /// A container's end.
 #[derive(Debug)]
@@ -432,6 +441,20 @@ impl Pipeline {
                     let _uncared = result.send(self.outputs.swap_remove(index).finish());
                 }
             }
+            Mark::Exchange { close, open, done } => {
+                let (closed, kept) = self
+                    .outputs
+                    .drain(..)
+                    .partition(|output| close.contains(&output.id));
+                self.outputs = kept;
+                self.outputs.extend(open);
+                let closed: Vec<Output> = closed;
+                for output in closed {
+                    // Its own thread tells how it fared.
+                    let _uncared = output.finish();
+                }
+                let _gave_up = done.send(());
+            }
             Mark::Explained => self.explained(),
             Mark::Summary { info, summary, only } => {
                 let of = |output: &&mut Output| only.is_none_or(|id| output.id == id);
@@ -451,14 +474,13 @@ impl Pipeline {
                 let _gave_up = answer.send(self.leave());
             }
             Mark::Sync { slot, reached } => {
+                // What is rendered is booked.
                 self.settle();
-                let counts = |output: &Output| {
-                    (
-                        output.name.clone(),
-                        slot.map_or_else(Counts::default, |s| output.counts(s)),
-                    )
+                let account = |output: &Output| {
+                    let account = slot.map(|slot| output.account(slot)).unwrap_or_default();
+                    (output.name.clone(), account)
                 };
-                let _gave_up = reached.send(self.outputs.iter().map(counts).collect());
+                let _gave_up = reached.send(self.outputs.iter().map(account).collect());
             }
         }
         self.flush();
@@ -528,7 +550,7 @@ impl Pipeline {
         }
     }
 
-    fn gone(&mut self, slot: u16, ktime: u64, end: End, sinks: &Sender<Vec<(String, Counts)>>) {
+    fn gone(&mut self, slot: u16, ktime: u64, end: End, sinks: &Sender<Accounts>) {
         self.enricher.close(slot, &end.last_seq, ktime, &mut self.events);
         let rest = [
             (LossReason::NoStorage, end.books.dropped.no_storage),
@@ -580,16 +602,18 @@ impl Pipeline {
     fn leave(&mut self) -> Left {
         self.settle();
         let slots: Vec<_> = self.held.keys().copied().collect();
-        let counts = |output: &Output| slots.iter().map(|slot| (*slot, output.counts(*slot))).collect();
-        let sinks = self
-            .outputs
-            .iter()
-            .map(|output| (output.name.clone(), counts(output)))
-            .collect();
-        for output in self.outputs.drain(..) {
+        let mut outputs: Vec<_> = self.outputs.drain(..).collect();
+        for output in &mut outputs {
             // One that failed said so in its books.
-            let _failed = output.finish();
+            let _failed = output.close();
         }
+        let counts = |output: &mut Output| {
+            // What waits for it is delivered, or given up, before it is booked for good.
+            output.wait();
+            let counts = slots.iter().map(|slot| (*slot, output.account(*slot).counts()));
+            (output.name.clone(), counts.collect())
+        };
+        let sinks = outputs.iter_mut().map(counts).collect();
         let containers = slots
             .iter()
             .filter_map(|slot| Some((*slot, self.enricher.get(*slot)?.leave())))

@@ -11,7 +11,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{self, Away, Books, Hole};
+use crate::{
+    event::{self, Away, Books, Hole},
+    sinks::Counts,
+};
 
 /// A container's names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,6 +121,27 @@ pub struct SinkBooks {
     pub written: u64,
     pub dropped: u64,
     pub skipped: u64,
+    /// Taken, and not delivered yet.
+    #[serde(default)]
+    pub queued: u64,
+}
+
+impl SinkBooks {
+    pub fn new(name: &str, counts: Counts) -> Self {
+        let Counts {
+            written,
+            dropped,
+            skipped,
+            queued,
+        } = counts;
+        Self {
+            name: name.to_owned(),
+            written,
+            dropped,
+            skipped,
+            queued,
+        }
+    }
 }
 
 /// `tracer verify`.
@@ -239,6 +263,20 @@ pub struct Status {
     /// Registrations and connections that were refused, by reason.
     #[serde(default)]
     pub refused: BTreeMap<String, u64>,
+    /// The configured sinks.
+    #[serde(default)]
+    pub sinks: Vec<SinkStatus>,
+}
+
+/// A configured sink, with all its events, calls or not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SinkStatus {
+    pub kind: String,
+    #[serde(flatten)]
+    pub books: SinkBooks,
+    /// Bytes that wait for it, and how many may.
+    pub queue_bytes: usize,
+    pub queue_size: usize,
 }
 
 /// A container that asks to be traced, runs, and is not.

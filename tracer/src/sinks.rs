@@ -2,7 +2,11 @@
 //!
 //! It must not know how events came to be.
 
+mod chunk;
+pub mod configured;
+pub mod file;
 pub mod json;
+pub mod queue;
 pub mod text;
 pub mod tree;
 
@@ -15,8 +19,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use chunk::{Account, Chunk, Counts};
+
 use crate::{
-    event::{Body, Container, Descriptors, Event, Loss, LossReason, Phase},
+    event::{Body, Container, Descriptors, Event, Lifecycle, Loss, LossReason, Phase},
     filter::Filter,
     recording::{self, Raw, Summary},
     selector::Selector,
@@ -56,9 +62,67 @@ impl std::str::FromStr for Phases {
     }
 }
 
+/// A kind of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Calls.
+    Syscall,
+    Process,
+    /// All of a container's life.
+    Container,
+    /// A container's end, with its books.
+    End,
+    /// What a container asked for in vain, and containers that nobody registered.
+    Warning,
+    Loss,
+    /// Why calls failed; for who takes them ([`Selection::explain`]).
+    Diagnosis,
+}
+
+/// Kinds of events; the default is all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kinds(u8);
+
+impl Kinds {
+    pub const fn has(self, kind: Kind) -> bool {
+        self.0 & 1 << kind as u8 != 0
+    }
+
+    fn takes(self, body: &Body) -> bool {
+        match body {
+            Body::Syscall(_) => self.has(Kind::Syscall),
+            Body::Process(_) => self.has(Kind::Process),
+            Body::Loss(_) => self.has(Kind::Loss),
+            Body::Diagnosis(_) => self.has(Kind::Diagnosis),
+            Body::Container(life) => {
+                let part = match life {
+                    Lifecycle::Gone { .. } | Lifecycle::Detached { .. } => Kind::End,
+                    Lifecycle::Warning { .. } | Lifecycle::Unregistered { .. } => Kind::Warning,
+                    _ => Kind::Container,
+                };
+                self.has(Kind::Container) || self.has(part)
+            }
+        }
+    }
+}
+
+impl Default for Kinds {
+    fn default() -> Self {
+        Self(u8::MAX)
+    }
+}
+
+impl FromIterator<Kind> for Kinds {
+    fn from_iter<T: IntoIterator<Item = Kind>>(kinds: T) -> Self {
+        Self(kinds.into_iter().fold(0, |all, kind| all | 1 << kind as u8))
+    }
+}
+
 /// Which events a sink takes.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
+    pub kinds: Kinds,
     pub phases: Phases,
     /// Which containers, of those that `visible_to` may see.
     pub select: Selector,
@@ -78,6 +142,9 @@ impl Selection {
 
     /// Whether the event is.
     pub fn takes(&self, event: &Event) -> bool {
+        if !self.kinds.takes(&event.body) {
+            return false;
+        }
         let phase = match &event.body {
             Body::Syscall(call) if !self.filter.takes(call) => return false,
             Body::Syscall(call) => call.task.phase,
@@ -95,13 +162,23 @@ impl Selection {
     }
 }
 
-/// Where rendered lines go.
+/// What became of a chunk that was handed to a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    Written,
+    /// It is out of the chunk: a thread of the sink's own has it and will settle it.
+    Queued,
+    /// There is no room.
+    Dropped,
+}
+
+/// Where rendered events go.
 pub trait Sink: Send {
-    /// Takes whole lines; false when there is no room and they are dropped.
+    /// Takes a chunk, all of it or nothing.
     ///
     /// # Errors
     /// When the sink has failed for good: it gets nothing more.
-    fn write(&mut self, lines: &mut Vec<u8>) -> io::Result<bool>;
+    fn write(&mut self, chunk: &mut Chunk) -> io::Result<Taken>;
 
     /// Its end: what it buffers goes out.
     ///
@@ -110,16 +187,18 @@ pub trait Sink: Send {
     fn finish(&mut self) -> io::Result<()> {
         Ok(())
     }
+
+    /// Waits until what it has taken is delivered or given up; it has been ended.
+    fn wait(&mut self) {}
 }
 
 /// A file, a pipe or a terminal. It waits for the writer: the ring absorbs that, and counts what it cannot.
 pub struct Stream<W: Write + Send>(pub W);
 
 impl<W: Write + Send> Sink for Stream<W> {
-    fn write(&mut self, lines: &mut Vec<u8>) -> io::Result<bool> {
-        self.0.write_all(lines)?;
-        lines.clear();
-        Ok(true)
+    fn write(&mut self, chunk: &mut Chunk) -> io::Result<Taken> {
+        self.0.write_all(chunk.bytes())?;
+        Ok(Taken::Written)
     }
 
     fn finish(&mut self) -> io::Result<()> {
@@ -129,10 +208,9 @@ impl<W: Write + Send> Sink for Stream<W> {
 
 /// A recording's file. It waits for the writer, as [`Stream`].
 impl<W: Write + Send> Sink for recording::Writer<W> {
-    fn write(&mut self, blocks: &mut Vec<u8>) -> io::Result<bool> {
-        self.blocks(blocks)?;
-        blocks.clear();
-        Ok(true)
+    fn write(&mut self, chunk: &mut Chunk) -> io::Result<Taken> {
+        self.blocks(chunk.bytes())?;
+        Ok(Taken::Written)
     }
 
     fn finish(&mut self) -> io::Result<()> {
@@ -169,15 +247,6 @@ impl<W: Write> Write for Shared<W> {
     }
 }
 
-/// What a sink did with one container's events.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
-    pub written: u64,
-    pub dropped: u64,
-    /// Left out by the sink's own selection.
-    pub skipped: u64,
-}
-
 /// A sink with its selection, format and books.
 pub struct Output {
     pub id: u64,
@@ -185,14 +254,77 @@ pub struct Output {
     pub selection: Selection,
     format: Format,
     sink: Box<dyn Sink>,
-    lines: Vec<u8>,
-    /// Calls in `lines`, by slot of the container.
-    pending: HashMap<u16, u64>,
-    counts: HashMap<u16, Counts>,
-    /// Calls dropped since the sink was last told.
-    untold: HashMap<u16, u64>,
+    chunk: Chunk,
+    total: Arc<Account>,
+    /// By slot of the container.
+    books: HashMap<u16, Book>,
+    /// Of containers that have gone: what the sink is still to be told.
+    owed: Vec<Book>,
     failed: Option<io::Error>,
 }
+
+/// What a sink did with one container's calls.
+#[derive(Debug, Default)]
+struct Book {
+    account: Arc<Account>,
+    /// Calls left out since the account was last brought up to date.
+    skipped: u64,
+    /// Events in the chunk at hand that are counted.
+    pending: u64,
+    /// Of these, those that were dropped since the sink was last told.
+    untold: u64,
+    /// Those of which the chunk at hand tells.
+    telling: u64,
+    /// The latest event's container and times.
+    container: Option<Arc<Container>>,
+    time_ns: u64,
+    ktime: u64,
+}
+
+impl Book {
+    /// The loss that is to be told before that event, if there is one.
+    fn loss_at(&mut self, event: &Event) -> Option<Event> {
+        if !self
+            .container
+            .as_ref()
+            .is_some_and(|known| Arc::ptr_eq(known, &event.container))
+        {
+            self.container = Some(event.container.clone());
+        }
+        (self.time_ns, self.ktime) = (event.time_ns, event.ktime);
+        self.loss()
+    }
+
+    fn loss(&mut self) -> Option<Event> {
+        let container = self.container.as_ref().filter(|_| self.untold > 0)?.clone();
+        let count = std::mem::take(&mut self.untold);
+        self.telling += count;
+        Some(Event {
+            time_ns: self.time_ns,
+            ktime: self.ktime,
+            container,
+            body: Body::Loss(Loss {
+                reason: LossReason::Sink,
+                count,
+                hole: None,
+            }),
+        })
+    }
+
+    /// What became of the chunk at hand.
+    fn settle(&mut self, taken: bool) {
+        let (pending, telling) = (
+            std::mem::take(&mut self.pending),
+            std::mem::take(&mut self.telling),
+        );
+        if !taken {
+            self.untold += pending + telling;
+        }
+    }
+}
+
+/// Containers that have gone and whose losses are still to be told; more are in the books alone.
+const MOST_OWED: usize = 256;
 
 impl fmt::Debug for Output {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -214,18 +346,26 @@ impl Output {
         format: Format,
         sink: Box<dyn Sink>,
     ) -> Self {
+        let total = Arc::new(Account::default());
         Self {
             id,
             name: name.into(),
             selection,
             format,
             sink,
-            lines: Vec::new(),
-            pending: HashMap::new(),
-            counts: HashMap::new(),
-            untold: HashMap::new(),
+            chunk: Chunk::new(total.clone()),
+            total,
+            books: HashMap::new(),
+            owed: Vec::new(),
             failed: None,
         }
+    }
+
+    /// Goes on with the books of all events of one that it replaces.
+    pub fn continuing(mut self, total: Arc<Account>) -> Self {
+        self.chunk = Chunk::new(total.clone());
+        self.total = total;
+        self
     }
 
     /// What it wants to know of descriptors.
@@ -252,35 +392,27 @@ impl Output {
         };
         if left_out || !self.selection.takes(event) {
             if is_call {
-                self.counts.entry(slot).or_default().skipped += 1;
+                self.books.entry(slot).or_default().skipped += 1;
             }
             return;
         }
+        let book = self.books.entry(slot).or_default();
+        book.pending += u64::from(is_call || !self.selection.kinds.has(Kind::Syscall));
+        let told = book.loss_at(event);
+        let account = is_call.then_some(&book.account);
         if self.failed.is_some() {
-            if is_call {
-                self.counts.entry(slot).or_default().dropped += 1;
-            }
+            self.chunk.push(account, |_| {});
             return;
         }
-        if let Some(count) = self.untold.remove(&slot) {
-            let loss = Loss {
-                reason: LossReason::Sink,
-                count,
-                hole: None,
-            };
-            let told = Event {
-                body: Body::Loss(loss),
-                ..event.clone()
-            };
-            self.render(&told, None);
+        if let Some(told) = told {
+            self.chunk
+                .push(None, |to| render(&mut self.format, to, &told, None));
         }
-        self.render(event, raw);
-        if is_call {
-            *self.pending.entry(slot).or_default() += 1;
-        }
+        self.chunk
+            .push(account, |to| render(&mut self.format, to, event, raw));
         let full = match &self.format {
             Format::Recording(draft, _) => draft.is_full(),
-            _ => self.lines.len() >= FLUSH_BYTES,
+            _ => self.chunk.size() >= FLUSH_BYTES,
         };
         if full {
             self.flush();
@@ -297,23 +429,6 @@ impl Output {
         }
     }
 
-    fn render(&mut self, event: &Event, raw: Option<Raw<'_>>) {
-        match &mut self.format {
-            Format::Text(options) => {
-                let before = self.lines.len();
-                text::write_event(&mut self.lines, event, options);
-                if let text::Timestamps::Relative { previous_ns } = &mut options.timestamps
-                    && self.lines.len() > before
-                {
-                    *previous_ns = text::began_ns(event);
-                }
-            }
-            Format::Json(descriptors) => json::write_event(&mut self.lines, event, *descriptors),
-            Format::Tree(tree) => tree.take(event),
-            Format::Recording(draft, _) => draft.take(event, raw),
-        }
-    }
-
     /// Hands what is rendered to the sink; of a recording, whole blocks.
     pub fn flush(&mut self) {
         match &self.format {
@@ -324,34 +439,38 @@ impl Output {
 
     /// Hands all that there is to the sink: a recording's block is closed for it.
     pub fn settle(&mut self) {
-        if self.failed.is_some() {
+        for book in self.books.values_mut().filter(|book| book.skipped > 0) {
+            book.account.skip(std::mem::take(&mut book.skipped));
+        }
+        if self.failed.is_none() {
+            for told in self.owed.iter_mut().filter_map(Book::loss) {
+                self.chunk
+                    .push(None, |to| render(&mut self.format, to, &told, None));
+            }
+            if let Format::Recording(draft, _) = &mut self.format {
+                self.chunk.push(None, |to| draft.close(to));
+            }
+        }
+        if self.chunk.is_empty() {
             return;
         }
-        if let Format::Recording(draft, _) = &mut self.format {
-            draft.close(&mut self.lines);
-        }
-        let outcome = if self.lines.is_empty() {
-            Ok(true)
+        self.chunk.book();
+        let outcome = if self.failed.is_some() {
+            Ok(Taken::Dropped)
+        } else if self.chunk.bytes().is_empty() {
+            Ok(Taken::Written)
         } else {
-            self.sink.write(&mut self.lines)
+            self.sink.write(&mut self.chunk)
         };
-        let delivered = match outcome {
-            Ok(delivered) => delivered,
-            Err(error) => {
-                self.failed = Some(error);
-                self.lines.clear();
-                false
-            }
-        };
-        for (slot, calls) in self.pending.drain() {
-            let counts = self.counts.entry(slot).or_default();
-            if delivered {
-                counts.written += calls;
-            } else {
-                counts.dropped += calls;
-                *self.untold.entry(slot).or_default() += calls;
-            }
-        }
+        let taken = outcome.unwrap_or_else(|error| {
+            self.failed = Some(error);
+            Taken::Dropped
+        });
+        let mut chunk = std::mem::replace(&mut self.chunk, Chunk::new(self.total.clone()));
+        chunk.settle(chunk.len(), taken == Taken::Written);
+        let books = self.books.values_mut().chain(&mut self.owed);
+        books.for_each(|book| book.settle(taken != Taken::Dropped));
+        self.owed.retain(|book| book.untold > 0);
     }
 
     /// Ends the sink and says how it fared.
@@ -359,18 +478,28 @@ impl Output {
     /// # Errors
     /// What made it fail, if it did; a broken pipe is none.
     pub fn finish(mut self) -> io::Result<()> {
-        if let Format::Tree(tree) = &self.format {
-            tree.write(&mut self.lines);
-        }
+        self.close()
+    }
+
+    /// The same, for who still wants its books.
+    ///
+    /// # Errors
+    /// As [`Self::finish`].
+    pub fn close(&mut self) -> io::Result<()> {
         self.settle();
-        match self.failed {
-            Some(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            Some(error) => Err(error),
-            None => match self.sink.finish() {
-                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-                _ => Ok(()),
-            },
+        if let Format::Tree(tree) = &self.format {
+            self.chunk.push(None, |to| tree.write(to));
+            self.settle();
         }
+        match self.failed.take().map_or_else(|| self.sink.finish(), Err) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until what it has taken is delivered or given up, after its end.
+    pub fn wait(&mut self) {
+        self.sink.wait();
     }
 
     /// Whether it takes nothing any more.
@@ -378,24 +507,52 @@ impl Output {
         self.failed.is_some()
     }
 
-    /// Its books of a container.
-    pub fn counts(&self, slot: u16) -> Counts {
-        self.counts.get(&slot).copied().unwrap_or_default()
+    /// Its books of all events, calls or not, of all containers.
+    pub fn total(&self) -> Arc<Account> {
+        self.total.clone()
     }
 
     /// Goes on with the books that the sink of that name had in another daemon.
     pub fn resume(&mut self, counts: Option<&BTreeMap<u16, Counts>>) {
         for (slot, before) in counts.into_iter().flatten() {
-            let counts = self.counts.entry(*slot).or_default();
-            counts.written += before.written;
-            counts.dropped += before.dropped;
-            counts.skipped += before.skipped;
+            self.books.entry(*slot).or_default().account.resume(before);
         }
     }
 
-    /// Closes its books of a container.
-    pub fn forget(&mut self, slot: u16) -> Counts {
-        self.untold.remove(&slot);
-        self.counts.remove(&slot).unwrap_or_default()
+    /// Its books of a container's calls.
+    pub fn account(&self, slot: u16) -> Arc<Account> {
+        self.books
+            .get(&slot)
+            .map(|book| book.account.clone())
+            .unwrap_or_default()
+    }
+
+    /// Closes its books of a container; what is still queued of it will be settled in them.
+    pub fn forget(&mut self, slot: u16) -> Arc<Account> {
+        let Some(book) = self.books.remove(&slot) else {
+            return Arc::default();
+        };
+        let account = book.account.clone();
+        if book.untold > 0 && self.owed.len() < MOST_OWED {
+            self.owed.push(book);
+        }
+        account
+    }
+}
+
+fn render(format: &mut Format, to: &mut Vec<u8>, event: &Event, raw: Option<Raw<'_>>) {
+    match format {
+        Format::Text(options) => {
+            let before = to.len();
+            text::write_event(to, event, options);
+            if let text::Timestamps::Relative { previous_ns } = &mut options.timestamps
+                && to.len() > before
+            {
+                *previous_ns = text::began_ns(event);
+            }
+        }
+        Format::Json(descriptors) => json::write_event(to, event, *descriptors),
+        Format::Tree(tree) => tree.take(event),
+        Format::Recording(draft, _) => draft.take(event, raw),
     }
 }

@@ -17,7 +17,7 @@ use tracer::{
     event::{Books, Container},
     pipeline::{self, Births, End, Mark, Pipeline},
     recording::{Damage, Draft, Entry, Origin, Recording, Writer},
-    sinks::{Counts, Format, Output, Phases, Selection, Sink, Stream},
+    sinks::{Chunk, Counts, Format, Output, Phases, Selection, Sink, Stream, Taken},
     source::{Batch, Item},
 };
 use tracer_common::record::{Kind, flag};
@@ -94,30 +94,38 @@ impl Shared {
     }
 }
 
-/// Takes the first batch, has no room for the second, takes the rest.
-#[derive(Default)]
-struct SlowOnce {
+/// Takes all but a few chunks; the first is that of the container's registration.
+struct Slow {
     calls: u32,
+    no_room: std::ops::Range<u32>,
     to: Shared,
 }
 
-impl Sink for SlowOnce {
-    fn write(&mut self, lines: &mut Vec<u8>) -> io::Result<bool> {
-        self.calls += 1;
-        if self.calls == 3 {
-            lines.clear();
-            return Ok(false);
+impl Slow {
+    fn new(no_room: std::ops::Range<u32>) -> Self {
+        Self {
+            calls: 0,
+            no_room,
+            to: Shared::default(),
         }
-        self.to.write_all(lines)?;
-        lines.clear();
-        Ok(true)
+    }
+}
+
+impl Sink for Slow {
+    fn write(&mut self, chunk: &mut Chunk) -> io::Result<Taken> {
+        self.calls += 1;
+        if self.no_room.contains(&self.calls) {
+            return Ok(Taken::Dropped);
+        }
+        self.to.write_all(chunk.bytes())?;
+        Ok(Taken::Written)
     }
 }
 
 struct Broken;
 
 impl Sink for Broken {
-    fn write(&mut self, _lines: &mut Vec<u8>) -> io::Result<bool> {
+    fn write(&mut self, _chunk: &mut Chunk) -> io::Result<Taken> {
         Err(io::ErrorKind::StorageFull.into())
     }
 }
@@ -197,6 +205,10 @@ fn run(outputs: Vec<Output>, batches: &[Vec<Vec<u8>>], last_seq: &[u64]) -> Vec<
         }))
         .unwrap();
     let counts = counts.recv().unwrap();
+    let counts = counts
+        .into_iter()
+        .map(|(name, account)| (name, account.counts()))
+        .collect();
     drop(queue);
     thread.join().unwrap();
     counts
@@ -265,7 +277,8 @@ fn a_recording_becomes_events_in_order_with_names_and_holes() {
             Counts {
                 written: 4,
                 dropped: 0,
-                skipped: 0
+                skipped: 0,
+                queued: 0,
             }
         )]
     );
@@ -294,7 +307,7 @@ fn what_cannot_be_decoded_is_counted_and_stops_nothing() {
 
 #[test]
 fn a_slow_sink_and_a_broken_one_cost_only_themselves() {
-    let (good, slow) = (Shared::default(), SlowOnce::default());
+    let (good, slow) = (Shared::default(), Slow::new(3..4));
     let slow_lines = slow.to.clone();
     let batches: Vec<_> = (0..3u64)
         .map(|batch| {
@@ -317,7 +330,8 @@ fn a_slow_sink_and_a_broken_one_cost_only_themselves() {
                 Counts {
                     written: 15,
                     dropped: 0,
-                    skipped: 0
+                    skipped: 0,
+                    queued: 0,
                 }
             ),
             (
@@ -325,7 +339,8 @@ fn a_slow_sink_and_a_broken_one_cost_only_themselves() {
                 Counts {
                     written: 10,
                     dropped: 5,
-                    skipped: 0
+                    skipped: 0,
+                    queued: 0,
                 }
             ),
             (
@@ -333,7 +348,8 @@ fn a_slow_sink_and_a_broken_one_cost_only_themselves() {
                 Counts {
                     written: 0,
                     dropped: 15,
-                    skipped: 0
+                    skipped: 0,
+                    queued: 0,
                 }
             ),
         ],
@@ -347,6 +363,46 @@ fn a_slow_sink_and_a_broken_one_cost_only_themselves() {
         (told.len(), &told[0]["reason"], &told[0]["count"]),
         (1, &"sink_drop".into(), &5.into())
     );
+}
+
+#[test]
+fn a_loss_whose_telling_is_lost_is_told_again() {
+    let slow = Slow::new(3..5);
+    let lines = slow.to.clone();
+    let batches: Vec<_> = (0..4u64)
+        .map(|batch| {
+            (1..=5)
+                .map(|n| getppid(0, batch * 5 + n, 1_000 * (batch * 5 + n)))
+                .collect()
+        })
+        .collect();
+    let counts = run(vec![output(1, "slow", Box::new(slow))], &batches, &[20]);
+    assert_eq!((counts[0].1.written, counts[0].1.dropped), (10, 10));
+    let lines = lines.lines();
+    let told: Vec<_> = of(&lines, "loss")
+        .iter()
+        .map(|loss| loss["count"].clone())
+        .collect();
+    assert_eq!(told, [10]);
+}
+
+#[test]
+fn what_a_container_lost_is_told_after_its_end_if_there_is_room_then() {
+    // The end itself finds no room; the pipeline's own end does.
+    let slow = Slow::new(3..5);
+    let lines = slow.to.clone();
+    let batch = (1..=5).map(|n| getppid(0, n, 1_000 * n)).collect();
+    run(
+        vec![output(1, "slow", Box::new(slow))],
+        &[Vec::new(), batch],
+        &[5],
+    );
+    let lines = lines.lines();
+    let told: Vec<_> = of(&lines, "loss")
+        .iter()
+        .map(|loss| loss["count"].clone())
+        .collect();
+    assert_eq!(told, [5], "{lines:#?}");
 }
 
 #[test]

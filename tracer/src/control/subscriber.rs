@@ -10,7 +10,10 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use crate::{quota::Room, sinks::Sink};
+use crate::{
+    quota::Room,
+    sinks::{self, Sink, Taken},
+};
 
 /// A live subscriber: a bounded queue to the task that writes its socket.
 pub(super) struct Subscriber {
@@ -39,23 +42,24 @@ impl Subscriber {
 }
 
 impl Sink for Subscriber {
-    fn write(&mut self, lines: &mut Vec<u8>) -> io::Result<bool> {
+    fn write(&mut self, chunk: &mut sinks::Chunk) -> io::Result<Taken> {
+        let lines = chunk.bytes();
         let len = lines.len();
         if self.room.waiting.load(Ordering::Relaxed) + len > self.room.most {
             if self.queue.is_closed() {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
-            lines.clear();
-            return Ok(false);
+            return Ok(Taken::Dropped);
         }
         self.room.waiting.fetch_add(len, Ordering::Relaxed);
         let chunk = Chunk {
-            lines: std::mem::take(lines),
+            lines: chunk.take_bytes(),
             waiting: self.room.waiting.clone(),
         };
+        // It waits, but for the client: what it does not fetch is its own loss.
         self.queue
             .send(chunk)
-            .map(|()| true)
+            .map(|()| Taken::Written)
             .map_err(|_closed| io::ErrorKind::BrokenPipe.into())
     }
 }

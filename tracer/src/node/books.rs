@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use tracer_common::{
@@ -15,9 +18,10 @@ use crate::{
     capabilities, decode,
     enrich::Progress,
     event::{Books, Dropped},
+    pipeline::Accounts,
     registry::Entry,
     report::{Line, Names, SinkBooks, State, Verdict, capabilities::Capabilities},
-    sinks::Counts,
+    sinks::Account,
 };
 
 pub(super) fn sum(
@@ -110,21 +114,9 @@ pub(super) fn line(verdict: &Verdict, pid: u32, runtime: Option<String>) -> Line
     }
 }
 
-pub(super) fn sink_books(counts: Vec<(String, Counts)>) -> Vec<SinkBooks> {
-    let book = |(
-        name,
-        Counts {
-            written,
-            dropped,
-            skipped,
-        },
-    )| SinkBooks {
-        name,
-        written,
-        dropped,
-        skipped,
-    };
-    counts.into_iter().map(book).collect()
+pub(super) fn sink_books(sinks: &Accounts) -> Vec<SinkBooks> {
+    let book = |(name, account): &(String, Arc<Account>)| SinkBooks::new(name, account.counts());
+    sinks.iter().map(book).collect()
 }
 
 /// What the kernel asked a container for: its capability checks, which are never lost.

@@ -11,7 +11,7 @@ use crate::{
     filter::{self, Filter},
     pipeline::Mark,
     registry::Entry,
-    sinks::Output,
+    sinks::{Kind, Output, Selection},
 };
 
 impl Node {
@@ -27,18 +27,36 @@ impl Node {
     pub fn open(&self, output: Output, history: bool) -> Result<()> {
         {
             let mut inner = self.lock();
-            inner.readers.push(Reader {
-                id: output.id,
-                selection: output.selection.clone(),
-                descriptors: output.descriptors(),
-                records: output.records(),
-            });
+            inner.readers.push(Reader::of(&output));
             inner.set_filters()?;
         }
         self.marks.post(Mark::Open {
             output: Box::new(output),
             history,
         })
+    }
+
+    /// Closes sinks and opens others: what is in both gets each event once.
+    ///
+    /// # Errors
+    /// When the pipeline has ended or the kernel side refuses.
+    pub fn exchange(&self, close: Vec<u64>, open: Vec<Output>) -> Result<()> {
+        {
+            let mut inner = self.lock();
+            inner.readers.extend(open.iter().map(Reader::of));
+            inner.set_filters()?;
+        }
+        let (sender, done) = channel();
+        let gone = close.clone();
+        self.marks.post(Mark::Exchange {
+            close,
+            open,
+            done: sender,
+        })?;
+        done.recv().context("the pipeline has ended")?;
+        let mut inner = self.lock();
+        inner.readers.retain(|reader| !gone.contains(&reader.id));
+        inner.set_filters()
     }
 
     /// Closes a sink.
@@ -61,13 +79,28 @@ impl Node {
     }
 }
 
+impl Reader {
+    fn of(output: &Output) -> Self {
+        Self {
+            id: output.id,
+            selection: output.selection.clone(),
+            descriptors: output.descriptors(),
+            records: output.records(),
+        }
+    }
+}
+
 impl Inner {
     /// What the open sinks want of a container. Nobody who wants less leaves something out for the others, and with no
     /// sink all is held as history.
     /// At most what the container asked for itself.
     pub(super) fn wanted_of(&self, entry: &Entry, at_most: Option<&Filter>) -> kernel::Filter {
         let takers = || {
-            let readers = self.readers.iter();
+            let wants_calls = |reader: &&Reader| {
+                let Selection { kinds, explain, .. } = &reader.selection;
+                kinds.has(Kind::Syscall) || *explain
+            };
+            let readers = self.readers.iter().filter(wants_calls);
             readers.filter(|reader| reader.selection.takes_container(&entry.info))
         };
         // Why a call failed is told by all that failed, and by what was found elsewhere.

@@ -50,7 +50,7 @@ impl Node {
         {
             let rows = inner.kernel.aggregates(entry.slot, entry.generation)?;
             let mut verdict = inner.verdict(entry, live, &rows)?;
-            verdict.sinks = books::sink_books(sinks);
+            verdict.sinks = books::sink_books(&sinks);
             return Ok(Some(verdict));
         }
         Ok(inner
@@ -58,7 +58,10 @@ impl Node {
             .iter()
             .rev()
             .find(|past| past.verdict.container.id == id)
-            .map(|past| past.verdict.clone()))
+            .map(|past| Verdict {
+                sinks: books::sink_books(&past.sinks),
+                ..past.verdict.clone()
+            }))
     }
 
     /// `tracer stats` of these phases' calls; the newest of that id.
@@ -236,6 +239,7 @@ impl Node {
             // The kernel side's are of all containers together.
             counters: if uid.is_none() { counters } else { BTreeMap::new() },
             refused: BTreeMap::new(),
+            sinks: Vec::new(),
         })
     }
 }
