@@ -43,7 +43,6 @@ type Process = (u32, u64);
 /// What was found and said.
 #[derive(Debug, Default)]
 pub struct Audit {
-    mode: Mode,
     known: Mutex<Known>,
 }
 
@@ -58,26 +57,12 @@ struct Known {
 }
 
 impl Audit {
-    pub fn new(mode: Mode) -> Self {
-        Self {
-            mode,
-            known: Mutex::default(),
-        }
-    }
-
-    pub fn mode(&self) -> Mode {
-        self.mode
-    }
-
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The containers that ask to be traced, run, and have none of these inits.
     pub fn look(&self, runtimes: &Runtimes, registered: impl FnOnce() -> Vec<u32>) -> Vec<Found> {
-        if self.mode == Mode::Off {
-            return Vec::new();
-        }
         let mut running = runtimes.running();
         // After the runtimes' states: what was registered meanwhile is registered.
         let registered: HashSet<u32> = registered().into_iter().collect();

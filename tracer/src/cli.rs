@@ -14,9 +14,9 @@ use crate::{
     event::Descriptors,
     filter::{self, Begin},
     options::Allowed,
-    quota::Limits,
     registry, selector,
     sinks::Phases,
+    units::{Bytes, Time},
 };
 
 pub use hook::{Hook, HookCommand, Place, Runtime};
@@ -77,7 +77,10 @@ pub enum Command {
     /// Install the hook into a container runtime, take it out, or check it.
     Hook(Hook),
     /// Serve this node: take containers in from hooks, answer the other commands.
-    Daemon(Daemon),
+    Daemon(Box<Daemon>),
+    /// Check the daemon's configuration file, or print one.
+    #[command(subcommand)]
+    Config(Config),
     /// Serve containerd or CRI-O as an NRI plugin: put the hook into the containers that ask for tracing.
     Nri(Nri),
 }
@@ -459,13 +462,24 @@ pub struct Tuning {
     pub strings: u16,
 }
 
+/// `tracer daemon`. What is given goes before the configuration file.
 #[derive(Debug, Args)]
 pub struct Daemon {
-    #[command(flatten)]
-    pub tuning: Tuning,
-    /// How long the programs stay attached after the last container (`500ms`, `30s`, `5m`).
-    #[arg(long, default_value = "30s", value_parser = duration, value_name = "TIME")]
-    pub linger: Duration,
+    /// The configuration file [default: /etc/tracer/tracer.toml, if it is there].
+    #[arg(long, env = CONFIG_ENV, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Bytes of the kernel's ring buffer (K, M and G are understood); rounded up to a power of two [default: 32M].
+    #[arg(long, value_parser = size, value_name = "BYTES")]
+    pub ring_size: Option<u32>,
+    /// How calls are taken: what is left out costs the traced program nothing [default: full].
+    #[arg(long, value_enum)]
+    pub mode: Option<Mode>,
+    /// Bytes of strings and buffers to show [default: 32].
+    #[arg(short = 's', long = "string-limit", value_name = "BYTES")]
+    pub strings: Option<u16>,
+    /// How long the programs stay attached after the last container (`500ms`, `30s`, `5m`) [default: 30s].
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub linger: Option<Duration>,
     /// At the end, leave the containers to the next daemon by way of the service manager, which must keep descriptors
     /// (`FileDescriptorStoreMax=64`): nothing that they do meanwhile is missed.
     #[arg(long)]
@@ -476,24 +490,46 @@ pub struct Daemon {
     pub audits: Audits,
 }
 
+/// Names the configuration file.
+pub const CONFIG_ENV: &str = "TRACER_CONFIG";
+
+/// `tracer config`.
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Tell what is wrong in a configuration file, or what it has the daemon do.
+    Check {
+        /// The file [default: /etc/tracer/tracer.toml].
+        #[arg(env = CONFIG_ENV, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Print what holds: the file's keys, and the defaults of all others.
+    Show {
+        /// The file [default: /etc/tracer/tracer.toml].
+        #[arg(env = CONFIG_ENV, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Print a file with every key, its default and what it is.
+    Default,
+}
+
 /// What users and containers may take.
 #[derive(Debug, Args)]
 pub struct Bounds {
-    /// Containers that one user may have registered; root has no quota.
-    #[arg(long, default_value_t = Limits::default().containers, value_name = "NUMBER")]
-    pub user_containers: usize,
-    /// Events a second of one user, of all its containers together; 0 is no limit.
-    #[arg(long, default_value_t = Limits::default().event_rate, value_name = "NUMBER")]
-    pub user_event_rate: u64,
-    /// Events a second of any one container; 0 is no limit.
-    #[arg(long, default_value_t = 0, value_name = "NUMBER")]
-    pub max_event_rate: u64,
-    /// Bytes that may wait for one user's readers.
-    #[arg(long, default_value = "16M", value_parser = size, value_name = "BYTES")]
-    pub user_queue: u32,
-    /// Which options containers may ask for by annotation: all, none, or of mode,filter,event-rate.
-    #[arg(long, default_value = "all", value_name = "LIST")]
-    pub annotation_options: Allowed,
+    /// Containers that one user may have registered; root has no quota [default: 64].
+    #[arg(long, value_name = "NUMBER")]
+    pub user_containers: Option<usize>,
+    /// Events a second of one user, of all its containers together; 0 is no limit [default: 200000].
+    #[arg(long, value_name = "NUMBER")]
+    pub user_event_rate: Option<u64>,
+    /// Events a second of any one container; 0 is no limit [default: 0].
+    #[arg(long, value_name = "NUMBER")]
+    pub max_event_rate: Option<u64>,
+    /// Bytes that may wait for one user's readers [default: 16M].
+    #[arg(long, value_parser = size, value_name = "BYTES")]
+    pub user_queue: Option<u32>,
+    /// Which options containers may ask for by annotation: all, none, or of mode,filter,event-rate [default: all].
+    #[arg(long, value_name = "LIST")]
+    pub annotation_options: Option<Allowed>,
 }
 
 #[derive(Debug, Args)]
@@ -529,52 +565,26 @@ fn index(text: &str) -> Result<String, String> {
 /// How to look for containers that should be traced and are not.
 #[derive(Debug, Args)]
 pub struct Audits {
-    /// What to do with a container that asks to be traced, runs, and is not registered.
-    #[arg(long, value_enum, default_value_t = audit::Mode::Report, value_name = "attach|report|off")]
-    pub audit: audit::Mode,
-    /// How often to look for such containers.
-    #[arg(long, default_value = "30s", value_parser = duration, value_name = "TIME")]
-    pub audit_every: Duration,
+    /// What to do with a container that asks to be traced, runs, and is not registered [default: report].
+    #[arg(long, value_enum, value_name = "attach|report|off")]
+    pub audit: Option<audit::Mode>,
+    /// How often to look for such containers [default: 30s].
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub audit_every: Option<Duration>,
     /// A state directory of runc or crun (their --root) beside the usual ones; may be repeated.
     #[arg(long, value_name = "DIR")]
     pub runtime_state: Vec<PathBuf>,
 }
 
 fn size(text: &str) -> Result<u32, String> {
-    let (digits, shift) = match text.trim().as_bytes().last() {
-        Some(b'K' | b'k') => (&text[..text.len() - 1], 10),
-        Some(b'M' | b'm') => (&text[..text.len() - 1], 20),
-        Some(b'G' | b'g') => (&text[..text.len() - 1], 30),
-        _ => (text, 0),
-    };
-    let bytes = digits
-        .trim()
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(1 << shift));
-    match bytes {
-        Some(bytes @ 4096..=0x4000_0000) => Ok(bytes as u32),
+    match text.parse() {
+        Ok(Bytes(bytes @ 4096..=0x4000_0000)) => Ok(bytes as u32),
         _ => Err(format!("{text:?} is no size from 4K to 1G")),
     }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let split = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let unit = match unit {
-        "us" => 0.000_001,
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err(format!("{text:?} is no time like 500ms, 30s or 5m")),
-    };
-    let number: f64 = number
-        .parse()
-        .map_err(|_error| format!("{text:?} is no time like 500ms, 30s or 5m"))?;
-    Duration::try_from_secs_f64(number * unit).map_err(|_error| format!("{text:?} is too long"))
+    text.parse().map(|Time(time)| time)
 }
 
 #[cfg(test)]
@@ -589,13 +599,8 @@ mod tests {
     #[test]
     fn sizes_and_times_are_read_as_people_write_them() {
         assert_eq!(size("64M"), Ok(64 << 20));
-        assert_eq!(size("8192"), Ok(8192));
         assert!(size("1").is_err() && size("2G").is_err() && size("x").is_err() && size("").is_err());
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("0s"), Ok(Duration::ZERO));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         assert!(index("07").is_ok() && index("7").is_err() && index("a1").is_err());
-        assert!(duration("soon").is_err() && duration("").is_err() && duration("-1s").is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod caps;
 mod check;
+mod config;
 mod dentry;
 mod explain;
 mod hook;
@@ -26,7 +27,6 @@ use crate::{
     daemon, decode,
     filter::{Begin, Filter, Words},
     node, nri,
-    options::Policy,
     quota::Limits,
     recording::Bounds,
     registry::Mode,
@@ -54,31 +54,13 @@ pub fn run(cli: Cli) -> Result<u8> {
     match cli.command {
         Command::Run(arguments) => run_command(arguments),
         Command::Daemon(arguments) => {
-            let bounds = arguments.bounds;
-            let node = node::Settings {
-                limits: Limits {
-                    containers: bounds.user_containers,
-                    event_rate: bounds.user_event_rate,
-                    queue: bounds.user_queue as usize,
-                },
-                ..node_settings(&arguments.tuning, Some(Bounds::default()))
-            };
             daemon::run(&daemon::Settings {
                 runtime_dir: directory,
-                node,
-                linger: arguments.linger,
-                hand_over: arguments.hand_over,
-                policy: Policy {
-                    allowed: bounds.annotation_options,
-                    max_event_rate: bounds.max_event_rate,
-                    mode: arguments.tuning.mode.into(),
-                },
-                audit: arguments.audits.audit,
-                audit_every: arguments.audits.audit_every,
-                states: arguments.audits.runtime_state,
+                load: Box::new(move || config::load(&arguments)),
             })?;
             Ok(0)
         }
+        Command::Config(arguments) => config::run(arguments),
         Command::Nri(arguments) => match nri::run(&nri::Settings {
             socket: arguments.socket,
             name: arguments.name,

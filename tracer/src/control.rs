@@ -269,6 +269,7 @@ async fn connection(stream: UnixStream, peer: UCred, door: Door, shared: Arc<Sha
                 if sees.is_none() {
                     status.missed = shared.missed.lines().len();
                     status.refused = shared.quotas.refusals();
+                    status.sinks = shared.sinks.status();
                 }
                 Ok(status)
             });
@@ -471,6 +472,7 @@ async fn subscribe(
         visible_to: sees,
         filter,
         explain: tail.explain,
+        ..Selection::default()
     };
     let records = tail.recording;
     let format = match (tail.json, tail.tree) {

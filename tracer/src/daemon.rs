@@ -5,6 +5,8 @@
 
 mod audit;
 mod handover;
+mod reload;
+mod sinks;
 
 use std::{
     fs,
@@ -26,48 +28,42 @@ use tokio::{
 };
 
 use crate::{
-    audit::{Audit, Mode},
+    audit::Audit,
+    config::Config,
     control::{self, Door},
+    decode,
     log::note,
     missed::Missed,
     node::{self, Node, Predecessor},
-    options::Policy,
     quota::Quotas,
+    recording::Bounds,
     registration,
     runtimes::Runtimes,
+    source::kernel,
 };
 
 pub(crate) use audit::now as audit_now;
+pub use sinks::Sinks;
 
 /// Between two signs of life while containers are traced.
 const BEAT: Duration = Duration::from_secs(1);
 
 /// How to run the daemon.
-#[derive(Clone, Debug)]
 pub struct Settings {
     pub runtime_dir: PathBuf,
-    pub node: node::Settings,
-    /// How long the programs stay attached when the last container has gone.
-    pub linger: Duration,
-    /// Whether, at its end, the service manager keeps the containers for the next daemon.
-    pub hand_over: bool,
-    /// What containers may ask for by annotation.
-    pub policy: Policy,
-    pub audit: Mode,
-    pub audit_every: Duration,
-    /// State directories of runtimes beside the usual ones.
-    pub states: Vec<PathBuf>,
+    /// Reads the configuration: at the start, and again when it is asked for.
+    pub load: Box<dyn Fn() -> Result<Config>>,
 }
 
 /// What all sockets serve from.
 pub struct Shared {
     pub node: Node,
     pub missed: Missed,
-    pub linger: Duration,
+    /// What holds now.
+    pub config: watch::Sender<Config>,
+    pub sinks: Sinks,
     pub quotas: Quotas,
-    pub policy: Policy,
     pub watches: registration::Watches,
-    pub runtimes: Runtimes,
     pub audit: Audit,
     auditing: tokio::sync::Mutex<()>,
     /// Changes whenever a container comes or goes.
@@ -79,13 +75,43 @@ impl Shared {
     pub fn changed(&self) {
         self.changes.send_modify(|count| *count += 1);
     }
+
+    /// Where runtimes keep their states.
+    pub fn runtimes(&self) -> Runtimes {
+        Runtimes {
+            extra: self.config.borrow().audit.runtime_state.clone(),
+        }
+    }
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// What the node is told of the configuration.
+fn node_settings(config: &Config) -> node::Settings {
+    node::Settings {
+        kernel: kernel::Options {
+            // A larger one is not read.
+            ring_bytes: u32::try_from(config.daemon.ring_size.0).unwrap_or(u32::MAX),
+            ..kernel::Options::default()
+        },
+        decode: decode::Options {
+            limits: decode::Limits {
+                string: config.daemon.string_limit,
+                ..decode::Limits::default()
+            },
+            ..decode::Options::native()
+        },
+        mode: config.daemon.mode.into(),
+        hold: Some(Bounds::default()),
+        limits: (&config.users).into(),
+        explain: true,
+    }
+}
+
+/// Runs until SIGTERM or SIGINT; SIGHUP reads the configuration again.
 ///
 /// # Errors
 /// A set-up error, with what to do next.
 pub fn run(settings: &Settings) -> Result<()> {
+    let config = (settings.load)()?;
     let directory = &settings.runtime_dir;
     fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755))
@@ -103,19 +129,19 @@ pub fn run(settings: &Settings) -> Result<()> {
             descriptors: kept.descriptors,
         }
     });
-    let (node, threads) = Node::start(&settings.node, before)?;
+    let (node, threads) = Node::start(&node_settings(&config), before)?;
     let missed = Missed::new(directory, only).context("read the last sign of life")?;
+    let sinks = Sinks::default();
+    // Before the ring is read: they miss nothing.
+    sinks.set(&node, &config.sinks)?;
     let shared = Arc::new(Shared {
         node,
         missed,
-        linger: settings.linger,
-        quotas: Quotas::new(settings.node.limits),
-        policy: settings.policy.clone(),
+        quotas: Quotas::new((&config.users).into()),
+        config: watch::Sender::new(config),
+        sinks,
         watches: registration::Watches::default(),
-        runtimes: Runtimes {
-            extra: settings.states.clone(),
-        },
-        audit: Audit::new(settings.audit),
+        audit: Audit::default(),
         auditing: tokio::sync::Mutex::new(()),
         changes: watch::Sender::new(0),
     });
@@ -127,9 +153,10 @@ pub fn run(settings: &Settings) -> Result<()> {
     // Tasks hold the node; they end with the runtime.
     runtime.shutdown_timeout(Duration::from_secs(2));
     match Arc::try_unwrap(shared) {
-        Ok(shared) => {
-            drop(shared);
+        Ok(Shared { node, sinks, .. }) => {
+            drop(node);
             threads.join();
+            sinks.end();
         }
         Err(_held) => note("a client still holds on; leaving without draining the ring"),
     }
@@ -139,6 +166,7 @@ pub fn run(settings: &Settings) -> Result<()> {
 async fn serve(settings: &Settings, shared: &Arc<Shared>) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("watch SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("watch SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("watch SIGHUP")?;
     let directory = &settings.runtime_dir;
     // The kernel's limit of waiting connections, net.core.somaxconn, bounds this.
     let (hook, own_hook) = listener(directory, "hook.sock", 0o666, None)?;
@@ -153,20 +181,24 @@ async fn serve(settings: &Settings, shared: &Arc<Shared>) -> Result<()> {
     let clients = tokio::spawn(control::serve(control, Door::Control, shared.clone()));
     let users = tokio::spawn(control::serve(user, Door::User, shared.clone()));
     let losses = tokio::spawn(tell_limited(shared.clone()));
-    let audits = tokio::spawn(audit::repeat(shared.clone(), settings.audit_every));
+    let audits = tokio::spawn(audit::repeat(shared.clone()));
     note(&format!("ready: {}", directory.display()));
     // Without systemd there is nobody to tell.
     let _nobody = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => reload::reload(settings, shared).await,
+        }
     }
     let _nobody = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     note("stopping");
     for task in [hooks, clients, users, losses, audits, beats] {
         task.abort();
     }
-    if settings.hand_over && handover::is_possible() && !shared.node.inits().is_empty() {
+    let leaves = shared.config.borrow().daemon.hand_over;
+    if leaves && handover::is_possible() && !shared.node.inits().is_empty() {
         if let Err(error) = hand_over(shared).await {
             note(&format!("the containers could not be handed over: {error:#}"));
         }

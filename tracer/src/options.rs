@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, str::FromStr, sync::Arc};
 
+use serde::{Deserialize, Serialize};
 use tracer_hook::annotations::{IMAGE, LABELS, NAME, TRACE};
 
 use crate::{decode, filter::Filter, registry::Mode};
@@ -28,7 +29,7 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            allowed: Allowed(KEYS.to_vec()),
+            allowed: Allowed::default(),
             max_event_rate: 0,
             mode: Mode::Full,
         }
@@ -38,9 +39,34 @@ impl Default for Policy {
 /// The options by name, behind the prefix.
 const KEYS: [&str; 3] = ["mode", "filter", "event-rate"];
 
-/// A list of options.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A list of options; the default is all. It travels as it is written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Allowed(Vec<&'static str>);
+
+impl Default for Allowed {
+    fn default() -> Self {
+        Self(KEYS.to_vec())
+    }
+}
+
+impl From<Allowed> for String {
+    fn from(Allowed(list): Allowed) -> Self {
+        match list.as_slice() {
+            [] => "none".to_owned(),
+            all if all == KEYS => "all".to_owned(),
+            some => some.join(","),
+        }
+    }
+}
+
+impl TryFrom<String> for Allowed {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
 
 impl FromStr for Allowed {
     type Err = String;
@@ -266,6 +292,9 @@ mod tests {
         assert_eq!((mode.mode, mode.warnings.len()), (None, 1));
         assert!("mode,x".parse::<Allowed>().is_err());
         assert_eq!("none".parse(), Ok(Allowed(vec![])));
+        for text in ["all", "none", "mode,event-rate"] {
+            assert_eq!(text.parse::<Allowed>().map(String::from).as_deref(), Ok(text));
+        }
         assert_eq!("all".parse(), Ok(Policy::default().allowed));
     }
 }

@@ -26,7 +26,7 @@ use crate::{
     explain::Failures,
     filter::Filter,
     recording::{Bounds, Draft, History, Origin, Raw, Summary},
-    sinks::{Account, Output},
+    sinks::{Account, Counts, Output},
     source::{Batch, Item},
 };
 

@@ -5,7 +5,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::AtomicUsize},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 /// Most bytes that wait for one live subscriber that has no quota.
@@ -36,7 +39,7 @@ impl Default for Limits {
 #[derive(Debug, Default)]
 pub struct Quotas {
     /// Bytes that wait for one user's readers.
-    queue: usize,
+    queue: AtomicUsize,
     queues: Mutex<HashMap<u32, Weak<AtomicUsize>>>,
     refused: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -52,9 +55,14 @@ pub struct Room {
 impl Quotas {
     pub fn new(limits: Limits) -> Self {
         Self {
-            queue: limits.queue,
+            queue: AtomicUsize::new(limits.queue),
             ..Self::default()
         }
+    }
+
+    /// From now on; who reads already has the room that it had.
+    pub fn set(&self, limits: Limits) {
+        self.queue.store(limits.queue, Relaxed);
     }
 
     /// The room of a new reader: its own for who sees all, else the one that the uid has.
@@ -71,7 +79,7 @@ impl Quotas {
         queues.insert(uid, Arc::downgrade(&waiting));
         Room {
             waiting,
-            most: self.queue,
+            most: self.queue.load(Relaxed),
         }
     }
 

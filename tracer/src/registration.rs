@@ -408,7 +408,8 @@ fn left(id: &str, shared: &Arc<Shared>) {
 }
 
 async fn detach_later(shared: Arc<Shared>) {
-    tokio::time::sleep(shared.linger).await;
+    let linger = shared.config.borrow().daemon.linger.0;
+    tokio::time::sleep(linger).await;
     let detached = spawn_blocking(move || shared.node.detach_if_idle()).await;
     if let Err(error) = detached {
         note(&format!("the programs could not be detached: {error}"));
@@ -427,7 +428,7 @@ async fn gone(peer: UCred, shared: &Arc<Shared>, id: &str) {
 
 /// What the container asks for by annotation; what is ignored of it is said here too.
 fn asked(id: &str, annotations: &BTreeMap<String, String>, shared: &Shared) -> Options {
-    let options = options::read(annotations, &shared.policy, cli::filter_words);
+    let options = options::read(annotations, &shared.config.borrow().policy(), cli::filter_words);
     for warning in &options.warnings {
         note(&format!("container {id}: {warning}"));
     }

@@ -227,6 +227,11 @@ impl Registry {
         true
     }
 
+    /// Most containers of one user, from now on.
+    pub fn set_quota(&mut self, of_user: usize) {
+        self.of_user = of_user;
+    }
+
     /// Live entries.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().flatten()

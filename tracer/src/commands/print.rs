@@ -8,7 +8,7 @@ use std::{
 use rustix::termios::tcgetwinsize;
 
 use crate::report::{
-    self, Attached, Names, State, Status, Unregistered, Verdict,
+    self, Attached, Names, SinkBooks, State, Status, Unregistered, Verdict,
     table::{self, Layout, Line},
 };
 
@@ -190,11 +190,15 @@ pub(super) fn verify(to: &mut impl Write, verdict: &Verdict) -> io::Result<()> {
     for sink in &verdict.sinks {
         writeln!(
             to,
-            "sink           {}: {} written, {} dropped, {} not selected",
+            "sink           {}: {} written, {} dropped, {} not selected{}",
             safe(&sink.name),
             sink.written,
             sink.dropped,
-            sink.skipped
+            sink.skipped,
+            match sink.queued {
+                0 => String::new(),
+                queued => format!(", {queued} queued"),
+            }
         )?;
     }
     writeln!(to, "aggregates     {} calls", books.aggregated)?;
@@ -304,6 +308,20 @@ pub(super) fn status(to: &mut impl Write, status: &Status) -> io::Result<()> {
             "do not balance"
         }
     )?;
+    for sink in &status.sinks {
+        let SinkBooks {
+            name,
+            written,
+            dropped,
+            queued,
+            ..
+        } = &sink.books;
+        writeln!(
+            to,
+            "sink           {name} ({}): {written} events written, {dropped} dropped, {queued} queued",
+            sink.kind
+        )?;
+    }
     for (reason, count) in &status.refused {
         writeln!(to, "refused        {reason} {count}")?;
     }

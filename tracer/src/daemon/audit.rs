@@ -3,22 +3,32 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
-use tokio::{task::spawn_blocking, time::MissedTickBehavior};
+use tokio::task::spawn_blocking;
 
 use super::Shared;
 use crate::{audit::Mode, log::note, registration, report::Unregistered};
 
-/// Looks again and again until it is aborted.
-pub(super) async fn repeat(shared: Arc<Shared>, every: Duration) {
-    if shared.audit.mode() == Mode::Off {
-        return;
-    }
-    let mut ticks = tokio::time::interval(every.max(Duration::from_millis(100)));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+/// Looks again and again until it is aborted, as often as the configuration says at that time.
+pub(super) async fn repeat(shared: Arc<Shared>) {
+    let mut config = shared.config.subscribe();
     loop {
-        ticks.tick().await;
+        let every = {
+            let audit = &config.borrow_and_update().audit;
+            (audit.mode != Mode::Off).then(|| audit.every.0.max(Duration::from_millis(100)))
+        };
+        let Some(every) = every else {
+            // Nothing to do until somebody says otherwise.
+            if config.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
         if let Err(error) = now(&shared).await {
             note(&format!("audit: {error:#}"));
+        }
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            changed = config.changed() => if changed.is_err() { return },
         }
     }
 }
@@ -30,14 +40,17 @@ pub(super) async fn repeat(shared: Arc<Shared>, every: Duration) {
 pub(crate) async fn now(shared: &Arc<Shared>) -> Result<Vec<Unregistered>> {
     // One at a time: two would attach the same and tell it twice.
     let _alone = shared.auditing.lock().await;
-    let found = {
+    let mode = shared.config.borrow().audit.mode;
+    let found = if mode == Mode::Off {
+        Vec::new()
+    } else {
         let shared = shared.clone();
-        spawn_blocking(move || shared.audit.look(&shared.runtimes, || shared.node.inits())).await?
+        spawn_blocking(move || shared.audit.look(&shared.runtimes(), || shared.node.inits())).await?
     };
     let mut left = Vec::new();
     let mut attached = Vec::new();
     for found in found {
-        if shared.audit.mode() != Mode::Attach {
+        if mode != Mode::Attach {
             left.push((
                 found,
                 "its hook did not register it; `tracer attach` does".to_owned(),

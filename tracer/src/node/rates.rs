@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tracer_common::filter::{Books, Container, MAX_RATES, USER_RATES, state};
 
 use super::{Inner, Node};
-use crate::{enrich::monotonic_ns, pipeline::Mark, registry::Entry};
+use crate::{enrich::monotonic_ns, pipeline::Mark, quota::Limits, registry::Entry};
 
 /// The bounds of one container.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -77,6 +77,28 @@ impl Inner {
 }
 
 impl Node {
+    /// What one user may take from now on. Of containers that are in, the users' rates change where they have any.
+    ///
+    /// # Errors
+    /// When the kernel side refuses.
+    pub fn set_limits(&self, limits: Limits) -> Result<()> {
+        let mut inner = self.lock();
+        inner.registry.set_quota(limits.containers);
+        inner.user_rate = limits.event_rate;
+        let Inner { kernel, live, .. } = &mut *inner;
+        for (index, limit) in live.values_mut().filter_map(|live| live.rates.bounds[1].as_mut()) {
+            *limit = limits.event_rate;
+            // An entry without a limit would stop all; the largest is none.
+            let most = if limits.event_rate == 0 {
+                u64::MAX
+            } else {
+                limits.event_rate
+            };
+            kernel.set_rate(*index, most)?;
+        }
+        Ok(())
+    }
+
     /// Tells the readers of containers what the rate limit has cost them since the last time.
     ///
     /// # Errors

@@ -46,6 +46,7 @@ impl Node {
             inner.readers.extend(open.iter().map(Reader::of));
             inner.set_filters()?;
         }
+        let nobody = close.is_empty();
         let (sender, done) = channel();
         let gone = close.clone();
         self.marks.post(Mark::Exchange {
@@ -53,6 +54,10 @@ impl Node {
             open,
             done: sender,
         })?;
+        if nobody {
+            // At the start the ring is not read before its sinks are open.
+            return Ok(());
+        }
         done.recv().context("the pipeline has ended")?;
         let mut inner = self.lock();
         inner.readers.retain(|reader| !gone.contains(&reader.id));

@@ -169,7 +169,7 @@ async fn take_in(shared: &Arc<Shared>, candidate: Candidate) -> Result<Admitted>
 /// The container that a word means, its init's process id, and its init.
 fn find(word: &str, uid: Option<u32>, shared: &Shared) -> Result<(Option<Found>, u32, Init)> {
     let sees = |found: &Found| uid.is_none_or(|uid| uid == found.owner);
-    let mut running = shared.runtimes.running();
+    let mut running = shared.runtimes().running();
     running.retain(sees);
     if let Ok(task) = word.parse()
         && identity::exists(task)

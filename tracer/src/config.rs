@@ -1,0 +1,166 @@
+//! The daemon's configuration file, `/etc/tracer/tracer.toml`: its keys, their defaults, and what is wrong in it. It must
+//! not know the daemon or the command line's flags, which go before it.
+//!
+//! Each field is optional. What means nothing is an error with its place and what to write instead; all of them are
+//! found at once.
+
+mod read;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use read::{Problem, read};
+
+use crate::{
+    audit,
+    options::{self, Allowed},
+    quota,
+    registry::Mode,
+    sinks::configured,
+    units::{Bytes, Time},
+};
+
+/// Where it is looked for.
+pub const DEFAULT_PATH: &str = "/etc/tracer/tracer.toml";
+
+/// The default file: every key with its default, explained.
+pub const DEFAULT: &str = include_str!("../../packaging/tracer.toml");
+
+/// All of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Config {
+    pub daemon: Daemon,
+    pub users: Users,
+    pub annotations: Annotations,
+    pub audit: Audit,
+    #[serde(rename = "sink")]
+    pub sinks: Vec<configured::Settings>,
+}
+
+/// `[daemon]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Daemon {
+    /// Of the kernel's ring buffer; rounded up to a power of two.
+    pub ring_size: Bytes,
+    pub mode: CallMode,
+    /// Bytes of strings and buffers that are shown.
+    pub string_limit: u16,
+    /// How long the programs stay attached after the last container.
+    pub linger: Time,
+    /// Whether, at its end, the service manager keeps the containers for the next daemon.
+    pub hand_over: bool,
+}
+
+impl Default for Daemon {
+    fn default() -> Self {
+        Self {
+            ring_size: Bytes(32 << 20),
+            mode: CallMode::Full,
+            string_limit: 32,
+            linger: Time(std::time::Duration::from_secs(30)),
+            hand_over: false,
+        }
+    }
+}
+
+/// How calls are taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CallMode {
+    #[default]
+    Full,
+    NoDuration,
+    Counts,
+}
+
+impl From<CallMode> for Mode {
+    fn from(mode: CallMode) -> Self {
+        match mode {
+            CallMode::Full => Self::Full,
+            CallMode::NoDuration => Self::NoDuration,
+            CallMode::Counts => Self::Counts,
+        }
+    }
+}
+
+/// `[users]`: what one user who is not root may take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Users {
+    pub containers: usize,
+    /// Events a second of all its containers together; 0 is no limit.
+    pub event_rate: u64,
+    /// Bytes that may wait for its readers.
+    pub queue: Bytes,
+}
+
+impl Default for Users {
+    fn default() -> Self {
+        let quota::Limits {
+            containers,
+            event_rate,
+            queue,
+        } = quota::Limits::default();
+        Self {
+            containers,
+            event_rate,
+            queue: Bytes(queue as u64),
+        }
+    }
+}
+
+impl From<&Users> for quota::Limits {
+    fn from(users: &Users) -> Self {
+        Self {
+            containers: users.containers,
+            event_rate: users.event_rate,
+            queue: users.queue.count(),
+        }
+    }
+}
+
+/// `[annotations]`: what containers may ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Annotations {
+    /// The options that are heard: `all`, `none`, or of `mode,filter,event-rate`.
+    pub options: Allowed,
+    /// Most events a second of one container; 0 is no limit.
+    pub max_event_rate: u64,
+}
+
+/// `[audit]`: containers that ask to be traced, run, and are not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    pub mode: audit::Mode,
+    pub every: Time,
+    /// State directories of runc or crun (their --root) beside the usual ones.
+    pub runtime_state: Vec<PathBuf>,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self {
+            mode: audit::Mode::default(),
+            every: Time(std::time::Duration::from_secs(30)),
+            runtime_state: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// What containers may ask for.
+    pub fn policy(&self) -> options::Policy {
+        options::Policy {
+            allowed: self.annotations.options.clone(),
+            max_event_rate: self.annotations.max_event_rate,
+            mode: self.daemon.mode.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
