@@ -54,6 +54,11 @@ pub fn workload(name: &str) -> Result<PathBuf> {
     found(built()?.join(name))
 }
 
+/// Python with the packages that the tests need.
+pub fn python() -> Result<PathBuf> {
+    found(target()?.join("python/bin/python"))
+}
+
 /// A command without our environment, so that what it does depends on nothing around the tests.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);

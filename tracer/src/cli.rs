@@ -1,5 +1,6 @@
 //! The command line: what the user typed. It ends here: `commands` gets resolved settings.
 
+mod export;
 mod hook;
 mod look;
 mod profile;
@@ -19,6 +20,7 @@ use crate::{
     units::{Bytes, Time},
 };
 
+pub use export::Export;
 pub use hook::{Hook, HookCommand, Place, Runtime};
 pub use look::{Color, Look, Summary};
 pub use profile::{Diff, Held, Merge, Profile, ProfileCheck, Seccomp};
@@ -47,6 +49,8 @@ pub enum Command {
     Replay(Replay),
     /// Write what the daemon holds of a container into a recording.
     Dump(Dump),
+    /// Write events for another program: a Chrome trace, Parquet, CSV, JSON Lines.
+    Export(Export),
     /// List the containers that are traced, that ended, and that were missed.
     Ps(Ps),
     /// Count a container's calls, like strace -c, from the kernel's own aggregates.

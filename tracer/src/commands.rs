@@ -5,6 +5,7 @@ mod check;
 mod config;
 mod dentry;
 mod explain;
+mod export;
 mod hook;
 mod print;
 mod profile;
@@ -73,6 +74,7 @@ pub fn run(cli: Cli) -> Result<u8> {
         Command::Record(arguments) => record::run(&directory, arguments),
         Command::Replay(arguments) => record::replay(arguments),
         Command::Dump(arguments) => record::dump(&directory, &arguments),
+        Command::Export(arguments) => export::run(&directory, arguments),
         Command::Ps(arguments) => {
             let lines: Vec<Line> = client::ask(
                 &directory,

@@ -97,12 +97,32 @@ pub enum Via {
     Exec,
 }
 
+impl Via {
+    /// The word in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Exec => "exec",
+        }
+    }
+}
+
 /// Whose code ran: the container runtime's preparation, or the application.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     #[default]
     Runtime,
     App,
+}
+
+impl Phase {
+    /// The word in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Runtime => "runtime",
+            Self::App => "app",
+        }
+    }
 }
 
 /// Which system call table a call was made through.
@@ -167,6 +187,16 @@ pub enum DeniedBy {
     Seccomp,
     /// A ptracer or syscall user dispatch skipped it.
     Ptrace,
+}
+
+impl DeniedBy {
+    /// The word in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Seccomp => "seccomp",
+            Self::Ptrace => "ptrace",
+        }
+    }
 }
 
 /// Arguments, rendered as strace prints them. One text buffer for all keeps a call at one allocation.
@@ -375,6 +405,21 @@ pub enum Lifecycle {
     Detached { books: Books },
     /// It asks to be traced, runs, and is not.
     Unregistered { reason: String },
+}
+
+impl Lifecycle {
+    /// The word in JSON.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Registered { .. } => "registered",
+            Self::Armed { .. } => "armed",
+            Self::Warning { .. } => "warning",
+            Self::Exec => "exec",
+            Self::Gone { .. } => "gone",
+            Self::Detached { .. } => "detached",
+            Self::Unregistered { .. } => "unregistered",
+        }
+    }
 }
 
 /// A time in which nobody traced a container: UTC as in RFC 3339, to the millisecond.

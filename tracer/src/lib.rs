@@ -23,6 +23,7 @@ pub mod enrich;
 mod errno;
 pub mod event;
 pub mod explain;
+pub mod export;
 pub mod filter;
 pub mod histogram;
 pub mod identity;

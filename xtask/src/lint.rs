@@ -59,6 +59,11 @@ const HOMES: &[Home] = &[
         why: "the pipeline is plain threads and bounded queues",
     },
     Home {
+        what: What::Crate("parquet"),
+        places: &["tracer/src/export/"],
+        why: "a format is one file",
+    },
+    Home {
         what: What::Word("unsafe"),
         places: &[
             "tracer-ebpf/src/",

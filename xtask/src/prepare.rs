@@ -2,13 +2,14 @@
 //! On Debian and as root it installs what is missing; elsewhere it names it.
 
 mod containerd;
+mod python;
 
 use crate::sh;
 use anyhow::{Context, Result, bail, ensure};
 use std::{fs, path::Path};
 
 /// Program (or the path of another file), and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 26] = [
+const PROGRAMS: [(&str, &str); 27] = [
     ("runc", "runc"),
     ("crun", "crun"),
     ("podman", "podman"),
@@ -37,6 +38,7 @@ const PROGRAMS: [(&str, &str); 26] = [
         "/usr/lib/python3/dist-packages/google/protobuf/__init__.py",
         "python3-protobuf",
     ),
+    ("/usr/share/doc/python3-venv/copyright", "python3-venv"),
     ("git", "git"),
     ("find", "findutils"),
     ("tar", "tar"),
@@ -55,6 +57,7 @@ pub(crate) fn run() -> Result<()> {
     );
     install(&missing(&PROGRAMS))?;
     containerd::fetch()?;
+    python::fetch()?;
     mount_tracefs()
 }
 

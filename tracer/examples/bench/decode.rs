@@ -21,7 +21,7 @@ use tracer::{
 use tracer_common::filter::{Container, state};
 
 /// Events that a figure rests on.
-const EVENTS: usize = 1_000_000;
+pub(super) const EVENTS: usize = 1_000_000;
 /// Least million events a second.
 const GOAL: f64 = 1.0;
 
@@ -51,7 +51,7 @@ pub(super) fn bench(check: bool) -> Result<bool> {
 }
 
 /// Records of some programs, all of them.
-fn record() -> Result<Vec<Vec<u8>>> {
+pub(super) fn record() -> Result<Vec<Vec<u8>>> {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", PROGRAMS]).stdin(Stdio::piped());
     command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -98,6 +98,26 @@ fn record() -> Result<Vec<Vec<u8>>> {
     Ok(records)
 }
 
+/// The event of a record.
+pub(super) fn event_of(
+    record: &[u8],
+    options: &decode::Options,
+    container: &Arc<event::Container>,
+) -> Result<event::Event> {
+    let decoded = decode::decode(record, options)?;
+    let body = match decoded.body {
+        decode::Body::Syscall(call) => event::Body::Syscall(call),
+        decode::Body::Process(process) => event::Body::Process(process),
+    };
+    let ktime = decoded.ktime;
+    Ok(event::Event {
+        time_ns: ktime,
+        ktime,
+        container: container.clone(),
+        body,
+    })
+}
+
 /// Million events a second, and bytes written of each.
 fn rate(records: &[Vec<u8>], format: &str) -> Result<(f64, usize)> {
     let options = decode::Options::native();
@@ -110,18 +130,7 @@ fn rate(records: &[Vec<u8>], format: &str) -> Result<(f64, usize)> {
     let mut written = 0;
     let begin = Instant::now();
     for record in records.iter().cycle().take(EVENTS) {
-        let decoded = decode::decode(std::hint::black_box(record), &options)?;
-        let body = match decoded.body {
-            decode::Body::Syscall(call) => event::Body::Syscall(call),
-            decode::Body::Process(process) => event::Body::Process(process),
-        };
-        let ktime = decoded.ktime;
-        let event = event::Event {
-            time_ns: ktime,
-            ktime,
-            container: container.clone(),
-            body,
-        };
+        let event = event_of(std::hint::black_box(record), &options, &container)?;
         if format == "text" {
             text::write_event(&mut out, &event, &text_options);
         } else {

@@ -1,13 +1,14 @@
 //! What tracing costs a system call: untraced, traced and under empty programs, interleaved in one run, so that only
 //! ratios count. `cargo xtask bench` runs it.
 //!
-//! `bench [ROUNDS] [--check]` measures all, `bench decode` only what a core decodes and writes, `bench load` what the
-//! verifier has to do; with `--check` a goal that is missed is a failure.
+//! `bench [ROUNDS] [--check]` measures all, `bench decode` only what a core decodes and writes, `bench export` what it
+//! exports, `bench load` what the verifier has to do; with `--check` a goal that is missed is a failure.
 //!
 //! Two workers on CPU 0 make getppid(2) calls in a loop, one in a registered container and one outside; the ring is
 //! drained on CPU 1. Each figure is the minimum of all rounds: what is above it is the machine's noise.
 
 mod decode;
+mod export;
 
 use std::{
     io::{Read, Write},
@@ -58,7 +59,10 @@ fn main() -> ExitCode {
     let check = std::env::args().any(|word| word == "--check");
     let only_decode = std::env::args().any(|word| word == "decode");
     let only_load = std::env::args().any(|word| word == "load");
-    let done = if only_decode {
+    let only_export = std::env::args().any(|word| word == "export");
+    let done = if only_export {
+        export::bench().map(|()| true)
+    } else if only_decode {
         decode::bench(check)
     } else if only_load {
         load(check)

@@ -7,6 +7,7 @@ use std::{
 
 use rustix::termios::tcgetwinsize;
 
+pub(super) use crate::report::table::safe;
 use crate::report::{
     self, Attached, Names, SinkBooks, State, Status, Unregistered, Verdict,
     table::{self, Layout, Line},
@@ -15,24 +16,6 @@ use crate::report::{
 /// An id as people need it: enough to name it, short enough for a column.
 fn short(id: &str) -> &str {
     id.get(..12).filter(|_| id.len() > 24).unwrap_or(id)
-}
-
-/// Bytes chosen by a container never reach a terminal raw.
-pub(super) fn safe(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            if c.is_control() || is_bidi(c) {
-                c.escape_unicode().collect()
-            } else {
-                vec![c]
-            }
-        })
-        .collect()
-}
-
-/// The characters that reorder text: Unicode Standard Annex 9, table 4.
-fn is_bidi(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{061c}')
 }
 
 pub(super) fn ps(to: &mut impl Write, lines: &[report::Line], width: Option<usize>) -> io::Result<()> {
@@ -329,15 +312,4 @@ pub(super) fn status(to: &mut impl Write, status: &Status) -> io::Result<()> {
         writeln!(to, "counter        {name} {value}")?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_that_moves_the_cursor_or_turns_text_around_gets_through() {
-        assert_eq!(safe("web\u{1b}[2J\u{202e}x"), "web\\u{1b}[2J\\u{202e}x");
-        assert_eq!(safe("Behälter-1"), "Behälter-1");
-    }
 }

@@ -125,7 +125,7 @@ pub(super) fn replay(arguments: cli::Replay) -> Result<u8> {
     if let Some(path) = events
         .write
         .as_deref()
-        .filter(|_| is_same(&arguments.file, events))
+        .filter(|_| is_same(&arguments.file, events.write.as_deref()))
     {
         bail!(
             "{} is the recording itself: write to another file",
@@ -242,14 +242,14 @@ pub(super) fn what_is_missing(recording: &Recording, lost: u64) -> u8 {
     }
 }
 
-/// Whether the events would go over the recording that they are read from.
-fn is_same(recording: &Path, events: &cli::Events) -> bool {
+/// Whether events would go over the recording that they are read from.
+pub(super) fn is_same(recording: &Path, to: Option<&Path>) -> bool {
     let of = |path: &Path| {
         std::fs::metadata(path)
             .ok()
             .map(|found| (found.dev(), found.ino()))
     };
-    match events.write.as_deref().filter(|path| *path != Path::new("-")) {
+    match to.filter(|path| *path != Path::new("-")) {
         Some(to) => of(to).is_some_and(|to| of(recording) == Some(to)),
         None => false,
     }

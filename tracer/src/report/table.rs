@@ -2,6 +2,24 @@
 
 use std::io;
 
+/// Text that a container chose, without what moves a cursor or turns text around: such characters are escaped.
+pub fn safe(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            if c.is_control() || is_bidi(c) {
+                c.escape_unicode().collect()
+            } else {
+                vec![c]
+            }
+        })
+        .collect()
+}
+
+/// The characters that reorder text: Unicode Standard Annex 9, table 4.
+fn is_bidi(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{061c}')
+}
+
 /// How a column is laid out.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Layout {
@@ -168,6 +186,12 @@ mod tests {
         let mut out = Vec::new();
         write(&mut out, &lines, layouts, 2, width).unwrap();
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn nothing_that_moves_the_cursor_or_turns_text_around_gets_through() {
+        assert_eq!(safe("web\u{1b}[2J\u{202e}x"), "web\\u{1b}[2J\\u{202e}x");
+        assert_eq!(safe("Behälter-1"), "Behälter-1");
     }
 
     #[test]

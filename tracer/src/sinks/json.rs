@@ -10,8 +10,8 @@ use std::{cell::RefCell, sync::LazyLock};
 use crate::{
     errno,
     event::{
-        Arg, Args, Body, Container, DeniedBy, Descriptors, Event, Exit, File, Lifecycle, Loss, Outcome,
-        Phase, Process, ProcessEvent, SCHEMA_VERSION, Syscall, Task, Via,
+        Arg, Args, Body, Container, Descriptors, Event, Exit, File, Lifecycle, Loss, Outcome, Process,
+        ProcessEvent, SCHEMA_VERSION, Syscall, Task,
     },
     numbers,
 };
@@ -40,14 +40,9 @@ fn syscall(out: &mut Vec<u8>, event: &Event, call: &Syscall, descriptors: Descri
     // The kernel's names need no escape, nor does `syscall_0x3e7`.
     out.extend_from_slice(b",\"syscall\":\"");
     out.extend_from_slice(call.name.as_bytes());
-    out.extend_from_slice(b"\",\"args\":[");
-    for (index, arg) in call.args.list.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        argument(out, arg, &call.args, descriptors);
-    }
-    out.extend_from_slice(b"],\"ret\":");
+    out.extend_from_slice(b"\",\"args\":");
+    arguments(out, &call.args, descriptors);
+    out.extend_from_slice(b",\"ret\":");
     match call.outcome {
         Outcome::Value(value) => {
             if value < 0 {
@@ -81,11 +76,23 @@ fn syscall(out: &mut Vec<u8>, event: &Event, call: &Syscall, descriptors: Descri
         Some(duration) => field(out, b",\"duration_ns\":", duration),
         None => out.extend_from_slice(b",\"duration_ns\":null"),
     }
-    match call.denied_by {
-        None => {}
-        Some(DeniedBy::Seccomp) => out.extend_from_slice(b",\"denied_by\":\"seccomp\""),
-        Some(DeniedBy::Ptrace) => out.extend_from_slice(b",\"denied_by\":\"ptrace\""),
+    if let Some(by) = call.denied_by {
+        out.extend_from_slice(b",\"denied_by\":\"");
+        out.extend_from_slice(by.name().as_bytes());
+        out.push(b'"');
     }
+}
+
+/// Writes the list of a call's arguments.
+pub(crate) fn arguments(out: &mut Vec<u8>, args: &Args, descriptors: Descriptors) {
+    out.push(b'[');
+    for (index, arg) in args.list.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        argument(out, arg, args, descriptors);
+    }
+    out.push(b']');
 }
 
 fn argument(out: &mut Vec<u8>, arg: &Arg, args: &Args, descriptors: Descriptors) {
@@ -175,9 +182,12 @@ fn exit(out: &mut Vec<u8>, exit: Exit) {
 
 fn lifecycle(out: &mut Vec<u8>, event: &Event, life: &Lifecycle) {
     head(out, event, "container", None);
+    out.extend_from_slice(b",\"state\":\"");
+    out.extend_from_slice(life.name().as_bytes());
+    out.push(b'"');
     match life {
         Lifecycle::Registered { late, away } => {
-            out.extend_from_slice(b",\"state\":\"registered\",\"late\":");
+            out.extend_from_slice(b",\"late\":");
             out.extend_from_slice(if *late { b"true" } else { b"false" });
             // Structures of texts, here and below of numbers: serializing them cannot fail.
             if !away.is_empty()
@@ -189,36 +199,32 @@ fn lifecycle(out: &mut Vec<u8>, event: &Event, life: &Lifecycle) {
         }
         Lifecycle::Resumed => out.extend_from_slice(b",\"state\":\"resumed\""),
         Lifecycle::Detached { books } => {
-            out.extend_from_slice(b",\"state\":\"detached\",\"complete\":false");
+            out.extend_from_slice(b",\"complete\":false");
             if let Ok(books) = serde_json::to_vec(books) {
                 out.extend_from_slice(b",\"books\":");
                 out.extend_from_slice(&books);
             }
         }
         Lifecycle::Unregistered { reason } => {
-            out.extend_from_slice(b",\"state\":\"unregistered\",\"reason\":");
+            out.extend_from_slice(b",\"reason\":");
             string(out, reason);
         }
         Lifecycle::Armed { round_trip_ns } => {
-            field(
-                out,
-                b",\"state\":\"armed\",\"receipt\":{\"armed_at\":",
-                event.ktime,
-            );
+            field(out, b",\"receipt\":{\"armed_at\":", event.ktime);
             field(out, b",\"round_trip_ns\":", *round_trip_ns);
             out.push(b'}');
         }
         Lifecycle::Warning { text } => {
-            out.extend_from_slice(b",\"state\":\"warning\",\"warning\":");
+            out.extend_from_slice(b",\"warning\":");
             string(out, text);
         }
-        Lifecycle::Exec => out.extend_from_slice(b",\"state\":\"exec\""),
+        Lifecycle::Exec => {}
         Lifecycle::Gone {
             books,
             complete,
             exit: ended,
         } => {
-            out.extend_from_slice(b",\"state\":\"gone\",\"complete\":");
+            out.extend_from_slice(b",\"complete\":");
             out.extend_from_slice(if *complete { b"true" } else { b"false" });
             if let Some(ended) = ended {
                 exit(out, *ended);
@@ -292,14 +298,11 @@ fn container(out: &mut Vec<u8>, container: &Container, labels: bool) {
 
 fn task(out: &mut Vec<u8>, task: &Task) {
     field(out, b",\"cpu\":", u64::from(task.cpu));
-    out.extend_from_slice(match task.phase {
-        Phase::Runtime => b",\"phase\":\"runtime\"",
-        Phase::App => b",\"phase\":\"app\"",
-    });
-    out.extend_from_slice(match task.via {
-        Via::Start => b",\"via\":\"start\",",
-        Via::Exec => b",\"via\":\"exec\",",
-    });
+    out.extend_from_slice(b",\"phase\":\"");
+    out.extend_from_slice(task.phase.name().as_bytes());
+    out.extend_from_slice(b"\",\"via\":\"");
+    out.extend_from_slice(task.via.name().as_bytes());
+    out.extend_from_slice(b"\",");
     ids(out, [task.pid, task.tid, task.host_pid, task.host_tid]);
     bytes(out, "comm", task.comm.bytes());
 }
@@ -319,7 +322,7 @@ pub fn rfc3339(time_ns: u64) -> String {
 }
 
 /// RFC 3339 in UTC with nine digits.
-fn time(out: &mut Vec<u8>, time_ns: u64) {
+pub(crate) fn time(out: &mut Vec<u8>, time_ns: u64) {
     thread_local! {
         /// Events come in the order of time: most are of the second of the one before.
         static LAST: RefCell<(u64, Vec<u8>)> = const { RefCell::new((u64::MAX, Vec::new())) };
@@ -354,18 +357,18 @@ fn date(out: &mut Vec<u8>, seconds: u64) {
     out.push(b'.');
 }
 
-fn padded(out: &mut Vec<u8>, value: u64, width: usize) {
+pub(crate) fn padded(out: &mut Vec<u8>, value: u64, width: usize) {
     let mut buffer = itoa::Buffer::new();
     let digits = buffer.format(value);
     out.extend(std::iter::repeat_n(b'0', width.saturating_sub(digits.len())));
     out.extend_from_slice(digits.as_bytes());
 }
 
-fn number(out: &mut Vec<u8>, value: u64) {
+pub(crate) fn number(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-fn field(out: &mut Vec<u8>, label: &[u8], value: u64) {
+pub(crate) fn field(out: &mut Vec<u8>, label: &[u8], value: u64) {
     out.extend_from_slice(label);
     number(out, value);
 }
@@ -400,7 +403,7 @@ fn hex(out: &mut Vec<u8>, nibble: u8) {
 }
 
 /// A JSON string of ASCII.
-fn string(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut rest = text;
     while let Some(at) = rest
