@@ -1,11 +1,12 @@
 //! A terminal: a program on the other end of it, what it prints there, and what is typed.
 
 use crate::wait;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
+    process::Pid,
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
-    termios::{Winsize, tcsetwinsize},
+    termios::{Termios, Winsize, tcgetattr, tcsetwinsize},
 };
 use std::{
     fs::{File, OpenOptions},
@@ -57,6 +58,27 @@ impl Terminal {
         })
     }
 
+    /// Makes it so large; who has it as the controlling terminal gets SIGWINCH.
+    pub fn resize(&self, columns: u16, rows: u16) -> Result<()> {
+        let size = Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        Ok(tcsetwinsize(&self.master, size)?)
+    }
+
+    /// How it is set: echo, lines, signals.
+    pub fn settings(&self) -> Result<Termios> {
+        Ok(tcgetattr(&self.master)?)
+    }
+
+    /// The process id of what was started.
+    pub fn pid(&self) -> Result<Pid> {
+        Pid::from_raw(self.child.id().cast_signed()).context("no pid")
+    }
+
     /// Types that.
     pub fn types(&mut self, keys: &str) -> Result<()> {
         Ok(self.master.write_all(keys.as_bytes())?)
@@ -75,6 +97,20 @@ impl Terminal {
                 bail!("no {text:?} in {:?}", self.seen);
             }
         }
+    }
+
+    /// The same as [`Self::ends`], and the terminal is set as it was.
+    pub fn ends_as(self, before: &Termios) -> Result<(String, ExitStatus)> {
+        // The terminal outlives the last that has it open.
+        let master = self.master.try_clone()?;
+        let ended = self.ends()?;
+        let after = tcgetattr(&master)?;
+        ensure!(
+            (before.local_modes, before.input_modes, before.output_modes)
+                == (after.local_modes, after.input_modes, after.output_modes),
+            "it left the terminal in other modes: {before:?}, {after:?}"
+        );
+        Ok(ended)
     }
 
     /// All that it prints to its end, lines without carriage returns, and its exit status.

@@ -5,6 +5,7 @@ mod hook;
 mod look;
 mod profile;
 mod record;
+mod top;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
@@ -25,6 +26,7 @@ pub use hook::{Hook, HookCommand, Place, Runtime};
 pub use look::{Color, Look, Summary};
 pub use profile::{Diff, Held, Merge, Profile, ProfileCheck, Seccomp};
 pub use record::{Dump, Record, Replay};
+pub use top::Top;
 
 /// Trace the system calls of containers from the first instruction of their application.
 #[derive(Debug, Parser)]
@@ -55,6 +57,8 @@ pub enum Command {
     Ps(Ps),
     /// Count a container's calls, like strace -c, from the kernel's own aggregates.
     Stats(Stats),
+    /// Show containers and their calls live, as top(1) shows processes.
+    Top(Top),
     /// Tell why calls of a container failed: the cause of each, its evidence, what to change.
     Explain(Explain),
     /// Tell which paths a container looked for in vain: how often, by whom, in which search.

@@ -11,6 +11,7 @@ mod print;
 mod profile;
 mod record;
 mod stats;
+mod top;
 
 use std::{
     fs::File,
@@ -93,6 +94,7 @@ pub fn run(cli: Cli) -> Result<u8> {
             Ok(0)
         }
         Command::Stats(arguments) => stats::run(&directory, arguments),
+        Command::Top(arguments) => top::run(&directory, arguments),
         Command::Dentry(arguments) => dentry::run(&directory, arguments),
         Command::Profile(arguments) => profile::run(&directory, arguments),
         Command::Explain(arguments) => explain::run(&directory, arguments),

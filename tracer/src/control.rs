@@ -33,7 +33,7 @@ use crate::{
     quota::Connections,
     recording::{Draft, Summary},
     registration,
-    report::{Line, State, Unregistered},
+    report::{Line, State, Unregistered, activity::Activity},
     selector::Selector,
     sinks::{Format, Output, Phases, Selection, text::TextOptions, tree::Tree},
 };
@@ -58,6 +58,13 @@ pub enum Request {
     Ps {
         #[serde(default)]
         select: Selector,
+    },
+    /// What all containers did until now, at once.
+    Top {
+        #[serde(default)]
+        select: Selector,
+        #[serde(default)]
+        phases: Phases,
     },
     Verify {
         container: String,
@@ -184,6 +191,7 @@ impl Door {
                 Self::User,
                 Request::Status
                 | Request::Ps { .. }
+                | Request::Top { .. }
                 | Request::Verify { .. }
                 | Request::Stats { .. }
                 | Request::Explain { .. }
@@ -290,10 +298,25 @@ async fn connection(stream: UnixStream, peer: UCred, door: Door, shared: Arc<Sha
             let found = unregistered(&shared, sees).await;
             answer(&mut write, found).await
         }
+        Request::Top { select, phases } => {
+            let missed = missed(&shared, sees, &select);
+            let selection = Selection {
+                select,
+                phases,
+                visible_to: sees,
+                ..Selection::default()
+            };
+            let looked = blocking(&shared, move |node| node.activities(&selection)).await;
+            let looked = looked.map(|mut looked| {
+                looked
+                    .containers
+                    .extend(missed.into_iter().map(Activity::nothing));
+                looked
+            });
+            answer(&mut write, looked).await
+        }
         Request::Ps { select } => {
-            let mut missed = shared.missed.lines();
-            // Nobody but root owns them.
-            missed.retain(|line| sees.is_none() && select.takes(&line.names.clone().into()));
+            let missed = missed(&shared, sees, &select);
             let selection = Selection {
                 select,
                 visible_to: sees,
@@ -375,6 +398,13 @@ async fn connection(stream: UnixStream, peer: UCred, door: Door, shared: Arc<Sha
         }
         Request::Tail(tail) => subscribe(write, reader.into_inner().into_inner(), tail, sees, shared).await,
     }
+}
+
+/// The containers that were missed. Nobody but root owns them.
+fn missed(shared: &Shared, sees: Option<u32>, select: &Selector) -> Vec<Line> {
+    let mut missed = shared.missed.lines();
+    missed.retain(|line| sees.is_none() && select.takes(&line.names.clone().into()));
+    missed
 }
 
 /// What an audit finds now. What is not registered has no owner yet: only who sees all sees it.

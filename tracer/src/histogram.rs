@@ -4,10 +4,11 @@
 //! exactly, but each is bounded, and only bounds are told: [`Histogram::at_most`] is never below the true value and
 //! less than twice it, except in the last bucket, which has no upper end of its own.
 
+use serde::{Deserialize, Serialize};
 use tracer_common::filter::{Aggregate, BUCKETS};
 
 /// Durations, by power of two.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Histogram {
     counts: [u64; BUCKETS],
     total_ns: u64,
@@ -36,6 +37,16 @@ impl Histogram {
         for (sum, count) in self.counts.iter_mut().zip(row.buckets) {
             *sum += u64::from(count);
         }
+    }
+
+    /// The durations that came after an earlier look at the same calls.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut since = self.clone();
+        since.total_ns = since.total_ns.saturating_sub(earlier.total_ns);
+        for (count, before) in since.counts.iter_mut().zip(earlier.counts) {
+            *count = count.saturating_sub(before);
+        }
+        since
     }
 
     fn calls(&self) -> u64 {
@@ -87,18 +98,19 @@ impl Histogram {
 mod tests {
     use super::*;
 
+    fn row(ns: u64) -> Aggregate {
+        let mut buckets = [0; BUCKETS];
+        buckets[bucket(ns)] = 1;
+        Aggregate {
+            count: 1,
+            total_ns: ns,
+            buckets,
+        }
+    }
+
     fn of(durations: &[u64]) -> Histogram {
         let mut histogram = Histogram::default();
-        for &ns in durations {
-            let mut buckets = [0; BUCKETS];
-            buckets[bucket(ns)] = 1;
-            let row = Aggregate {
-                count: 1,
-                total_ns: ns,
-                buckets,
-            };
-            histogram.add(&row);
-        }
+        durations.iter().for_each(|&ns| histogram.add(&row(ns)));
         histogram
     }
 
@@ -130,6 +142,16 @@ mod tests {
         );
         // The sum allows less than the 2^30 - 1 of its bucket: the others took 64 ns at least.
         assert_eq!(histogram.at_most(100), Some(1_000_000_000 + 99 * (100 - 64)));
+    }
+
+    #[test]
+    fn what_came_since_is_told_alone() {
+        let before = of(&[100, 1_000_000_000]);
+        let mut now = before.clone();
+        (0..10).for_each(|_| now.add(&row(700)));
+        assert_eq!(now.since(&before), of(&[700; 10]));
+        assert_eq!(now.since(&before).at_most(99), Some(1023));
+        assert_eq!(now.since(&now).at_most(99), None);
     }
 
     #[test]

@@ -48,4 +48,5 @@ pub mod runtimes;
 pub mod selector;
 pub mod sinks;
 pub mod source;
+pub mod top;
 pub mod units;

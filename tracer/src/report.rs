@@ -1,6 +1,7 @@
 //! What the daemon tells of a container: its books (`verify`), its counts (`stats`), its line in `ps`. Plain data, the
 //! same in the daemon, on the control socket and in the client that prints it.
 
+pub mod activity;
 pub mod capabilities;
 pub mod counted;
 pub mod observed;

@@ -64,6 +64,11 @@ const HOMES: &[Home] = &[
         why: "a format is one file",
     },
     Home {
+        what: What::Crate("ratatui"),
+        places: &["tracer/src/top/"],
+        why: "only the live table draws on a terminal",
+    },
+    Home {
         what: What::Word("unsafe"),
         places: &[
             "tracer-ebpf/src/",

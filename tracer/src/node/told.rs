@@ -7,11 +7,13 @@ use tracer_common::{ABI_VERSION, filter::Counter};
 
 use super::{Node, Rows, books};
 use crate::{
+    enrich::monotonic_ns,
     event,
     explain::Explanation,
     observe::Observed,
     report::{
-        Line, Names, State, Stats, Status, Verdict, capabilities::Capabilities, counted::Counted, observed,
+        Line, Names, State, Stats, Status, Verdict, activity::Activities, capabilities::Capabilities,
+        counted::Counted, observed,
     },
     sinks::{Phases, Selection},
 };
@@ -193,6 +195,46 @@ impl Node {
             ));
         }
         Ok(lines)
+    }
+
+    /// `tracer top`: what the containers did until now, in one walk through the aggregates. It does not wait for the
+    /// pipeline: `events` may lag behind the calls.
+    ///
+    /// # Errors
+    /// When the kernel side refuses.
+    pub fn activities(&self, selection: &Selection) -> Result<Activities> {
+        let inner = self.lock();
+        let past = inner
+            .past
+            .iter()
+            .filter(|past| selection.takes_container(&past.info));
+        let mut containers: Vec<_> = past
+            .map(|past| {
+                let line = books::line(&past.verdict, past.pid, past.runtime.clone());
+                past.counted.activity(line, selection.phases)
+            })
+            .collect();
+        let mut rows = inner.kernel.all_aggregates()?;
+        for entry in inner
+            .registry
+            .iter()
+            .filter(|entry| selection.takes_container(&entry.info))
+        {
+            let Some(live) = inner.live.get(&entry.slot) else {
+                continue;
+            };
+            let verdict = inner.verdict(entry, live, &Rows::new())?;
+            let line = books::line(&verdict, entry.identity.init_tgid, live.runtime.clone());
+            let rows = rows
+                .remove(&(entry.slot, entry.generation as u16))
+                .unwrap_or_default();
+            let counted = Counted::new(&inner.kernel.books(entry.slot)?, rows);
+            containers.push(counted.activity(line, selection.phases));
+        }
+        Ok(Activities {
+            ktime: monotonic_ns(),
+            containers,
+        })
     }
 
     /// `tracer status`, as that uid sees it: no other's containers are in its sums.

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use tracer_common::filter::{Aggregate, AggregateKey, BUCKETS, Books};
 
-use super::{Names, Row, State, Stats};
+use super::{
+    Line, Names, Row, State, Stats,
+    activity::{Activity, Calls},
+};
 use crate::{
     decode,
     event::{Arch, Outcome, Phase, Syscall},
@@ -81,6 +84,38 @@ impl Counted {
             Phases::App => key.slot & AggregateKey::APP != 0,
             Phases::Runtime => key.slot & AggregateKey::APP == 0,
         })
+    }
+
+    /// The same in short, with the container's line.
+    pub fn activity(&self, line: Line, phases: Phases) -> Activity {
+        let mut calls: HashMap<u16, Calls> = HashMap::new();
+        let mut durations = Histogram::default();
+        for (&AggregateKey { nr, errno, .. }, counted) in self.of(phases) {
+            if errno == AggregateKey::UNFINISHED {
+                continue;
+            }
+            let row = calls.entry(nr).or_insert_with(|| Calls {
+                syscall: match decode::named(self.native, nr) {
+                    (arch, name) if arch == self.native => name.into_owned(),
+                    (arch, name) => format!("{name} ({})", arch.name()),
+                },
+                ..Calls::default()
+            });
+            row.calls += counted.count;
+            row.total_ns += counted.total_ns;
+            if errno != 0 {
+                row.errors += counted.count;
+            }
+            durations.add(counted);
+        }
+        let mut calls: Vec<_> = calls.into_values().collect();
+        calls.sort_by(|a, b| b.calls.cmp(&a.calls).then_with(|| a.syscall.cmp(&b.syscall)));
+        Activity {
+            line,
+            calls,
+            durations,
+            overflow: self.overflow,
+        }
     }
 
     /// The table of these phases.

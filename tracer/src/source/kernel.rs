@@ -509,6 +509,14 @@ impl Kernel {
         self.aggregates.summed(slot, generation)
     }
 
+    /// The same of all containers at once, by slot and the low half of its generation.
+    ///
+    /// # Errors
+    /// When a map refuses.
+    pub fn all_aggregates(&self) -> Result<HashMap<(u32, u16), HashMap<AggregateKey, Aggregate>>> {
+        self.aggregates.all()
+    }
+
     /// A container's capability checks.
     ///
     /// # Errors

@@ -65,6 +65,33 @@ impl Aggregates {
     /// The rows of a use of a slot, summed over CPUs.
     pub(super) fn summed(&self, slot: u32, generation: u32) -> Result<HashMap<AggregateKey, Aggregate>> {
         let mut rows = HashMap::new();
+        let is_its = |key| slot_of(key) == slot && u32::from(key.generation) == generation & 0xffff;
+        self.each(is_its, |key, row| {
+            rows.insert(key, row);
+        })?;
+        Ok(rows)
+    }
+
+    /// The rows of all slots, by slot and generation, in one walk.
+    pub(super) fn all(&self) -> Result<HashMap<(u32, u16), HashMap<AggregateKey, Aggregate>>> {
+        let mut all: HashMap<_, HashMap<_, _>> = HashMap::new();
+        self.each(
+            |_| true,
+            |key, row| {
+                all.entry((slot_of(key), key.generation))
+                    .or_default()
+                    .insert(key, row);
+            },
+        )?;
+        Ok(all)
+    }
+
+    /// Reads the wanted rows, summed over CPUs.
+    fn each(
+        &self,
+        wanted: impl Fn(AggregateKey) -> bool,
+        mut see: impl FnMut(AggregateKey, Aggregate),
+    ) -> Result<()> {
         for entry in self.numbers.iter() {
             let (key, row) = match entry {
                 Ok((key, row)) => (key.0, row),
@@ -72,7 +99,7 @@ impl Aggregates {
                 Err(MapError::KeyNotFound) => continue,
                 Err(error) => return Err(error).context("read the aggregates"),
             };
-            if slot_of(key) != slot || u32::from(key.generation) != generation & 0xffff {
+            if !wanted(key) {
                 continue;
             }
             let mut sum = ZERO;
@@ -83,9 +110,9 @@ impl Aggregates {
                     *sum = sum.saturating_add(bucket);
                 }
             }
-            rows.insert(key, sum);
+            see(key, sum);
         }
-        Ok(rows)
+        Ok(())
     }
 
     /// Gives up a slot's rows, whatever their generation, and frees those that have rested.
