@@ -413,6 +413,7 @@ impl Lifecycle {
         match self {
             Self::Registered { .. } => "registered",
             Self::Armed { .. } => "armed",
+            Self::Resumed => "resumed",
             Self::Warning { .. } => "warning",
             Self::Exec => "exec",
             Self::Gone { .. } => "gone",

@@ -197,7 +197,6 @@ fn lifecycle(out: &mut Vec<u8>, event: &Event, life: &Lifecycle) {
                 out.extend_from_slice(&away);
             }
         }
-        Lifecycle::Resumed => out.extend_from_slice(b",\"state\":\"resumed\""),
         Lifecycle::Detached { books } => {
             out.extend_from_slice(b",\"complete\":false");
             if let Ok(books) = serde_json::to_vec(books) {
@@ -218,7 +217,7 @@ fn lifecycle(out: &mut Vec<u8>, event: &Event, life: &Lifecycle) {
             out.extend_from_slice(b",\"warning\":");
             string(out, text);
         }
-        Lifecycle::Exec => {}
+        Lifecycle::Resumed | Lifecycle::Exec => {}
         Lifecycle::Gone {
             books,
             complete,
