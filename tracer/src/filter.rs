@@ -9,7 +9,7 @@ use tracer_common::filter::{self as kernel, NR_X32, OUTCOME_WORDS, outcome};
 
 use crate::{
     decode, errno,
-    event::{Arch, Outcome, Syscall},
+    event::{Arch, Diagnosis, Outcome, Syscall},
 };
 
 /// What a user asked for, in words: what travels to the daemon, which alone reads them.
@@ -152,6 +152,16 @@ impl Filter {
             && (self.paths.is_empty() || names_one(call, &self.paths))
     }
 
+    /// Whether it takes calls that failed so, by call, error and task: what a diagnosis tells of them.
+    pub fn takes_failure(&self, found: &Diagnosis) -> bool {
+        let outcome = found.errno.map_or(outcome::REFUSED, |errno| errno.max(1));
+        (self.kernel.active == 0
+            || self
+                .kernel
+                .passes(number(found.arch, found.nr), outcome, u64::MAX))
+            && (self.comms.is_empty() || self.comms.iter().any(|comm| comm == found.task.comm.bytes()))
+    }
+
     /// Whether calls of that number, of the native or the 32-bit table, are among those that it takes.
     pub fn takes_number(&self, nr: u32, compat: bool) -> bool {
         let nr = u16::try_from(nr).unwrap_or(NR_X32 - 1);
@@ -233,13 +243,17 @@ const fn asks_at_enter(filter: &kernel::Filter) -> bool {
 
 /// The call's bit in a [`kernel::Filter`].
 fn index(call: &Syscall) -> u32 {
+    number(call.arch, call.nr)
+}
+
+fn number(arch: Arch, nr: u32) -> u32 {
     // What has no number of 14 bits shares the last one's bit.
-    let nr = match call.arch {
-        Arch::X32 => call.nr & !X32_MARK,
-        _ => call.nr,
+    let nr = match arch {
+        Arch::X32 => nr & !X32_MARK,
+        _ => nr,
     };
     let nr = u16::try_from(nr).unwrap_or(NR_X32 - 1);
-    kernel::Filter::index(nr, matches!(call.arch, Arch::I386 | Arch::Arm))
+    kernel::Filter::index(nr, matches!(arch, Arch::I386 | Arch::Arm))
 }
 
 const X32_MARK: u32 = kernel::X32_BIT as u32;

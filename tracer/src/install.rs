@@ -177,18 +177,21 @@ pub fn uninstall(settings: &Settings) -> Result<Plan> {
     // What refers to another file goes first.
     plan.edits.reverse();
     if !plan.edits.is_empty() {
-        plan.notes.extend(after_change(settings.runtime));
+        plan.notes.extend(match settings.runtime {
+            Runtime::Docker => Some(format!("then: {}", docker::restart(settings))),
+            _ => after_change(settings),
+        });
     }
     Ok(plan)
 }
 
 /// What makes the runtime read its configuration again.
-fn after_change(runtime: Runtime) -> Option<String> {
-    let command = match runtime {
+fn after_change(settings: &Settings) -> Option<String> {
+    let command = match settings.runtime {
         Runtime::Podman => return None,
         Runtime::Crio => "systemctl restart crio",
         Runtime::Containerd => "systemctl restart containerd (running containers go on)",
-        Runtime::Docker => "systemctl reload docker",
+        Runtime::Docker => docker::reload(settings),
     };
     Some(format!("then: {command}"))
 }

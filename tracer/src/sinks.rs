@@ -149,7 +149,7 @@ impl Selection {
             Body::Syscall(call) if !self.filter.takes(call) => return false,
             Body::Syscall(call) => call.task.phase,
             Body::Process(process) => process.task.phase,
-            Body::Diagnosis(_) if !self.explain => return false,
+            Body::Diagnosis(found) if !self.explain || !self.filter.takes_failure(found) => return false,
             Body::Diagnosis(found) => found.task.phase,
             Body::Container(_) | Body::Loss(_) => return self.takes_container(&event.container),
         };

@@ -53,12 +53,22 @@ fn summary(to: &mut impl Write, explained: &Explained, all: bool) -> io::Result<
         writeln!(to)?;
     }
     let calls: u64 = expected.iter().map(|row| row.count).sum();
+    let kinds = if *found == 1 { "kind" } else { "kinds" };
+    let seen = match (found, calls) {
+        (0, 0) => "no failed call was seen".to_owned(),
+        (0, calls) => format!("no failure to explain; {calls} failed calls mean nothing"),
+        (found, calls) => format!("{found} {kinds} of failure explained; {calls} failed calls mean nothing"),
+    };
+    let listed = if all || expected.is_empty() {
+        ""
+    } else {
+        " (--expected lists them)"
+    };
     writeln!(
         to,
-        "container {} ({}): {found} {} of failure explained, {calls} failed calls are what programs do and go on",
+        "container {} ({}): {seen}{listed}",
         safe(&container.name),
-        state.name(),
-        if *found == 1 { "kind" } else { "kinds" },
+        state.name()
     )?;
     if all {
         for row in expected {
@@ -71,8 +81,6 @@ fn summary(to: &mut impl Write, explained: &Explained, all: bool) -> io::Result<
                 safe(&row.why)
             )?;
         }
-    } else if !expected.is_empty() {
-        writeln!(to, "  --expected lists them")?;
     }
     if *left_out > 0 {
         writeln!(
@@ -96,4 +104,55 @@ fn summary(to: &mut impl Write, explained: &Explained, all: bool) -> io::Result<
         )?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Expected, State};
+
+    fn said(found: usize, expected: &[u64], all: bool) -> String {
+        let explained = Explained {
+            container: serde_json::from_str(r#"{"id":"web","name":"web"}"#).unwrap(),
+            state: State::Gone,
+            lines: String::new(),
+            found,
+            expected: expected
+                .iter()
+                .map(|count| Expected {
+                    syscall: "access".into(),
+                    errno: Some("ENOENT".into()),
+                    why: "a search".into(),
+                    count: *count,
+                })
+                .collect(),
+            left_out: 0,
+            lost: 0,
+            filtered: 0,
+            counted: 0,
+        };
+        let mut to = Vec::new();
+        summary(&mut to, &explained, all).unwrap();
+        String::from_utf8(to).unwrap().trim_start().to_owned()
+    }
+
+    #[test]
+    fn the_last_line_says_what_there_was() {
+        assert_eq!(
+            said(0, &[], false),
+            "container web (gone): no failed call was seen\n"
+        );
+        assert_eq!(
+            said(0, &[2, 3], false),
+            "container web (gone): no failure to explain; 5 failed calls mean nothing (--expected lists them)\n"
+        );
+        assert_eq!(
+            said(1, &[], false),
+            "container web (gone): 1 kind of failure explained; 0 failed calls mean nothing\n"
+        );
+        assert_eq!(
+            said(2, &[1], true),
+            "container web (gone): 2 kinds of failure explained; 1 failed calls mean nothing\n        1 access ENOENT: a search\n"
+        );
+    }
 }

@@ -107,6 +107,11 @@ pub(super) fn width() -> u16 {
     width.and_then(|width| u16::try_from(width).ok()).unwrap_or(80)
 }
 
+/// Whether it ended before its application's execve: the program was not there, or the runtime failed.
+fn never_began(verdict: &Verdict) -> bool {
+    verdict.complete && verdict.state == State::Gone && verdict.first_exec_ktime.is_none()
+}
+
 pub(super) fn verify(to: &mut impl Write, verdict: &Verdict) -> io::Result<()> {
     let books = &verdict.books;
     let time =
@@ -216,6 +221,12 @@ pub(super) fn verify(to: &mut impl Write, verdict: &Verdict) -> io::Result<()> {
             safe(&away.to)
         )?;
     }
+    if never_began(verdict) {
+        writeln!(
+            to,
+            "application    never began: `tracer tail --since-start --until-gone --phase runtime` has what its runtime did"
+        )?;
+    }
     match &verdict.reason {
         None => writeln!(to, "complete, 0 lost"),
         Some(reason) => writeln!(to, "not complete, {} lost: {}", verdict.lost, safe(reason)),
@@ -312,4 +323,26 @@ pub(super) fn status(to: &mut impl Write, status: &Status) -> io::Result<()> {
         writeln!(to, "counter        {name} {value}")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_application_that_never_began_is_told() {
+        let text = |state: &str, first_exec: Option<u64>| {
+            let verdict = serde_json::json!({
+                "container": {"id": "web", "name": "web"}, "state": state, "complete": true, "reason": null,
+                "armed_at": null, "round_trip_ns": 1, "first_call_ktime": 1, "first_exec_ktime": first_exec,
+                "books": crate::event::Books::default(), "balanced": true, "lost": 0, "gaps": [], "sinks": [],
+            });
+            let mut to = Vec::new();
+            verify(&mut to, &serde_json::from_value(verdict).unwrap()).unwrap();
+            String::from_utf8(to).unwrap()
+        };
+        assert!(text("gone", None).contains("never began"));
+        assert!(!text("gone", Some(1)).contains("never began"));
+        assert!(!text("live", None).contains("never began"), "it may still begin");
+    }
 }

@@ -12,6 +12,8 @@ pub struct Diagnosis {
     /// The task whose call it was, the first time.
     pub task: Task,
     pub arch: Arch,
+    /// The call's number in the architecture's table.
+    pub nr: u32,
     /// The kernel's name of the call.
     pub syscall: Cow<'static, str>,
     /// `None` where the task got a signal instead of a return value.

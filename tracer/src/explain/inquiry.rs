@@ -219,6 +219,7 @@ impl Inquiry {
             body: Body::Diagnosis(Box::new(Diagnosis {
                 call: written,
                 arch: call.arch,
+                nr: call.nr,
                 syscall: call.name.clone(),
                 errno,
                 count: count.load(Relaxed),

@@ -121,6 +121,7 @@ fn story() -> Vec<Event> {
             Body::Diagnosis(Box::new(Diagnosis {
                 task: task(4712),
                 arch: crate::event::Arch::X86_64,
+                nr: 257,
                 syscall: "openat".into(),
                 errno: Some(2),
                 call: "openat(AT_FDCWD, \"/nope\", O_RDONLY) = -1 ENOENT".into(),

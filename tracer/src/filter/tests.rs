@@ -369,3 +369,49 @@ fn errors_name_the_word() {
         "{error}"
     );
 }
+
+#[test]
+fn a_diagnosis_passes_as_the_call_that_it_explains() {
+    use crate::event::{Cause, Verdict};
+    let found = |name: &str, errno: Option<u16>| Diagnosis {
+        task: Task {
+            comm: Comm(*b"cat\0\0\0\0\0\0\0\0\0\0\0\0\0"),
+            ..Task::default()
+        },
+        arch: Arch::X86_64,
+        nr: call_of(Arch::X86_64, name, Outcome::Value(0)).nr,
+        syscall: name.to_owned().into(),
+        errno,
+        call: String::new(),
+        count: 1,
+        verdict: Verdict {
+            cause: Cause::Undetermined,
+            why: String::new(),
+            evidence: Vec::new(),
+            fixes: Vec::new(),
+            ruled_out: Vec::new(),
+        },
+    };
+    let mount = found("mount", Some(1));
+    assert!(Filter::default().takes_failure(&mount));
+    assert!(filter(&["trace=mount"]).takes_failure(&mount));
+    assert!(!filter(&["trace=setuid"]).takes_failure(&mount));
+    assert!(!filter(&["!mount"]).takes_failure(&mount));
+    assert!(filter(&["status=unavailable"]).takes_failure(&found("mount", None)));
+    let of_errno = |errno: &str| {
+        of(&Words {
+            errnos: vec![errno.to_owned()],
+            ..Words::default()
+        })
+    };
+    assert!(of_errno("EPERM").takes_failure(&mount));
+    assert!(!of_errno("EACCES").takes_failure(&mount));
+    let of_comm = |comm: &str| {
+        of(&Words {
+            comms: vec![comm.to_owned()],
+            ..Words::default()
+        })
+    };
+    assert!(of_comm("cat").takes_failure(&mount));
+    assert!(!of_comm("sh").takes_failure(&mount));
+}

@@ -88,7 +88,7 @@ pub(super) fn parts(settings: &Settings, plan: &mut Plan) -> Result<Vec<Part>> {
         with: Box::new(with),
         like: None,
     });
-    plan.notes.extend(after_change(settings.runtime));
+    plan.notes.extend(after_change(settings));
     Ok(parts)
 }
 

@@ -36,7 +36,7 @@ pub(super) fn parts(settings: &Settings, plan: &mut Plan) -> Result<Vec<Part>> {
         !name.is_empty() && !["runc", "io.containerd.runc.v2"].contains(&name.as_str()),
         "{name:?} is Docker's own runtime: choose another --name"
     );
-    plan.notes.extend(after_change(settings.runtime));
+    plan.notes.extend(after_change(settings));
     plan.notes.push(match settings.all {
         true => format!("trace a container: docker run --runtime {name} IMAGE"),
         false => format!(
@@ -68,6 +68,22 @@ pub(super) fn parts(settings: &Settings, plan: &mut Plan) -> Result<Vec<Part>> {
         with: Box::new(with),
         like: None,
     }])
+}
+
+/// What makes dockerd read `daemon.json`. A signal to a rootless one reaches rootlesskit, its parent, and not it.
+pub(super) fn reload(settings: &Settings) -> &'static str {
+    match settings.home {
+        None => "systemctl reload docker",
+        Some(_) => restart(settings),
+    }
+}
+
+/// What makes it forget our runtime: a reload leaves the runtimes as they are where the file names none any more.
+pub(super) fn restart(settings: &Settings) -> &'static str {
+    match settings.home {
+        None => "systemctl restart docker",
+        Some(_) => "systemctl --user restart docker",
+    }
 }
 
 /// The words between the wrapper and those of Docker.

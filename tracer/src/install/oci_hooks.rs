@@ -73,7 +73,7 @@ pub(super) fn podman(settings: &Settings, plan: &mut Plan) -> Result<Vec<Part>> 
 }
 
 pub(super) fn crio(settings: &Settings, plan: &mut Plan) -> Result<Vec<Part>> {
-    plan.notes.extend(after_change(settings.runtime));
+    plan.notes.extend(after_change(settings));
     Ok(vec![hook_file(settings, &crio_dir(settings)?)?])
 }
 

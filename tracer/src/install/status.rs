@@ -315,18 +315,19 @@ fn of_docker(settings: &Settings) -> (Vec<Check>, Option<Call>) {
             },
         ));
         if settings.root == Path::new("/") && settings.config.is_none() {
-            checks.push(check("registered", registered_with_docker(&name)));
+            checks.push(check("registered", registered_with_docker(settings, &name)));
         }
     }
     (checks, call)
 }
 
-fn registered_with_docker(name: &str) -> Result<String> {
+fn registered_with_docker(settings: &Settings, name: &str) -> Result<String> {
     let out = answer(Command::new("docker").args(["info", "--format", "{{json .Runtimes}}"]))?;
     let runtimes: Value = serde_json::from_str(out.trim()).context("docker info: no JSON")?;
     ensure!(
         runtimes.get(name).is_some(),
-        "dockerd does not know the runtime {name}: systemctl reload docker"
+        "dockerd does not know the runtime {name}: {}",
+        docker::reload(settings)
     );
     Ok(format!("dockerd knows the runtime {name}"))
 }

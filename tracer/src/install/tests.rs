@@ -273,6 +273,31 @@ fn a_base_spec_that_is_there_gets_the_hooks() {
 }
 
 #[test]
+fn a_users_dockerd_is_restarted_by_the_user() {
+    let machine = Machine::new(&[]);
+    let says = |home: Option<&str>| {
+        let settings = Settings {
+            home: home.map(Into::into),
+            ..machine.settings(Runtime::Docker)
+        };
+        let plan = install(&settings).unwrap();
+        let said = plan.notes.clone();
+        carry_out(plan);
+        (said, uninstall(&settings).unwrap().notes)
+    };
+    let (into, out) = says(None);
+    assert_eq!(into[0], "then: systemctl reload docker");
+    assert_eq!(
+        out,
+        ["then: systemctl restart docker"],
+        "a reload leaves the last runtime"
+    );
+    let (into, out) = says(Some("/var/u"));
+    assert_eq!(into[0], "then: systemctl --user restart docker");
+    assert_eq!(out, ["then: systemctl --user restart docker"]);
+}
+
+#[test]
 fn dockers_other_keys_stay_as_they_are() {
     for text in [
         None,

@@ -381,7 +381,7 @@ fn lifecycle(out: &mut Vec<u8>, event: &Event, life: &Lifecycle) {
         }
         Lifecycle::Unregistered { reason } => {
             out.extend_from_slice(b" asks to be traced and is not: ");
-            escaped(out, reason.as_bytes());
+            told(out, reason);
         }
         Lifecycle::Armed { round_trip_ns } => {
             out.extend_from_slice(b" armed, proved in ");
@@ -390,7 +390,7 @@ fn lifecycle(out: &mut Vec<u8>, event: &Event, life: &Lifecycle) {
         }
         Lifecycle::Warning { text } => {
             out.extend_from_slice(b": ");
-            escaped(out, text.as_bytes());
+            told(out, text);
         }
         Lifecycle::Exec => out.extend_from_slice(b" begins its application"),
         Lifecycle::Gone {
@@ -459,6 +459,17 @@ fn radix(out: &mut Vec<u8>, value: u64, bits: u32, prefix: &[u8]) {
                 .copied()
                 .unwrap_or(b'?'),
         );
+    }
+}
+
+/// A sentence of ours that may quote what a container chose: its quotes stand as they are.
+fn told(out: &mut Vec<u8>, text: &str) {
+    for part in text.split_inclusive('"') {
+        let (part, quote) = part
+            .strip_suffix('"')
+            .map_or((part, &b""[..]), |part| (part, b"\""));
+        escaped(out, part.as_bytes());
+        out.extend_from_slice(quote);
     }
 }
 

@@ -309,6 +309,7 @@ fn a_diagnosis() {
         let line = valid(Body::Diagnosis(Box::new(Diagnosis {
             task: Task::default(),
             arch: crate::event::Arch::X86_64,
+            nr: 257,
             syscall: "openat".into(),
             errno: Some(13),
             call: r#"openat(AT_FDCWD, "/a\33[31m", O_RDONLY)"#.into(),

@@ -124,6 +124,17 @@ fn lines_that_strace_does_not_have_are_optional() {
 }
 
 #[test]
+fn a_warning_quotes_as_it_was_written() {
+    let warning = event::Body::Container(Lifecycle::Warning {
+        text: "no mode \"some\u{1b}\"".into(),
+    });
+    assert_eq!(
+        line(warning, &TextOptions::default()),
+        r#"--- container web: no mode "some\033" ---"#
+    );
+}
+
+#[test]
 fn colour_is_an_option_and_so_is_the_cut() {
     let color = TextOptions {
         show_pid: false,
@@ -158,6 +169,7 @@ fn a_diagnosis_stands_in_lines_that_drive_no_terminal() {
     let found = Diagnosis {
         task: event::Task::default(),
         arch: event::Arch::X86_64,
+        nr: 83,
         syscall: "mkdir".into(),
         errno: Some(1),
         call: r#"mkdir("/x", 0755)"#.into(),
