@@ -32,7 +32,7 @@ enum Verb {
     /// What CI runs, in its order: lint, ebpf --check, test
     Ci,
     /// Trace a real container and print its system calls
-    Demo,
+    Demo(demo::Args),
     /// Refresh the argument tables from the running kernel's own metadata
     Generate,
     /// Measure what tracing costs; ARGS go to the bench program
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         Verb::Lint => lint::run(),
         Verb::Test(args) => test::run(&args),
         Verb::Ci => ci::run(),
-        Verb::Demo => demo::run(),
+        Verb::Demo(args) => demo::run(&args),
         Verb::Generate => generate::run(&sh::root()),
         Verb::Bench(args) => bench::run(&args),
     };
