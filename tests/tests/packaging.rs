@@ -138,6 +138,41 @@ fn the_daemonset_is_sound() -> Result<()> {
     Ok(())
 }
 
+/// Reads each manifest into the types of Kubernetes' own API, and says what they do not know.
+const UNKNOWN_TO_KUBERNETES: &str = r#"
+import json, sys, yaml
+from kubernetes import client
+api = client.ApiClient()
+class Answer: pass
+def unknown(given, known, path):
+    if isinstance(given, dict) and isinstance(known, dict):
+        for key, value in given.items():
+            if key in known: unknown(value, known[key], f"{path}/{key}")
+            else: print(f"{path}/{key}")
+    elif isinstance(given, list) and isinstance(known, list):
+        for index, pair in enumerate(zip(given, known)): unknown(*pair, f"{path}/{index}")
+    elif given != known: print(f"{path}: {given!r} is {known!r}")
+for name in sys.argv[1:]:
+    for manifest in yaml.safe_load_all(open(name)):
+        answer = Answer(); answer.data = json.dumps(manifest)
+        known = api.deserialize(answer, "V1" + manifest["kind"])
+        unknown(manifest, api.sanitize_for_serialization(known), manifest["kind"])
+"#;
+
+#[test]
+fn kubernetes_knows_every_field() -> Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/kubernetes");
+    let mut command = programs::command("/usr/bin/python3");
+    command.args(["-c", UNKNOWN_TO_KUBERNETES]);
+    for name in ["daemonset.yaml", "runtimeclass.yaml", "pod.yaml"] {
+        command.arg(folder.join(name));
+    }
+    // A field of Kubernetes 1.30; Debian's types are those of 1.22.
+    let newer = "DaemonSet/spec/template/spec/containers/0/securityContext/appArmorProfile\n";
+    assert_eq!(programs::success(&mut command)?, newer);
+    Ok(())
+}
+
 #[test]
 fn the_example_asks_for_what_the_documents_install() -> Result<()> {
     let (classes, pods) = (manifest("runtimeclass.yaml")?, manifest("pod.yaml")?);
@@ -152,7 +187,7 @@ fn the_example_asks_for_what_the_documents_install() -> Result<()> {
         "tracer hook install --runtime containerd --handler {}",
         class["handler"].as_str().context("no handler")?
     );
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/hook.md");
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/runtimes/containerd.md");
     for text in [packaging("kubernetes/README.md")?, fs::read_to_string(docs)?] {
         ensure!(text.contains(&install), "no {install:?}");
     }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use std::{fs, path::Path};
 
 /// Program (or the path of another file), and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 27] = [
+const PROGRAMS: [(&str, &str); 31] = [
     ("runc", "runc"),
     ("crun", "crun"),
     ("podman", "podman"),
@@ -19,6 +19,9 @@ const PROGRAMS: [(&str, &str); 27] = [
     ("containerd", "containerd"),
     ("dockerd", "docker.io"),
     ("docker", "docker.io"),
+    ("rootlesskit", "rootlesskit"),
+    ("slirp4netns", "slirp4netns"),
+    ("jq", "jq"),
     ("protoc", "protobuf-compiler"),
     ("busybox", "busybox-static"),
     ("strace", "strace"),
@@ -34,6 +37,10 @@ const PROGRAMS: [(&str, &str); 27] = [
         "python3-grpcio",
     ),
     ("/usr/lib/python3/dist-packages/yaml/__init__.py", "python3-yaml"),
+    (
+        "/usr/lib/python3/dist-packages/kubernetes/__init__.py",
+        "python3-kubernetes",
+    ),
     (
         "/usr/lib/python3/dist-packages/google/protobuf/__init__.py",
         "python3-protobuf",
