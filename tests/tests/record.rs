@@ -124,13 +124,17 @@ fn record(dir: &Path, options: &[&str], script: &str) -> Result<(std::path::Path
     Ok((file, fs::read_to_string(events)?))
 }
 
-const ALL: &[&str] = &["-o", "json", "--phase", "all", "--explain"];
+const ALL: &[&str] = &["-o", "json", "--phase", "all"];
 
 #[test]
 fn a_command_is_replayed_as_it_was_printed_and_read_as_far_as_it_is_whole() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let (file, told) = record(dir.path(), &["-y", "-s", "64"], SCRIPT)?;
-    same("run --record", &told, &replayed(&file, &[ALL, &["-y"]].concat())?)?;
+    same(
+        "run --record",
+        &told,
+        &replayed(&file, &[ALL, &["-y", "--explain"]].concat())?,
+    )?;
     let plain = replayed(&file, ALL)?;
 
     // Cut anywhere, it is read up to its last whole block, and says that it was cut.
@@ -251,4 +255,150 @@ fn replay_lossy(file: &Path) -> Result<String> {
     let text = String::from_utf8(out.stdout)?;
     let _whole: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     Ok(text)
+}
+
+/// What was said of failures: each verdict with how often, and how many failures mean nothing.
+fn verdicts(lines: &str) -> Result<Vec<Value>> {
+    lines
+        .lines()
+        .map(|line| Ok(serde_json::from_str(line)?))
+        .collect()
+}
+
+#[test]
+fn a_recording_explains_as_the_daemon_does() -> Result<()> {
+    let daemon = Daemon::start()?;
+    let bundle = Bundle::traced("explain", Rootfs::Busybox, &["/bin/sh", "-c", SCRIPT], &daemon)?;
+    let id = bundle.id.clone();
+    let file = daemon.dir().join("explain.trec");
+    let path = file.to_str().context("a path")?;
+    let recorder = daemon
+        .tail_by(daemon.client("record"), "record", &["-w", path, &id])?
+        .opened()?;
+    Runtime::Runc.run(bundle)?;
+    let (code, _, complaint) = recorder.end()?;
+    ensure!(code == Some(0), "record: {code:?} {complaint}");
+
+    let told = programs::success(daemon.client("explain").args(["-o", "json", &id]))?;
+    let explain = |file: &Path, args: &[&str]| {
+        let mut command = programs::command(programs::tracer()?);
+        programs::output(command.arg("explain").arg(file).args(args))
+    };
+    let out = explain(&file, &["-o", "json"])?;
+    ensure!(out.status.success(), "{}", programs::both(&out));
+    same("explain", &told, &String::from_utf8(out.stdout)?)?;
+    let told = programs::success(daemon.client("explain").args(["--expected", &id]))?;
+    let out = explain(&file, &["--expected"])?;
+    same("explain as text", &told, &String::from_utf8(out.stdout)?)?;
+
+    // Without the books at its end, it has what was found out while it was made.
+    let bytes = fs::read(&file)?;
+    let diagnosed = |bytes: &[u8]| -> Result<Option<Vec<Value>>> {
+        let cut = daemon.dir().join("cut.trec");
+        fs::write(&cut, bytes)?;
+        let out = explain(&cut, &["-o", "json"])?;
+        Ok(match out.status.code() {
+            Some(1) => Some(verdicts(&String::from_utf8(out.stdout)?)?),
+            _ => None,
+        })
+    };
+    let whole = verdicts(&programs::success(
+        daemon.client("explain").args(["-o", "json", &id]),
+    )?)?;
+    for part in [8, 12, 15] {
+        let found = diagnosed(&bytes[..bytes.len() * part / 16])?.context("a cut recording")?;
+        for verdict in found.iter().filter(|verdict| verdict["cause"] != "undetermined") {
+            let same = |other: &&Value| {
+                ["syscall", "errno", "cause"]
+                    .iter()
+                    .all(|field| other[field] == verdict[field])
+            };
+            ensure!(
+                whole.iter().any(|other| same(&other)),
+                "false, of a part: {verdict}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The dumps that a daemon keeps.
+fn dumps(daemon: &Daemon) -> Result<Vec<Value>> {
+    verdicts(&programs::success(
+        daemon.client("dump").args(["--list", "-o", "json"]),
+    )?)
+}
+
+#[test]
+fn a_container_that_fails_is_dumped_and_one_that_does_well_is_not() -> Result<()> {
+    let state = tempfile::tempdir()?;
+    let directory = state.path().join("dumps");
+    let place = directory.to_str().context("a path")?;
+    let daemon = Daemon::start_with(&["--dump-on", "exit,signal,oom", "--dump-dir", place])?;
+    let run = |what: &str, script: &str, limit: Option<u64>| {
+        let mut bundle = Bundle::traced(what, Rootfs::Busybox, &["/bin/sh", "-c", script], &daemon)?;
+        if let Some(limit) = limit {
+            bundle.config["linux"]["resources"] =
+                serde_json::json!({"memory": {"limit": limit, "swap": limit}});
+        }
+        let (_, container) = Runtime::Runc.run(bundle)?;
+        let verdict = daemon.verdict_at_end(container.id())?;
+        anyhow::Ok((container.id().to_owned(), verdict))
+    };
+    run("well", "true; cat /nonexistent; exit 0", None)?;
+    run("asked", "sh -c 'kill -TERM $$'; exit 0", None)?;
+    let mut before = 0;
+    for (what, script, limit, reasons) in [
+        ("exit", "cat /nonexistent; exit 1", None, vec!["exit"]),
+        ("segv", "sh -c 'kill -SEGV $$'; exit 0", None, vec!["signal"]),
+        (
+            "oom",
+            "tail /dev/zero; exit 0",
+            Some(24 << 20),
+            vec!["signal", "oom"],
+        ),
+    ] {
+        let (id, verdict) = run(what, script, limit)?;
+        before += 1;
+        let kept = wait::until(&format!("the dump of {id}"), wait::LONG, || {
+            let kept = dumps(&daemon)?;
+            Ok((kept.len() >= before).then_some(kept))
+        })?;
+        ensure!(kept.len() == before, "{kept:?}");
+        let dump = kept.last().context("no dump")?;
+        ensure!(dump["container"]["id"] == id.as_str(), "{dump}");
+        ensure!(dump["reasons"] == serde_json::json!(reasons), "{dump}");
+        let path = Path::new(dump["path"].as_str().context("no path")?);
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .context("a name")?;
+        ensure!(!name.contains("tt-"), "{name} has what the container chose");
+        let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(path)?);
+        ensure!(mode & 0o007 == 0, "{name} has mode {mode:o}");
+        // All that there was of it, with its books.
+        let events = event::parse(&replayed(path, &["-o", "json", "--phase", "all"])?)?;
+        let calls = events.iter().filter(|event| event.is_syscall()).count() as u64;
+        ensure!(
+            Some(calls) == verdict.0["books"]["decoded"].as_u64(),
+            "{calls} of {}",
+            verdict.0
+        );
+        ensure!(events.last().is_some_and(|event| event.text("state") == "gone"));
+    }
+    // What was asked for by hand is nothing that is kept.
+    ensure!(fs::read_dir(&directory)?.count() == before);
+    Ok(())
+}
+
+#[test]
+fn nothing_is_written_where_nobody_asks_for_dumps() -> Result<()> {
+    let state = tempfile::tempdir()?;
+    let directory = state.path().join("dumps");
+    let daemon = Daemon::start_with(&["--dump-dir", directory.to_str().context("a path")?])?;
+    let bundle = Bundle::traced("fails", Rootfs::Busybox, &["/bin/sh", "-c", "exit 1"], &daemon)?;
+    let (_, container) = Runtime::Runc.run(bundle)?;
+    daemon.verdict_at_end(container.id())?.whole()?;
+    ensure!(dumps(&daemon)?.is_empty() && !directory.exists());
+    Ok(())
 }

@@ -25,7 +25,7 @@ pub use export::Export;
 pub use hook::{Hook, HookCommand, Place, Runtime};
 pub use look::{Color, Look, Summary};
 pub use profile::{Diff, Held, Merge, Profile, ProfileCheck, Seccomp};
-pub use record::{Dump, Record, Replay};
+pub use record::{Dump, Record, Recorder, Replay};
 pub use top::Top;
 
 /// Trace the system calls of containers from the first instruction of their application.
@@ -49,7 +49,7 @@ pub enum Command {
     Record(Record),
     /// Show the events of a recording, as tail does; needs neither the daemon nor root.
     Replay(Replay),
-    /// Write what the daemon holds of a container into a recording.
+    /// Write what the daemon holds of a container into a recording; list the dumps that it made by itself.
     Dump(Dump),
     /// Write events for another program: a Chrome trace, Parquet, CSV, JSON Lines.
     Export(Export),
@@ -59,7 +59,7 @@ pub enum Command {
     Stats(Stats),
     /// Show containers and their calls live, as top(1) shows processes.
     Top(Top),
-    /// Tell why calls of a container failed: the cause of each, its evidence, what to change.
+    /// Tell why calls of a container, or in a recording, failed: the cause of each, its evidence, what to change.
     Explain(Explain),
     /// Tell which paths a container looked for in vain: how often, by whom, in which search.
     Dentry(Dentry),
@@ -180,7 +180,8 @@ impl Select {
 /// `tracer explain`.
 #[derive(Debug, Args)]
 pub struct Explain {
-    /// Name, id, or the beginning of one; also of a container that has ended.
+    /// Name, id, or the beginning of one, also of a container that has ended; or the file of a recording.
+    #[arg(value_name = "CONTAINER|RECORDING")]
     pub container: String,
     #[command(flatten)]
     pub output: Output,
@@ -496,6 +497,8 @@ pub struct Daemon {
     pub bounds: Bounds,
     #[command(flatten)]
     pub audits: Audits,
+    #[command(flatten)]
+    pub recorder: Recorder,
 }
 
 /// Names the configuration file.

@@ -74,7 +74,7 @@ pub fn run(cli: Cli) -> Result<u8> {
         Command::Tail(arguments) => tail(&directory, arguments),
         Command::Record(arguments) => record::run(&directory, arguments),
         Command::Replay(arguments) => record::replay(arguments),
-        Command::Dump(arguments) => record::dump(&directory, &arguments),
+        Command::Dump(arguments) => record::dump(&directory, arguments),
         Command::Export(arguments) => export::run(&directory, arguments),
         Command::Ps(arguments) => {
             let lines: Vec<Line> = client::ask(
@@ -190,6 +190,7 @@ fn node_settings(tuning: &Tuning, hold: Option<Bounds>) -> node::Settings {
         },
         mode: tuning.mode.into(),
         hold,
+        watch: None,
         limits: Limits::default(),
         explain: hold.is_some(),
     }

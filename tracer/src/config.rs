@@ -16,6 +16,7 @@ use crate::{
     audit,
     options::{self, Allowed},
     quota,
+    recording::{self, Reasons},
     registry::Mode,
     sinks::configured,
     units::{Bytes, Time},
@@ -34,6 +35,7 @@ pub struct Config {
     pub users: Users,
     pub annotations: Annotations,
     pub audit: Audit,
+    pub flight_recorder: FlightRecorder,
     #[serde(rename = "sink")]
     pub sinks: Vec<configured::Settings>,
 }
@@ -147,6 +149,37 @@ impl Default for Audit {
             mode: audit::Mode::default(),
             every: Time(std::time::Duration::from_secs(30)),
             runtime_state: Vec::new(),
+        }
+    }
+}
+
+/// `[flight_recorder]`: what is held of containers, and when it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FlightRecorder {
+    /// Held of each container's last events, packed.
+    pub bytes: Bytes,
+    /// How long an event is held at most; 0 is no limit.
+    pub time: Time,
+    /// Held of all containers together.
+    pub total: Bytes,
+    /// When that is kept in a file.
+    pub dump_on: Reasons,
+    pub dump_dir: PathBuf,
+    /// Of all such files.
+    pub dump_bytes: Bytes,
+}
+
+impl Default for FlightRecorder {
+    fn default() -> Self {
+        let recording::Bounds { bytes, time, all } = recording::Bounds::default();
+        Self {
+            bytes: Bytes(bytes as u64),
+            time: Time(time.unwrap_or_default()),
+            total: Bytes(all as u64),
+            dump_on: Reasons::default(),
+            dump_dir: PathBuf::from("/var/lib/tracer/dumps"),
+            dump_bytes: Bytes(256 << 20),
         }
     }
 }

@@ -4,7 +4,6 @@
 //! Root and group tracer see all; any other uid sees only the containers that it owns, through `user.sock`, which
 //! answers what changes nothing.
 
-mod explain;
 mod subscriber;
 
 use std::{sync::Arc, time::Duration};
@@ -31,9 +30,9 @@ use crate::{
     observe::Observed,
     pipeline::Dump,
     quota::Connections,
-    recording::{Draft, Summary},
+    recording::{Draft, Kept, Summary},
     registration,
-    report::{Line, State, Unregistered, activity::Activity},
+    report::{Line, State, Unregistered, activity::Activity, explained},
     selector::Selector,
     sinks::{Format, Output, Phases, Selection, text::TextOptions, tree::Tree},
 };
@@ -97,6 +96,8 @@ pub enum Request {
     Dump {
         container: String,
     },
+    /// The flight recorder's dumps.
+    Dumps,
     /// Registers a container that runs already.
     Attach {
         /// A host process id, or what a runtime calls it.
@@ -199,6 +200,7 @@ impl Door {
                 | Request::Lookups { .. }
                 | Request::Caps { .. }
                 | Request::Dump { .. }
+                | Request::Dumps
                 | Request::Tail(_),
             ) => true,
             // The first two change what is traced, and an audit looks through all users' containers.
@@ -376,7 +378,7 @@ async fn connection(stream: UnixStream, peer: UCred, door: Door, shared: Arc<Sha
                 let (explanation, verdict) = node
                     .explain(&id)?
                     .with_context(|| format!("container {id} has just gone"))?;
-                Ok(explain::render(&explanation, &verdict, text.as_ref()))
+                Ok(explained::render(&explanation, (&verdict).into(), text.as_ref()))
             });
             answer(&mut write, explained.await).await
         }
@@ -395,6 +397,20 @@ async fn connection(stream: UnixStream, peer: UCred, door: Door, shared: Arc<Sha
                     .with_context(|| format!("nothing is held of container {id} any more"))
             });
             recorded(&mut write, dump.await, &shared).await
+        }
+        Request::Dumps => {
+            let shared = shared.clone();
+            let kept = spawn_blocking(move || match &shared.dumps {
+                Some(dumps) => dumps.list(),
+                None => Ok(Vec::new()),
+            })
+            .await?;
+            let own = |kept: &Kept| sees.is_none_or(|uid| uid == kept.owner);
+            answer(
+                &mut write,
+                kept.map(|kept| kept.into_iter().filter(own).collect::<Vec<_>>()),
+            )
+            .await
         }
         Request::Tail(tail) => subscribe(write, reader.into_inner().into_inner(), tail, sees, shared).await,
     }

@@ -5,6 +5,7 @@
 
 mod audit;
 mod handover;
+mod recorder;
 mod reload;
 mod sinks;
 
@@ -15,7 +16,7 @@ use std::{
         unix::{fs::PermissionsExt, net::UnixListener as StdListener},
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, mpsc::sync_channel},
     time::Duration,
 };
 
@@ -35,8 +36,9 @@ use crate::{
     log::note,
     missed::Missed,
     node::{self, Node, Predecessor},
+    pipeline::Watch,
     quota::Quotas,
-    recording::Bounds,
+    recording::{Bounds, Dumps},
     registration,
     runtimes::Runtimes,
     source::kernel,
@@ -45,6 +47,8 @@ use crate::{
 pub(crate) use audit::now as audit_now;
 pub use sinks::Sinks;
 
+/// Reasons for a dump that wait to be heard.
+const TRIGGERS: usize = 64;
 /// Between two signs of life while containers are traced.
 const BEAT: Duration = Duration::from_secs(1);
 
@@ -65,6 +69,8 @@ pub struct Shared {
     pub quotas: Quotas,
     pub watches: registration::Watches,
     pub audit: Audit,
+    /// Where dumps are kept, if any are made.
+    pub dumps: Option<Dumps>,
     auditing: tokio::sync::Mutex<()>,
     /// Changes whenever a container comes or goes.
     pub changes: watch::Sender<u64>,
@@ -85,7 +91,7 @@ impl Shared {
 }
 
 /// What the node is told of the configuration.
-fn node_settings(config: &Config) -> node::Settings {
+fn node_settings(config: &Config, watch: Option<Watch>) -> node::Settings {
     node::Settings {
         kernel: kernel::Options {
             // A larger one is not read.
@@ -100,7 +106,12 @@ fn node_settings(config: &Config) -> node::Settings {
             ..decode::Options::native()
         },
         mode: config.daemon.mode.into(),
-        hold: Some(Bounds::default()),
+        hold: Some(Bounds {
+            bytes: config.flight_recorder.bytes.count(),
+            time: (!config.flight_recorder.time.0.is_zero()).then_some(config.flight_recorder.time.0),
+            all: config.flight_recorder.total.count(),
+        }),
+        watch,
         limits: (&config.users).into(),
         explain: true,
     }
@@ -129,7 +140,22 @@ pub fn run(settings: &Settings) -> Result<()> {
             descriptors: kept.descriptors,
         }
     });
-    let (node, threads) = Node::start(&node_settings(&config), before)?;
+    let recorder = &config.flight_recorder;
+    let dumps = match recorder.dump_on.is_empty() {
+        true => None,
+        false => Some(Dumps::open(
+            &recorder.dump_dir,
+            recorder.dump_bytes.0,
+            group_id("tracer"),
+        )?),
+    };
+    let (to, triggers) = sync_channel(TRIGGERS);
+    let watch = dumps.is_some().then(|| Watch {
+        on: recorder.dump_on.clone(),
+        to,
+    });
+    // The pipeline alone keeps that end.
+    let (node, threads) = Node::start(&node_settings(&config, watch), before)?;
     let missed = Missed::new(directory, only).context("read the last sign of life")?;
     let sinks = Sinks::default();
     // Before the ring is read: they miss nothing.
@@ -142,9 +168,20 @@ pub fn run(settings: &Settings) -> Result<()> {
         sinks,
         watches: registration::Watches::default(),
         audit: Audit::default(),
+        dumps: dumps.clone(),
         auditing: tokio::sync::Mutex::new(()),
         changes: watch::Sender::new(0),
     });
+    let on = shared.config.borrow().flight_recorder.dump_on.clone();
+    let recorder = match dumps {
+        Some(dumps) => Some(recorder::start(
+            triggers,
+            Arc::downgrade(&shared),
+            dumps,
+            on,
+        )?),
+        None => None,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -157,6 +194,10 @@ pub fn run(settings: &Settings) -> Result<()> {
             drop(node);
             threads.join();
             sinks.end();
+            if let Some(recorder) = recorder {
+                // A panic there has been printed by its thread.
+                let _panicked = recorder.join();
+            }
         }
         Err(_held) => note("a client still holds on; leaving without draining the ring"),
     }

@@ -48,13 +48,27 @@ pub struct Inquiry {
 
 /// Makes the stage: the pipeline's end, what becomes its thread, and the end that asks.
 pub fn open() -> (Failures, Inquiry, Questions) {
+    stage(false)
+}
+
+fn stage(patient: bool) -> (Failures, Inquiry, Questions) {
     let (to, inbox) = sync_channel(QUEUE);
     let outbox = failures::Outbox::default();
     (
-        Failures::new(to.clone(), outbox.clone()),
+        Failures::new(to.clone(), outbox.clone(), patient),
         Inquiry { inbox, outbox },
         Questions(to),
     )
+}
+
+/// The stage for calls that were made at another time, perhaps elsewhere: it judges by what was recorded of them, looks
+/// at nothing, and so leaves open what only the system could tell.
+///
+/// # Errors
+/// When the kernel gives no thread.
+pub fn afterwards() -> anyhow::Result<(Failures, Questions, JoinHandle<()>)> {
+    let (failures, inquiry, questions) = stage(true);
+    Ok((failures, questions, inquiry.thread(false, || {})?))
 }
 
 impl Inquiry {
@@ -63,9 +77,13 @@ impl Inquiry {
     /// # Errors
     /// When the kernel gives no thread.
     pub fn start(self, poke: impl Fn() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
+        self.thread(true, poke)
+    }
+
+    fn thread(self, here: bool, poke: impl Fn() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
         std::thread::Builder::new()
             .name("explain".into())
-            .spawn(move || inquiry::run(&self.inbox, &self.outbox, poke))
+            .spawn(move || inquiry::run(&self.inbox, &self.outbox, here, poke))
             .context("start a thread")
     }
 }

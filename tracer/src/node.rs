@@ -67,6 +67,8 @@ pub struct Settings {
     pub mode: Mode,
     /// Whether to observe containers and to hold their last events, and how much of them.
     pub hold: Option<Bounds>,
+    /// Who hears of what happens to containers.
+    pub watch: Option<pipeline::Watch>,
     /// What one user may take.
     pub limits: Limits,
     /// Whether failed calls are explained.
@@ -252,7 +254,13 @@ impl Node {
             Some((failures, inquiry, questions)) => (Some(failures), Some(inquiry), Some(questions)),
             None => (None, None, None),
         };
-        let pipeline = Pipeline::new(settings.decode, births.clone(), settings.hold, failures);
+        let pipeline = Pipeline::new(
+            settings.decode,
+            births.clone(),
+            settings.hold,
+            settings.watch.clone(),
+            failures,
+        );
         let pipeline = std::thread::Builder::new()
             .name("pipeline".into())
             .spawn(move || pipeline.run(&items))

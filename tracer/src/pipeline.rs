@@ -10,7 +10,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex, PoisonError,
-        mpsc::{Receiver, RecvTimeoutError, Sender},
+        mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError},
     },
     time::Duration,
 };
@@ -22,10 +22,11 @@ use tracer_common::record::{Header, Kind};
 use crate::{
     decode,
     enrich::{self, Clock, Enricher},
-    event::{Body, Books, Container, Event, Exit, Lifecycle, Loss, LossReason},
+    event::{Body, Books, Container, Event, Exit, Lifecycle, Loss, LossReason, Process, ProcessEvent},
     explain::Failures,
     filter::Filter,
-    recording::{Bounds, Draft, History, Origin, Raw, Summary},
+    log::note,
+    recording::{Bounds, Draft, History, Origin, Raw, Reason, Reasons, Summary},
     sinks::{Account, Counts, Output},
     source::{Batch, Item},
 };
@@ -140,6 +141,23 @@ pub struct Blocks {
 /// What each sink, by its name, did with a container's calls. What is still queued is settled there later.
 pub type Accounts = Vec<(String, Arc<Account>)>;
 
+/// Something happened to a container, for which what is held of it may be worth keeping.
+#[derive(Clone, Debug)]
+pub struct Trigger {
+    /// The container's id.
+    pub id: String,
+    pub reason: Option<Reason>,
+    /// It was its end.
+    pub over: bool,
+}
+
+/// What is to be told of, and to whom.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    pub on: Reasons,
+    pub to: SyncSender<Trigger>,
+}
+
 /// A container's end.
 #[derive(Debug)]
 pub struct End {
@@ -241,6 +259,8 @@ struct Held {
     /// What is told of it first, whatever has become of the rest.
     begun: Vec<Event>,
     history: History,
+    /// What of it was told to the [`Watch`].
+    triggered: Vec<Reason>,
 }
 
 /// The thread's state.
@@ -256,16 +276,19 @@ pub struct Pipeline {
     filters: HashMap<u16, Arc<Filter>>,
     origin: Arc<Origin>,
     hold: Option<Bounds>,
+    watch: Option<Watch>,
     failures: Option<Failures>,
     events: Vec<Event>,
 }
 
 impl Pipeline {
-    /// With `hold`, each container is observed and its last events are held; with `failures`, failed calls are explained.
+    /// With `hold`, each container is observed and its last events are held, and with `watch` somebody hears of what
+    /// happens to it; with `failures`, failed calls are explained.
     pub fn new(
         options: decode::Options,
         births: Births,
         hold: Option<Bounds>,
+        watch: Option<Watch>,
         failures: Option<Failures>,
     ) -> Self {
         Self {
@@ -278,6 +301,7 @@ impl Pipeline {
             past: VecDeque::new(),
             filters: HashMap::new(),
             hold,
+            watch,
             failures,
             events: Vec::new(),
         }
@@ -345,6 +369,9 @@ impl Pipeline {
             }
             if let Some(held) = &mut held {
                 held.take(&event, raw, at_most);
+                if let Some(watch) = &self.watch {
+                    watch.see(held, &event);
+                }
             }
             for output in &mut self.outputs {
                 output.take(slot, &event, raw, at_most);
@@ -526,7 +553,12 @@ impl Pipeline {
             }
             None => registered.into_iter().chain(warnings).collect(),
         };
-        let held = Held { info, begun, history };
+        let held = Held {
+            info,
+            begun,
+            history,
+            triggered: Vec::new(),
+        };
         self.held.insert(slot, held);
         self.hand_out(slot, None);
     }
@@ -662,6 +694,58 @@ impl Pipeline {
                 .chain(held.history.blocks())
                 .collect(),
         })
+    }
+}
+
+impl Watch {
+    /// Tells of an event that is a reason, once a container and reason. It waits for nobody.
+    fn see(&self, held: &mut Held, event: &Event) {
+        let (reason, over) = match &event.body {
+            Body::Process(Process {
+                what: ProcessEvent::Exit { code },
+                ..
+            }) => (reason(*code).filter(|reason| *reason == Reason::Signal), false),
+            Body::Container(Lifecycle::Gone { exit, .. }) => (exit.and_then(reason), true),
+            Body::Diagnosis(_) => (Some(Reason::Diagnosis), false),
+            _ => return,
+        };
+        // Whether a signal was for want of memory is found out later.
+        let wanted =
+            |reason: &Reason| self.on.has(*reason) || *reason == Reason::Signal && self.on.has(Reason::Oom);
+        let reason = reason.filter(|reason| wanted(reason) && !held.triggered.contains(reason));
+        held.triggered.extend(reason);
+        // Its end also ends the wait of what was told before.
+        if reason.is_none() && (!over || held.triggered.is_empty()) {
+            return;
+        }
+        let trigger = Trigger {
+            id: held.info.id.clone(),
+            reason,
+            over,
+        };
+        if let Err(TrySendError::Full(lost)) = self.to.try_send(trigger) {
+            note(&format!("no dump of container {}: too many at once", lost.id));
+        }
+    }
+}
+
+/// Why the end of a process may be worth a dump: not where it was asked to end, or nobody read what it wrote.
+fn reason(exit: Exit) -> Option<Reason> {
+    match exit {
+        Exit::Code(0) => None,
+        Exit::Code(_) => Some(Reason::Exit),
+        Exit::Signal { number, .. } => {
+            let asked = [
+                libc::SIGHUP,
+                libc::SIGINT,
+                libc::SIGPIPE,
+                libc::SIGALRM,
+                libc::SIGTERM,
+                libc::SIGUSR1,
+                libc::SIGUSR2,
+            ];
+            (!asked.contains(&i32::from(number))).then_some(Reason::Signal)
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 //! It must not know where events come from and go, the kernel or sockets.
 
 mod block;
+mod dumps;
 mod history;
 mod reader;
 mod writer;
@@ -20,6 +21,7 @@ use std::{io, path::Path, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 pub use block::Draft;
+pub use dumps::{Dumps, Kept, Reason, Reasons, name_now};
 pub use history::{Bounds, History};
 pub use reader::{Damage, Entry, Recording};
 pub use writer::Writer;

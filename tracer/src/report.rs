@@ -4,6 +4,7 @@
 pub mod activity;
 pub mod capabilities;
 pub mod counted;
+pub mod explained;
 pub mod observed;
 pub mod summary;
 pub mod table;

@@ -377,6 +377,13 @@ impl Output {
         }
     }
 
+    /// Has lines of text begin with their container's name from here on.
+    pub const fn show_containers(&mut self) {
+        if let Format::Text(options) = &mut self.format {
+            options.show_container = true;
+        }
+    }
+
     /// Whether it is a recording.
     pub const fn records(&self) -> bool {
         matches!(self.format, Format::Recording(..))

@@ -15,8 +15,8 @@ use serde_json::Value;
 use tracer::{
     decode,
     event::{Books, Container},
-    pipeline::{self, Births, End, Mark, Pipeline},
-    recording::{Damage, Draft, Entry, Origin, Recording, Writer},
+    pipeline::{self, Births, End, Mark, Pipeline, Watch},
+    recording::{Bounds, Damage, Draft, Entry, Origin, Reason, Recording, Writer},
     sinks::{Chunk, Counts, Format, Output, Phases, Selection, Sink, Stream, Taken},
     source::{Batch, Item},
 };
@@ -146,6 +146,16 @@ fn output(id: u64, name: &str, sink: Box<dyn Sink>) -> Output {
 
 /// What came of feeding batches of records: what each sink was counted to have done, and how it ended.
 fn run(outputs: Vec<Output>, batches: &[Vec<Vec<u8>>], last_seq: &[u64]) -> Vec<(String, Counts)> {
+    watched(outputs, batches, last_seq, None)
+}
+
+/// The same, with somebody who hears of what happens.
+fn watched(
+    outputs: Vec<Output>,
+    batches: &[Vec<Vec<u8>>],
+    last_seq: &[u64],
+    watch: Option<Watch>,
+) -> Vec<(String, Counts)> {
     let births = Births::default();
     let info = Arc::new(Container {
         id: "c".into(),
@@ -155,7 +165,13 @@ fn run(outputs: Vec<Output>, batches: &[Vec<Vec<u8>>], last_seq: &[u64]) -> Vec<
     let (live, progress) = pipeline::live(GENERATION, info, INIT);
     births.announce(SLOT, live, false, pipeline::Asked::default(), Vec::new());
     let (queue, items) = sync_channel::<Item<Mark>>(64);
-    let pipeline = Pipeline::new(decode::Options::native(), births, None, None);
+    let pipeline = Pipeline::new(
+        decode::Options::native(),
+        births,
+        watch.is_some().then(Bounds::default),
+        watch,
+        None,
+    );
     let thread = thread::spawn(move || pipeline.run(&items));
     for output in outputs {
         queue
@@ -219,7 +235,7 @@ fn of<'a>(lines: &'a [Value], kind: &str) -> Vec<&'a Value> {
 }
 
 #[test]
-fn a_recording_becomes_events_in_order_with_names_and_holes() {
+fn records_become_events_in_order_with_names_and_holes() {
     let to = Shared::default();
     let records = vec![
         // Reserved later than taken: the other CPU's record comes first in time.
@@ -440,7 +456,7 @@ fn a_recording_tells_again_what_was_told() {
         Box::new(Writer::new(file.clone())),
     );
     let mut broken = getppid(0, 3, 3_000);
-    broken.truncate(70);
+    broken.truncate(60);
     let batches = [
         vec![
             exec(b"ls\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 1, 1_000),
@@ -477,4 +493,56 @@ fn a_recording_tells_again_what_was_told() {
     );
     assert!(to.lines().len() > 8, "calls, losses, the container's life");
     assert_eq!(again.lines(), to.lines());
+}
+
+/// The end of a task, with what wait(2) says of it.
+fn exit(status: u16, tid: u32, seq: u64, ktime: u64) -> Vec<u8> {
+    let mut bytes = record(Kind::Exit, flag::APP, status, 0, seq, ktime, &[0, 0, 0, 0]);
+    bytes[32..36].copy_from_slice(&tid.to_le_bytes());
+    bytes[36..40].copy_from_slice(&tid.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn what_happens_to_a_container_is_told_once() {
+    let told = |on: &str, ends: &[(u16, u32)]| {
+        let (to, triggers) = sync_channel(16);
+        let watch = Watch {
+            on: on.parse().unwrap(),
+            to,
+        };
+        let records = ends
+            .iter()
+            .zip(1u64..)
+            .map(|((status, tid), seq)| exit(*status, *tid, seq, 1_000 * seq))
+            .collect();
+        watched(Vec::new(), &[records], &[], Some(watch));
+        let all: Vec<_> = triggers
+            .iter()
+            .map(|told| (told.id, told.reason, told.over))
+            .collect();
+        all
+    };
+    let of = |reason, over| ("c".to_owned(), reason, over);
+    let segv = libc::SIGSEGV as u16;
+    // Two processes die of a signal, then the first one ends with 1.
+    let ends = [(segv, 5000), (segv, 5001), (1 << 8, INIT)];
+    assert_eq!(
+        told("exit,signal", &ends),
+        [of(Some(Reason::Signal), false), of(Some(Reason::Exit), true)]
+    );
+    assert_eq!(told("exit", &ends), [of(Some(Reason::Exit), true)]);
+    // The end of the container is the end of the wait for more.
+    assert_eq!(
+        told("signal", &ends),
+        [of(Some(Reason::Signal), false), of(None, true)]
+    );
+    // For want of memory a process gets a signal.
+    assert_eq!(
+        told("oom", &ends[..1]),
+        [of(Some(Reason::Signal), false), of(None, true)]
+    );
+    // What was asked to end, and ended well, is nobody's business.
+    assert_eq!(told("all", &[(libc::SIGTERM as u16, 5000), (0, INIT)]), []);
+    assert_eq!(told("none", &ends), []);
 }

@@ -1,5 +1,5 @@
-//! How many recorded calls a core decodes and writes. The recording is made first, of programs as they come with a
-//! system: paths, structures, buffers, failures, forks.
+//! How many calls a core decodes and writes, how many go into a recording, and how many come out of one. Their records
+//! are taken first, of programs as they come with a system: paths, structures, buffers, failures, forks.
 
 use std::{
     os::{fd::AsFd, unix::process::CommandExt},
@@ -12,9 +12,11 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CloneFlags, unshare};
 use tracer::{
     decode, event, identity,
-    sinks::{json, text},
+    pipeline::{self, Asked, Births, Mark, Pipeline},
+    recording::{Draft, Entry, Origin, Raw, Recording, Writer},
+    sinks::{Format, Output, Phases, Selection, json, text},
     source::{
-        self, Item, QUEUE_BATCHES,
+        self, Batch, Item, QUEUE_BATCHES,
         kernel::{Kernel, Options},
     },
 };
@@ -24,6 +26,8 @@ use tracer_common::filter::{Container, state};
 pub(super) const EVENTS: usize = 1_000_000;
 /// Least million events a second.
 const GOAL: f64 = 1.0;
+/// And into a recording, as that stage makes it.
+const RECORDING_GOAL: f64 = 3.0;
 
 const PROGRAMS: &str = "read go
     ls -lR /etc; find /usr/share -maxdepth 3 -name '*.conf'
@@ -47,7 +51,143 @@ pub(super) fn bench(check: bool) -> Result<bool> {
             "decoded and written as {format}: {rate:.2} M/s on one core, {each} bytes each  goal >= {GOAL:.2} M/s"
         );
     }
+    let recorded = recorded(&records)?;
+    within &= recorded.stage >= RECORDING_GOAL;
+    println!(
+        "recorded: {:.2} M/s on one core, {:.1} bytes each, {:.1} to 1  goal >= {RECORDING_GOAL:.2} M/s",
+        recorded.stage, recorded.each, recorded.ratio
+    );
+    println!(
+        "from the queue into a recording's file, decoded on the way: {:.2} M/s, none of {EVENTS} lost",
+        piped(&records)?
+    );
+    println!("read back and decoded: {:.2} M/s on one core", recorded.read);
     Ok(within || !check)
+}
+
+/// What recording costs, and what it makes.
+struct Recorded {
+    /// Million events a second into blocks, and out of them.
+    stage: f64,
+    read: f64,
+    /// Bytes of an event in a block, and how many of its record one of them stands for.
+    each: f64,
+    ratio: f64,
+}
+
+/// The records, as often as a figure needs.
+fn all(records: &[Vec<u8>]) -> impl Iterator<Item = &Vec<u8>> {
+    records.iter().cycle().take(EVENTS)
+}
+
+fn recorded(records: &[Vec<u8>]) -> Result<Recorded> {
+    let options = decode::Options::native();
+    let container = Arc::new(event::Container {
+        id: "bench".into(),
+        ..event::Container::default()
+    });
+    // Decoding is another stage: of each record once, before.
+    let events: Vec<_> = records
+        .iter()
+        .map(|record| event_of(record, &options, &container))
+        .collect::<Result<_>>()?;
+    let mut draft = Draft::new(Arc::new(Origin::here(&options)));
+    let mut file = Vec::with_capacity(64 << 20);
+    let mut writer = Writer::new(&mut file);
+    let mut blocks = Vec::new();
+    let mut bytes = 0;
+    let begin = Instant::now();
+    for (event, record) in events.iter().zip(records).cycle().take(EVENTS) {
+        let comm = event::Comm(*b"bench\0\0\0\0\0\0\0\0\0\0\0");
+        draft.take(event, Some(Raw { comm, record }));
+        bytes += record.len();
+        if draft.is_full() {
+            draft.close(&mut blocks);
+            writer.blocks(&blocks)?;
+            blocks.clear();
+        }
+    }
+    draft.close(&mut blocks);
+    writer.blocks(&blocks)?;
+    let stage = EVENTS as f64 / begin.elapsed().as_secs_f64() / 1e6;
+    writer.finish()?;
+    let length = file.len();
+    let mut recording = Recording::of(file)?;
+    let begin = Instant::now();
+    let mut read = 0;
+    while let Some(entry) = recording.entry()? {
+        read += usize::from(matches!(std::hint::black_box(entry), Entry::Event(..)));
+    }
+    ensure!(read == EVENTS, "{read} events came back");
+    Ok(Recorded {
+        stage,
+        read: EVENTS as f64 / begin.elapsed().as_secs_f64() / 1e6,
+        each: length as f64 / EVENTS as f64,
+        ratio: bytes as f64 / length as f64,
+    })
+}
+
+/// Million events a second through the pipeline into a file.
+fn piped(records: &[Vec<u8>]) -> Result<f64> {
+    const SLOT: u16 = 1;
+    let options = decode::Options::native();
+    let births = Births::default();
+    let info = Arc::new(event::Container {
+        id: "bench".into(),
+        ..event::Container::default()
+    });
+    let (live, progress) = pipeline::live(1, info, 1);
+    births.announce(SLOT, live, false, Asked::default(), Vec::new());
+    let pipeline = Pipeline::new(options, births, None, None, None);
+    let (queue, items) = sync_channel(QUEUE_BATCHES);
+    let thread = std::thread::spawn(move || pipeline.run(&items));
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(std::env::temp_dir().join(format!("bench-{}.trec", std::process::id())))?;
+    let selection = Selection {
+        phases: Phases::All,
+        ..Selection::default()
+    };
+    let draft = Box::new(Draft::new(Arc::new(Origin::here(&options))));
+    let output = Output::new(
+        1,
+        "recording",
+        selection,
+        Format::Recording(draft, event::Descriptors::Numbers),
+        Box::new(Writer::new(file)),
+    );
+    let open = Mark::Open {
+        output: Box::new(output),
+        history: false,
+    };
+    let begin = Instant::now();
+    let sent = queue.send(Item::Mark(open)).and_then(|()| {
+        let mut batch = Batch::default();
+        for (number, record) in all(records).enumerate() {
+            batch.push(record);
+            if number % 1024 == 1023 {
+                queue.send(Item::Records(std::mem::take(&mut batch)))?;
+            }
+        }
+        queue.send(Item::Records(batch))
+    });
+    drop(queue);
+    if sent.is_err() || thread.join().is_err() {
+        bail!("the pipeline ended");
+    }
+    let rate = EVENTS as f64 / begin.elapsed().as_secs_f64() / 1e6;
+    let path = std::env::temp_dir().join(format!("bench-{}.trec", std::process::id()));
+    let mut recording = Recording::open(&path)?;
+    let mut calls = 0;
+    while let Some(entry) = recording.entry()? {
+        let Entry::Event(_, event) = entry else { continue };
+        calls += u64::from(matches!(event.body, event::Body::Syscall(_)));
+    }
+    std::fs::remove_file(path)?;
+    let decoded = progress.decoded.load(std::sync::atomic::Ordering::Relaxed);
+    ensure!(calls == decoded, "{calls} of {decoded} calls are in the file");
+    Ok(rate)
 }
 
 /// Records of some programs, all of them.
@@ -129,7 +269,7 @@ fn rate(records: &[Vec<u8>], format: &str) -> Result<(f64, usize)> {
     let mut out = Vec::with_capacity(1 << 20);
     let mut written = 0;
     let begin = Instant::now();
-    for record in records.iter().cycle().take(EVENTS) {
+    for record in all(records) {
         let event = event_of(std::hint::black_box(record), &options, &container)?;
         if format == "text" {
             text::write_event(&mut out, &event, &text_options);

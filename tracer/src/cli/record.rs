@@ -1,13 +1,14 @@
 //! The options of `record`, `replay` and `dump`.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::{Events, Filter, Select, Summary, Tuning};
+use super::{Events, Filter, Output, Select, Summary, Tuning};
 use crate::{
     event::Descriptors,
     filter::{self, Begin},
+    recording::Reasons,
     sinks::Phases,
 };
 
@@ -94,8 +95,38 @@ pub struct Replay {
 #[derive(Debug, Args)]
 pub struct Dump {
     /// Name, id, or the beginning of one; also of a container that has ended.
-    pub container: String,
-    /// Write the recording to FILE; `-` is standard output.
-    #[arg(short, long, value_name = "FILE", required = true)]
-    pub write: PathBuf,
+    #[arg(required_unless_present = "list")]
+    pub container: Option<String>,
+    /// Write the recording to FILE; `-` is standard output. Else to a new file here, named by the time.
+    #[arg(short, long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
+    /// List the dumps that the daemon made by itself.
+    #[arg(long, conflicts_with_all = ["container", "write"])]
+    pub list: bool,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// The flight recorder of a daemon.
+#[derive(Debug, Args)]
+pub struct Recorder {
+    /// What is always held of each container's last events, packed [default: 2M].
+    #[arg(long, value_parser = super::size, value_name = "BYTES")]
+    pub flight_recorder: Option<u32>,
+    /// Hold no event longer than that (`30s`, `5m`) [default: no limit].
+    #[arg(long, value_parser = super::duration, value_name = "TIME")]
+    pub flight_recorder_time: Option<Duration>,
+    /// What is held of all containers together; the ended give way first [default: 16M].
+    #[arg(long, value_parser = super::size, value_name = "BYTES")]
+    pub flight_recorder_total: Option<u32>,
+    /// Keep a file of what is held when that happens: all, none, or of exit (another code than 0), signal (a fatal one),
+    /// oom, diagnosis [default: none].
+    #[arg(long, value_name = "LIST")]
+    pub dump_on: Option<Reasons>,
+    /// Where these files are kept [default: /var/lib/tracer/dumps].
+    #[arg(long, value_name = "DIR")]
+    pub dump_dir: Option<PathBuf>,
+    /// How many bytes of them; the oldest give way [default: 256M].
+    #[arg(long, value_parser = super::size, value_name = "BYTES")]
+    pub dump_bytes: Option<u32>,
 }

@@ -61,6 +61,7 @@ fn put_over(config: &mut Config, flags: &cli::Daemon) {
         hand_over,
         bounds,
         audits,
+        recorder,
     } = flags;
     let bytes = |size: &u32| Bytes(u64::from(*size));
     set(&mut config.daemon.ring_size, ring_size.as_ref().map(bytes));
@@ -75,6 +76,13 @@ fn put_over(config: &mut Config, flags: &cli::Daemon) {
     set(&mut config.annotations.max_event_rate, bounds.max_event_rate);
     set(&mut config.audit.mode, audits.audit);
     set(&mut config.audit.every, audits.audit_every.map(Time));
+    let held = &mut config.flight_recorder;
+    set(&mut held.bytes, recorder.flight_recorder.as_ref().map(bytes));
+    set(&mut held.time, recorder.flight_recorder_time.map(Time));
+    set(&mut held.total, recorder.flight_recorder_total.as_ref().map(bytes));
+    set(&mut held.dump_on, recorder.dump_on.clone());
+    set(&mut held.dump_dir, recorder.dump_dir.clone());
+    set(&mut held.dump_bytes, recorder.dump_bytes.as_ref().map(bytes));
     config
         .audit
         .runtime_state
@@ -126,6 +134,7 @@ fn does(path: &Path, config: &Config) -> Result<String> {
         users,
         annotations,
         audit,
+        flight_recorder,
         sinks,
     } = config;
     let default = Config::default();
@@ -165,6 +174,14 @@ fn does(path: &Path, config: &Config) -> Result<String> {
         word(&audit.mode)?,
         audit.every,
         differs(*audit != default.audit)
+    )?;
+    writeln!(
+        text,
+        "recorder     {} a container, {} of all, dumps on {}{}",
+        flight_recorder.bytes,
+        flight_recorder.total,
+        String::from(flight_recorder.dump_on.clone()),
+        differs(*flight_recorder != default.flight_recorder)
     )?;
     for sink in sinks {
         writeln!(text, "sink         {}", sink_does(sink)?)?;

@@ -8,14 +8,40 @@ use std::{
 use rustix::termios::tcgetwinsize;
 
 pub(super) use crate::report::table::safe;
-use crate::report::{
-    self, Attached, Names, SinkBooks, State, Status, Unregistered, Verdict,
-    table::{self, Layout, Line},
+use crate::{
+    recording::Kept,
+    report::{
+        self, Attached, Names, SinkBooks, State, Status, Unregistered, Verdict,
+        table::{self, Layout, Line},
+    },
 };
 
 /// An id as people need it: enough to name it, short enough for a column.
 fn short(id: &str) -> &str {
     id.get(..12).filter(|_| id.len() > 24).unwrap_or(id)
+}
+
+/// The dumps that a daemon keeps.
+pub(super) fn dumps(to: &mut impl Write, kept: &[Kept]) -> io::Result<()> {
+    let head = ["TIME", "REASON", "CONTAINER", "BYTES", "FILE"];
+    let mut rows = vec![Line::Cells(head.map(str::to_owned).to_vec())];
+    for dump in kept {
+        rows.push(Line::Cells(vec![
+            dump.time.clone(),
+            safe(&dump.reasons.join(",")),
+            safe(short(&dump.container.name)),
+            dump.bytes.to_string(),
+            safe(&dump.path.display().to_string()),
+        ]));
+    }
+    let (text, number) = (
+        Layout::default(),
+        Layout {
+            right: true,
+            ..Layout::default()
+        },
+    );
+    table::write(to, &rows, &[text, text, text, number, text], 2, None)
 }
 
 pub(super) fn ps(to: &mut impl Write, lines: &[report::Line], width: Option<usize>) -> io::Result<()> {

@@ -1,7 +1,6 @@
 //! `tracer record`, `replay` and `dump`: recordings from the daemon or of a command, and back to text.
 
 use std::{
-    fs::File,
     io::{self, IsTerminal, Write},
     os::unix::fs::MetadataExt,
     path::Path,
@@ -10,17 +9,18 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{
-    INCOMPLETE, check_tree, code_of, end_of_tail, filter, format, json_line, node_settings, print, writer,
+    INCOMPLETE, check_tree, code_of, end_of_tail, explain::Story, filter, format, json_line, node_settings,
+    print, writer,
 };
 use crate::{
     cli::{self, Format},
     client,
-    control::Tail,
+    control::{Request, Tail},
     decode,
     event::{Body, Descriptors},
     filter::Filter,
     node::{Node, is_broken_pipe},
-    recording::{self, Draft, Entry, Recording},
+    recording::{self, Draft, Entry, Kept, Recording},
     registry::Mode,
     report::{Names, State, counted::Counted, summary},
     run,
@@ -145,23 +145,29 @@ pub(super) fn replay(arguments: cli::Replay) -> Result<u8> {
         explain: events.explain,
         ..Selection::default()
     };
-    let mut look = format(events, &io::stdout());
-    if let sinks::Format::Text(text) = &mut look {
-        text.show_container = selection.select.words.len() != 1;
-    }
+    let look = format(events, &io::stdout());
     let shows = !arguments.summary_only || events.look.tree;
     let counts = arguments.summary_only || arguments.summary_too;
     let mut counted = None;
     let mut names = Vec::new();
-    let (mut shown, mut lost, mut seen) = (
-        Output::new(0, "replay", selection.clone(), look, Box::new(Stream(to))),
-        0,
-        0,
-    );
+    let mut shown = Output::new(0, "replay", selection.clone(), look, Box::new(Stream(to)));
+    let mut story = events.explain.then(Story::new).transpose()?;
+    let mut first = None;
+    let (mut lost, mut seen) = (0, 0);
     while let Some(entry) = recording.entry()? {
+        if let Some(story) = &mut story {
+            story.take(&entry);
+        }
         let Entry::Event(number, event) = entry else {
             continue;
         };
+        // Of one container it is clear whose the lines are.
+        if selection.select.words.len() != 1
+            && selection.takes_container(&event.container)
+            && *first.get_or_insert(number) != number
+        {
+            shown.show_containers();
+        }
         if let Body::Loss(loss) = &event.body
             && selection.takes(&event)
         {
@@ -189,6 +195,10 @@ pub(super) fn replay(arguments: cli::Replay) -> Result<u8> {
                 }
             }
         }
+    }
+    // What nobody explained when it happened.
+    for event in story.map(Story::not_told).unwrap_or_default() {
+        shown.take(u16::MAX, &event, None, None);
     }
     shown.finish().context("write the events")?;
     if let Some(counted) = counted.filter(|_| counts) {
@@ -255,21 +265,37 @@ pub(super) fn is_same(recording: &Path, to: Option<&Path>) -> bool {
     }
 }
 
-pub(super) fn dump(directory: &Path, arguments: &cli::Dump) -> Result<u8> {
-    let recording = client::dump(directory, &arguments.container)?;
-    if arguments.write == Path::new("-") {
+pub(super) fn dump(directory: &Path, arguments: cli::Dump) -> Result<u8> {
+    let Some(container) = arguments.container else {
+        let kept: Vec<Kept> = client::ask(directory, &Request::Dumps)?;
         let mut to = io::stdout().lock();
-        ensure!(
-            !to.is_terminal(),
-            "a recording is no text: give -w FILE, or send standard output somewhere"
-        );
-        to.write_all(&recording)?;
-        to.flush()?;
-    } else {
-        let path = &arguments.write;
-        let mut file: File = recording::create(path).with_context(|| format!("open {}", path.display()))?;
-        file.write_all(&recording)
-            .with_context(|| format!("write {}", path.display()))?;
-    }
+        match arguments.output.output {
+            Format::Json => kept.iter().try_for_each(|kept| json_line(&mut to, kept))?,
+            Format::Text => print::dumps(&mut to, &kept)?,
+        }
+        return Ok(0);
+    };
+    let recording = client::dump(directory, &container)?;
+    let path = match arguments.write {
+        Some(path) if path == Path::new("-") => {
+            let mut to = io::stdout().lock();
+            ensure!(
+                !to.is_terminal(),
+                "a recording is no text: give -w FILE, or send standard output somewhere"
+            );
+            to.write_all(&recording)?;
+            to.flush()?;
+            return Ok(0);
+        }
+        Some(path) => path,
+        None => {
+            let path = Path::new(&recording::name_now("dump")).to_owned();
+            writeln!(io::stdout(), "{}", path.display())?;
+            path
+        }
+    };
+    let mut file = recording::create(&path).with_context(|| format!("open {}", path.display()))?;
+    file.write_all(&recording)
+        .with_context(|| format!("write {}", path.display()))?;
     Ok(0)
 }

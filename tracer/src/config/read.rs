@@ -52,7 +52,14 @@ pub fn read(text: &str) -> Result<Config, Vec<Problem>> {
 
 type Table<'a> = Spanned<DeTable<'a>>;
 
-const TABLES: [&str; 5] = ["daemon", "users", "annotations", "audit", "sink"];
+const TABLES: [&str; 6] = [
+    "daemon",
+    "users",
+    "annotations",
+    "audit",
+    "flight_recorder",
+    "sink",
+];
 
 struct Reader<'a> {
     text: &'a str,
@@ -114,6 +121,7 @@ impl<'a> Reader<'a> {
                 "daemon" => config.daemon = self.daemon(table),
                 "users" => config.users = self.users(table),
                 "annotations" => config.annotations = self.table(table, &[]).unwrap_or_default(),
+                "flight_recorder" => config.flight_recorder = self.flight_recorder(table),
                 _ => config.audit = self.table(table, &[]).unwrap_or_default(),
             }
         }
@@ -132,6 +140,14 @@ impl<'a> Reader<'a> {
         let users: super::Users = self.table(table, &[]).unwrap_or_default();
         self.size(&places, "queue", users.queue);
         users
+    }
+
+    fn flight_recorder(&mut self, table: Table<'a>) -> super::FlightRecorder {
+        let places = places(&table);
+        let recorder: super::FlightRecorder = self.table(table, &[]).unwrap_or_default();
+        self.size(&places, "bytes", recorder.bytes);
+        self.size(&places, "total", recorder.total);
+        recorder
     }
 
     /// What is held in memory has bounds.

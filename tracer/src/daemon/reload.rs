@@ -32,6 +32,7 @@ async fn take(mut new: Config, shared: &Arc<Shared>) {
         hand_over: new.daemon.hand_over,
         ..old.daemon
     };
+    new.flight_recorder = old.flight_recorder;
     let (its, config) = (shared.clone(), new.clone());
     let done = spawn_blocking(move || {
         // Their files may have been moved away, whatever else has changed.
@@ -55,8 +56,10 @@ async fn take(mut new: Config, shared: &Arc<Shared>) {
 
 /// The keys that are read at the start alone and differ.
 fn need_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let recorder = old.flight_recorder != new.flight_recorder;
     let (old, new) = (&old.daemon, &new.daemon);
     let differ = [
+        ("flight_recorder", recorder),
         ("daemon.ring_size", old.ring_size != new.ring_size),
         ("daemon.mode", old.mode != new.mode),
         ("daemon.string_limit", old.string_limit != new.string_limit),

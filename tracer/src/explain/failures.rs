@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::Home;
-use crate::event::{Body, Container, Event, Lifecycle, Outcome, Phase, Syscall};
+use crate::event::{Body, Container, Event, Exit, Lifecycle, Outcome, Phase, Process, ProcessEvent, Syscall};
 
 /// Kinds of failures that a container may have; what comes after them is counted by call and errno alone.
 const MAX_KINDS: usize = 2048;
@@ -40,12 +40,20 @@ pub(super) enum Told {
     Settle {
         done: std::sync::mpsc::Sender<()>,
     },
+    /// A process of it was killed.
+    Killed {
+        slot: u16,
+    },
     Ended {
         slot: u16,
     },
     Ask {
         id: String,
         answer: std::sync::mpsc::Sender<Option<super::Explanation>>,
+    },
+    AskMemory {
+        id: String,
+        answer: std::sync::mpsc::Sender<bool>,
     },
     /// No more pokes: the node ends.
     Stop,
@@ -86,6 +94,8 @@ impl Outbox {
 pub struct Failures {
     to: SyncSender<Told>,
     outbox: Outbox,
+    /// Waits for room in the queue: nothing is behind it that could not wait.
+    patient: bool,
     containers: HashMap<u16, Kinds>,
 }
 
@@ -98,10 +108,11 @@ struct Kinds {
 }
 
 impl Failures {
-    pub(super) fn new(to: SyncSender<Told>, outbox: Outbox) -> Self {
+    pub(super) fn new(to: SyncSender<Told>, outbox: Outbox, patient: bool) -> Self {
         Self {
             to,
             outbox,
+            patient,
             containers: HashMap::new(),
         }
     }
@@ -113,6 +124,16 @@ impl Failures {
             Body::Container(Lifecycle::Exec) => {
                 // Where there is no room, the first failure makes up for it.
                 let _no_room = self.to.try_send(Told::Began { slot });
+            }
+            Body::Process(Process {
+                what:
+                    ProcessEvent::Exit {
+                        code: Exit::Signal { number, .. },
+                    },
+                ..
+            }) if i32::from(*number) == libc::SIGKILL => {
+                // Where there is no room, nobody learns that it was for want of memory.
+                let _no_room = self.to.try_send(Told::Killed { slot });
             }
             _ => {}
         }
@@ -156,7 +177,15 @@ impl Failures {
             missed: kinds.missed.clone(),
             found: found.clone(),
         };
-        match self.to.try_send(Told::Failed(Box::new(failure))) {
+        let told = Told::Failed(Box::new(failure));
+        let sent = if self.patient {
+            self.to
+                .send(told)
+                .map_err(|unsent| TrySendError::Disconnected(unsent.0))
+        } else {
+            self.to.try_send(told)
+        };
+        match sent {
             Ok(()) => {
                 vacant.insert(count);
                 if let Some(path) = looked_up(call)
@@ -280,6 +309,18 @@ impl Questions {
             })
             .ok()?;
         answered.recv().ok()?
+    }
+}
+
+impl Questions {
+    /// Whether a process of that container was killed for want of memory, the newest of that id.
+    pub fn was_out_of_memory(&self, id: &str) -> bool {
+        let (answer, answered) = channel();
+        let asked = Told::AskMemory {
+            id: id.to_owned(),
+            answer,
+        };
+        self.0.send(asked).is_ok() && answered.recv().unwrap_or(false)
     }
 }
 

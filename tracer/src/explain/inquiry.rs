@@ -23,13 +23,17 @@ const MAX_GROUPS: usize = 256;
 const PAST: usize = crate::node::PAST;
 /// How long a program may take to find elsewhere what it did not find here.
 const SEARCH_TIME: Duration = Duration::from_millis(300);
+/// Longer than a recording is read.
+const FOR_EVER: Duration = Duration::from_secs(1 << 30);
 /// Longest text of a call in a diagnosis.
 const MAX_CALL: usize = 400;
 
 /// Judges what comes until the node and the pipeline have ended. `poke` has the pipeline fetch what was found.
-pub(super) fn run(inbox: &Receiver<Told>, outbox: &Outbox, poke: impl Fn() + Send + 'static) {
+/// Where the system that the calls were made on is not here, nothing is looked at.
+pub(super) fn run(inbox: &Receiver<Told>, outbox: &Outbox, here: bool, poke: impl Fn() + Send + 'static) {
     let mut inquiry = Inquiry {
         outbox: outbox.clone(),
+        here,
         poke: Some(Box::new(poke)),
         live: HashMap::new(),
         past: VecDeque::new(),
@@ -68,6 +72,7 @@ fn urgent_first(told: impl Iterator<Item = Told>) -> Vec<Told> {
 
 struct Inquiry {
     outbox: Outbox,
+    here: bool,
     poke: Option<Box<dyn Fn() + Send>>,
     live: HashMap<u16, Known>,
     past: VecDeque<Known>,
@@ -90,6 +95,8 @@ struct Known {
     left_out: Vec<Arc<AtomicU64>>,
     /// Failures that did not reach this thread.
     missed: Arc<AtomicU64>,
+    /// A process of it was killed for want of memory.
+    out_of_memory: bool,
 }
 
 /// Failures with one verdict.
@@ -108,17 +115,25 @@ impl Inquiry {
                 }
             }
             Told::Failed(failure) => {
+                let here = self.here;
                 let known = self.known(failure.slot, &failure.info);
                 known.missed = failure.missed.clone();
-                let home = known
-                    .home
-                    .get_or_insert_with(|| Home::early(failure.call.task.host_pid));
-                home.begin();
-                let scene = look(&failure.call, home);
+                let scene = if here {
+                    let home = known
+                        .home
+                        .get_or_insert_with(|| Home::early(failure.call.task.host_pid));
+                    home.begin();
+                    look(&failure.call, home)
+                } else {
+                    Scene::elsewhere()
+                };
                 let open = Open { failure, scene };
-                // Only a path that was not found may be found elsewhere.
-                if may_be_search(&open.failure.call) {
-                    self.open.push_back((Instant::now() + SEARCH_TIME, open));
+                // Only a path that was not found may be found elsewhere. A recording is read in its own time.
+                let time = if here { SEARCH_TIME } else { FOR_EVER };
+                if may_be_search(&open.failure.call)
+                    && let Some(due) = Instant::now().checked_add(time)
+                {
+                    self.open.push_back((due, open));
                 } else {
                     self.judge(open);
                 }
@@ -127,6 +142,18 @@ impl Inquiry {
                 self.settle(None);
                 // Who asked may have given up.
                 let _gave_up = done.send(());
+            }
+            Told::Killed { slot } => {
+                if let Some(known) = self.live.get_mut(&slot)
+                    && let Some(home) = &known.home
+                {
+                    known.out_of_memory |= home.oom_kills() > 0;
+                }
+            }
+            Told::AskMemory { id, answer } => {
+                let known = self.of(&id);
+                // Who asked may have given up.
+                let _gave_up = answer.send(known.is_some_and(|known| known.out_of_memory));
             }
             Told::Ended { slot } => {
                 if let Some(mut known) = self.live.remove(&slot) {
@@ -139,8 +166,7 @@ impl Inquiry {
             }
             Told::Ask { id, answer } => {
                 self.settle(None);
-                let all = self.live.values().chain(self.past.iter().rev());
-                let known = all.into_iter().find(|known| known.info.id == id);
+                let known = self.of(&id);
                 // Who asked may have given up.
                 let _gave_up = answer.send(known.map(Known::explanation));
             }
@@ -155,7 +181,14 @@ impl Inquiry {
             groups: Vec::new(),
             left_out: Vec::new(),
             missed: Arc::default(),
+            out_of_memory: false,
         })
+    }
+
+    /// The newest container of that id.
+    fn of(&self, id: &str) -> Option<&Known> {
+        let all = self.live.values().chain(self.past.iter().rev());
+        all.into_iter().find(|known| known.info.id == id)
     }
 
     /// Judges what is open: that which is due by then, or all.

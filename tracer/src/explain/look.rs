@@ -122,6 +122,11 @@ impl Home {
         }
     }
 
+    /// How many processes of its memory cgroup the kernel has killed for want of memory, as far as that can be read now.
+    pub fn oom_kills(&self) -> u64 {
+        groups::oom_kills(&self.groups)
+    }
+
     /// The host's number of the call's task, while it lives and is this container's.
     fn task(&self, call: &Syscall) -> Option<u32> {
         let tid = call.task.host_tid;

@@ -37,6 +37,16 @@ pub struct Scene {
     pub machine: Machine,
 }
 
+impl Scene {
+    /// Of a call that was made at another time, perhaps on another machine.
+    pub fn elsewhere() -> Self {
+        Self {
+            gone: vec!["the system that it ran on is not here: this is a recording".to_owned()],
+            ..Self::default()
+        }
+    }
+}
+
 /// A path that a call was given, walked as the process would.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Path {

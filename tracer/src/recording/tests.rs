@@ -11,6 +11,9 @@ use crate::{
     sinks::json,
 };
 
+/// An event, and its record where it has one.
+type Happened = (Event, Option<(Comm, Vec<u8>)>);
+
 const OFFSET: u64 = 1_700_000_000_000_000_000;
 
 fn container(name: &str) -> Arc<Container> {
@@ -28,7 +31,7 @@ fn origin() -> Arc<Origin> {
 }
 
 /// An event of a call with its record.
-fn call(container: &Arc<Container>, name: &str, number: u64) -> (Event, Option<(Comm, Vec<u8>)>) {
+fn call(container: &Arc<Container>, name: &str, number: u64) -> Happened {
     let mut record = Fake::new("openat", [A::N(-100), A::S(b"/etc/passwd"), A::N(0), A::N(0)], 3).record();
     let ktime = 1000 + number;
     record[16..24].copy_from_slice(&number.to_le_bytes());
@@ -49,7 +52,7 @@ fn call(container: &Arc<Container>, name: &str, number: u64) -> (Event, Option<(
     (event, Some((comm, record)))
 }
 
-fn told(container: &Arc<Container>, number: u64) -> (Event, Option<(Comm, Vec<u8>)>) {
+fn told(container: &Arc<Container>, number: u64) -> Happened {
     let event = Event {
         time_ns: OFFSET + 1000 + number,
         ktime: 1000 + number,
@@ -64,7 +67,7 @@ fn told(container: &Arc<Container>, number: u64) -> (Event, Option<(Comm, Vec<u8
 }
 
 /// Events of two containers, mixed.
-fn story(numbers: Range<u64>) -> Vec<(Event, Option<(Comm, Vec<u8>)>)> {
+fn story(numbers: Range<u64>) -> Vec<Happened> {
     let (web, db) = (container("web"), container("db"));
     numbers
         .map(|number| match number % 5 {
@@ -77,7 +80,7 @@ fn story(numbers: Range<u64>) -> Vec<(Event, Option<(Comm, Vec<u8>)>)> {
 }
 
 /// Blocks of so many events each.
-fn blocks(story: &[(Event, Option<(Comm, Vec<u8>)>)], each: usize) -> Vec<Vec<u8>> {
+fn blocks(story: &[Happened], each: usize) -> Vec<Vec<u8>> {
     let mut draft = Draft::new(origin());
     story
         .chunks(each)
@@ -110,7 +113,7 @@ fn line(event: &Event) -> String {
     String::from_utf8(line).unwrap()
 }
 
-fn lines(story: &[(Event, Option<(Comm, Vec<u8>)>)]) -> Vec<String> {
+fn lines(story: &[Happened]) -> Vec<String> {
     story.iter().map(|(event, _)| line(event)).collect()
 }
 
@@ -332,6 +335,60 @@ fn a_history_forgets_what_is_too_old() {
         oldest.unwrap() > 15_000 && oldest.unwrap() <= 19_000,
         "{oldest:?}"
     );
+}
+
+#[test]
+fn dumps_are_bounded_and_the_oldest_give_way() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state/dumps");
+    let parts = blocks(&story(0..100), 50);
+    let length = file(&parts).len() as u64;
+    let dumps = Dumps::open(&path, 3 * length, None).unwrap();
+    assert!(dumps.list().unwrap().is_empty());
+    let reasons: [&[Reason]; 4] = [
+        &[Reason::Exit],
+        &[Reason::Signal, Reason::Oom],
+        &[Reason::Diagnosis],
+        &[Reason::Exit],
+    ];
+    for reasons in reasons {
+        dumps.keep(reasons, &parts).unwrap();
+    }
+    let kept = dumps.list().unwrap();
+    let words: Vec<_> = kept.iter().map(|kept| kept.reasons.join("+")).collect();
+    assert_eq!(words, ["signal+oom", "diagnosis", "exit"], "the oldest is gone");
+    for kept in &kept {
+        assert_eq!(
+            (kept.container.name.as_str(), kept.owner, kept.bytes),
+            ("web", 7, length)
+        );
+        let mode = std::fs::metadata(&kept.path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o640);
+        assert!(!kept.path.to_str().unwrap().contains("web"));
+        assert_eq!(read(&std::fs::read(&kept.path).unwrap()).1, WHOLE);
+    }
+    assert_eq!(
+        std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o750
+    );
+    let none = Dumps::open(&path, 10, None).unwrap();
+    assert!(none.keep(&[Reason::Exit], &parts).is_err());
+    assert_eq!(dumps.list().unwrap().len(), 3, "for nothing nothing is removed");
+    // Of other files nothing is known, and none is removed.
+    std::fs::write(path.join("other.txt"), "x").unwrap();
+    std::fs::write(path.join("x.trec"), "x").unwrap();
+    assert_eq!(dumps.list().unwrap().len(), 3);
+}
+
+#[test]
+fn reasons_are_read_as_people_write_them() {
+    let read = |text: &str| text.parse::<Reasons>();
+    assert!(read("none").unwrap().is_empty());
+    assert!(Reason::ALL.iter().all(|reason| read("all").unwrap().has(*reason)));
+    let some = read("exit, oom").unwrap();
+    assert!(some.has(Reason::Exit) && some.has(Reason::Oom) && !some.has(Reason::Signal));
+    assert!(read("exit,crash").is_err());
 }
 
 #[test]

@@ -64,25 +64,7 @@ pub(super) fn look(call: &Syscall, errno: i32, members: &[Member], scene: &mut S
         });
     }
     if matches!(errno, libc::ENOMEM | libc::EAGAIN) {
-        scene.memory = above(members, "memory", |path, version| {
-            Some(match version {
-                CgroupVersion::Two => MemoryGroup {
-                    current: number(path, "memory.current")?,
-                    max: bound(path, "memory.max"),
-                    met: event(path, "memory.events", "max"),
-                    oom_kills: event(path, "memory.events", "oom_kill"),
-                    path: path.to_owned(),
-                },
-                CgroupVersion::One => MemoryGroup {
-                    current: number(path, "memory.usage_in_bytes")?,
-                    // Without a limit it is the largest number of whole pages.
-                    max: bound(path, "memory.limit_in_bytes").filter(|max| *max < 1 << 62),
-                    met: number(path, "memory.failcnt"),
-                    oom_kills: event(path, "memory.oom_control", "oom_kill"),
-                    path: path.to_owned(),
-                },
-            })
-        });
+        scene.memory = memory(members);
     }
     if name.starts_with("sched_set") {
         scene.rt = above(members, "cpu", |path, version| {
@@ -94,6 +76,34 @@ pub(super) fn look(call: &Syscall, errno: i32, members: &[Member], scene: &mut S
             })
         });
     }
+}
+
+/// How many processes of that group the kernel has killed for want of memory.
+pub(super) fn oom_kills(members: &[Member]) -> u64 {
+    let groups = memory(members).unwrap_or_default();
+    groups.first().and_then(|own| own.oom_kills).unwrap_or(0)
+}
+
+fn memory(members: &[Member]) -> Option<Vec<MemoryGroup>> {
+    above(members, "memory", |path, version| {
+        Some(match version {
+            CgroupVersion::Two => MemoryGroup {
+                current: number(path, "memory.current")?,
+                max: bound(path, "memory.max"),
+                met: event(path, "memory.events", "max"),
+                oom_kills: event(path, "memory.events", "oom_kill"),
+                path: path.to_owned(),
+            },
+            CgroupVersion::One => MemoryGroup {
+                current: number(path, "memory.usage_in_bytes")?,
+                // Without a limit it is the largest number of whole pages.
+                max: bound(path, "memory.limit_in_bytes").filter(|max| *max < 1 << 62),
+                met: number(path, "memory.failcnt"),
+                oom_kills: event(path, "memory.oom_control", "oom_kill"),
+                path: path.to_owned(),
+            },
+        })
+    })
 }
 
 /// The process's group of that controller and those above it, its own first. Those without the controller's files are

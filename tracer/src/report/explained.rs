@@ -1,20 +1,42 @@
-//! Renders why calls of a container failed, for `tracer explain`.
+//! Renders why calls of a container failed, for `tracer explain`: of a container of the daemon's, or of a recording.
 
 use std::collections::BTreeMap;
 
+use super::{Expected, Explained, Names, State, Verdict};
 use crate::{
     errno,
     event::{Body, Descriptors, Event},
     explain::Explanation,
-    report::{Expected, Explained, Verdict},
     sinks::{
         json,
         text::{self, TextOptions},
     },
 };
 
+/// Whose failures, and which of its calls may have failed without that being known.
+#[derive(Clone, Debug)]
+pub struct Of {
+    pub container: Names,
+    pub state: State,
+    pub lost: u64,
+    pub filtered: u64,
+    pub counted: u64,
+}
+
+impl From<&Verdict> for Of {
+    fn from(verdict: &Verdict) -> Self {
+        Self {
+            container: verdict.container.clone(),
+            state: verdict.state,
+            lost: verdict.lost,
+            filtered: verdict.books.filtered,
+            counted: verdict.books.counted,
+        }
+    }
+}
+
 /// As JSON lines, the expected failures among them, or as text.
-pub(super) fn render(explanation: &Explanation, verdict: &Verdict, text: Option<&TextOptions>) -> Explained {
+pub fn render(explanation: &Explanation, of: Of, text: Option<&TextOptions>) -> Explained {
     let mut lines = Vec::new();
     for event in &explanation.diagnoses {
         match text {
@@ -27,17 +49,24 @@ pub(super) fn render(explanation: &Explanation, verdict: &Verdict, text: Option<
             json::write_event(&mut lines, event, Descriptors::Numbers);
         }
     }
+    let Of {
+        container,
+        state,
+        lost,
+        filtered,
+        counted,
+    } = of;
     Explained {
-        container: verdict.container.clone(),
-        state: verdict.state,
+        container,
+        state,
         // Both formats are ASCII.
         lines: String::from_utf8_lossy(&lines).into_owned(),
         found: explanation.diagnoses.len(),
         expected: expected(&explanation.expected),
         left_out: explanation.left_out,
-        lost: verdict.lost,
-        filtered: verdict.books.filtered,
-        counted: verdict.books.counted,
+        lost,
+        filtered,
+        counted,
     }
 }
 
