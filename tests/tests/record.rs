@@ -110,6 +110,23 @@ fn a_container_is_replayed_as_each_reader_was_told_it() -> Result<()> {
     let (counted, told) = (Stats::parse(&counted)?, daemon.stats(&id)?);
     let difference = event::difference("replayed", &counted.counts()?, "stats", &told.counts()?);
     ensure!(difference.is_none(), "{}", difference.unwrap_or_default());
+    books_are_kept(&daemon, &id, &file)
+}
+
+/// What is told of a container, by the daemon and by a recording of it.
+fn books_are_kept(daemon: &Daemon, id: &str, file: &Path) -> Result<()> {
+    for args in [
+        vec!["stats", "-o", "json", "--phase", "all"],
+        vec!["stats", "-U", "calls,errors,name", "-S", "name"],
+        vec!["caps", "-o", "json"],
+        vec!["verify"],
+        vec!["verify", "-o", "json"],
+    ] {
+        let told = programs::success(daemon.client(args[0]).args(&args[1..]).arg(id))?;
+        let mut command = programs::command(programs::tracer()?);
+        let again = programs::success(command.args(&args).arg(file))?;
+        same(&format!("{args:?}"), &told, &again)?;
+    }
     Ok(())
 }
 

@@ -121,7 +121,7 @@ pub struct Attach {
 
 #[derive(Debug, Args)]
 pub struct OfContainer {
-    /// Name, id, or the beginning of one.
+    /// Name, id, or the beginning of one. `verify` and `caps` also take the file of a recording.
     pub container: String,
     #[command(flatten)]
     pub output: Output,
@@ -196,7 +196,8 @@ pub struct Explain {
 /// `tracer stats`.
 #[derive(Debug, Args)]
 pub struct Stats {
-    /// Name, id, or the beginning of one.
+    /// Name, id, or the beginning of one; or the file of a recording.
+    #[arg(value_name = "CONTAINER|RECORDING")]
     pub container: String,
     #[command(flatten)]
     pub output: Output,

@@ -20,7 +20,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     cli::{self, Cli, Command, Events, Format, Tuning},
@@ -30,7 +30,7 @@ use crate::{
     filter::{Begin, Filter, Words},
     node, nri,
     quota::Limits,
-    recording::Bounds,
+    recording::{self, Bounds, Recording, Summary},
     registry::Mode,
     report::{Attached, Line, Status, Unregistered, Verdict, summary},
     run,
@@ -139,18 +139,21 @@ pub fn run(cli: Cli) -> Result<u8> {
             Ok(if found.is_empty() { 0 } else { INCOMPLETE })
         }
         Command::Verify(arguments) => {
-            let verdict: Verdict = client::ask(
-                &directory,
-                &Request::Verify {
-                    container: arguments.container,
-                },
-            )?;
+            let request = Request::Verify {
+                container: arguments.container.clone(),
+            };
+            let all = told(&directory, &arguments.container, &request, |summary| {
+                summary.verdict
+            })?;
             let mut to = io::stdout().lock();
-            match arguments.output.output {
-                Format::Json => json_line(&mut to, &verdict)?,
-                Format::Text => print::folded(&mut to, print::INDENT, |to| print::verify(to, &verdict))?,
+            for verdict in &all {
+                match arguments.output.output {
+                    Format::Json => json_line(&mut to, verdict)?,
+                    Format::Text => print::folded(&mut to, print::INDENT, |to| print::verify(to, verdict))?,
+                }
             }
-            Ok(if verdict.complete { 0 } else { INCOMPLETE })
+            let complete = all.iter().all(|verdict| verdict.complete);
+            Ok(if complete { 0 } else { INCOMPLETE })
         }
         Command::Status(arguments) => {
             let status: Status = client::ask(&directory, &Request::Status)?;
@@ -168,6 +171,20 @@ pub fn run(cli: Cli) -> Result<u8> {
             Ok(0)
         }
     }
+}
+
+/// What is known of a container: as the daemon answers, or of each that a recording has books of.
+fn told<T: DeserializeOwned>(
+    directory: &Path,
+    word: &str,
+    request: &Request,
+    of: impl Fn(Summary) -> T,
+) -> Result<Vec<T>> {
+    if recording::is_file(word) {
+        let summaries = Recording::open(Path::new(word))?.summaries()?;
+        return Ok(summaries.into_iter().map(of).collect());
+    }
+    Ok(vec![client::ask(directory, request)?])
 }
 
 fn json_line(to: &mut impl Write, value: &impl Serialize) -> Result<()> {

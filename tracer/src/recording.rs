@@ -80,12 +80,15 @@ impl Origin {
         }
     }
 
-    /// How its records are read; no more than `string` bytes of strings are shown.
-    fn options(&self, string: Option<u16>) -> decode::Options {
+    /// How its records are read.
+    fn options(&self, want: block::Want) -> decode::Options {
         decode::Options {
             arch: self.arch,
             limits: decode::Limits {
-                string: string.unwrap_or(u16::MAX).min(self.string),
+                string: match want {
+                    block::Want::Strings(most) => most.min(self.string),
+                    _ => self.string,
+                },
                 path: self.path,
             },
         }

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
-use super::{json_line, print::safe};
+use super::{json_line, print::safe, told};
 use crate::{
     cli::{Format, OfContainer},
     client,
@@ -22,13 +22,17 @@ const CALLS: usize = 3;
 
 pub(super) fn run(directory: &Path, arguments: OfContainer) -> Result<u8> {
     let request = Request::Caps {
-        container: arguments.container,
+        container: arguments.container.clone(),
     };
-    let capabilities: Capabilities = client::ask(directory, &request)?;
+    let all = told(directory, &arguments.container, &request, |summary| {
+        summary.capabilities
+    })?;
     let mut to = io::stdout().lock();
-    match arguments.output.output {
-        Format::Json => json_line(&mut to, &capabilities)?,
-        Format::Text => write(&mut to, &capabilities)?,
+    for capabilities in &all {
+        match arguments.output.output {
+            Format::Json => json_line(&mut to, capabilities)?,
+            Format::Text => write(&mut to, capabilities)?,
+        }
     }
     Ok(0)
 }

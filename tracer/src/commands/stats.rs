@@ -1,4 +1,5 @@
-//! `tracer stats`: asks for a container's counts, once or again and again, and prints their table.
+//! `tracer stats`: asks for a container's counts, once or again and again, or reads them out of a recording, and prints
+//! their table.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -7,20 +8,21 @@ use std::{
 
 use anyhow::Result;
 
-use super::{json_line, print};
+use super::{json_line, print, told};
 use crate::{
     cli::{self, Format},
-    client,
     control::Request,
-    report::{State, Stats, summary},
+    recording,
+    report::{State, summary},
 };
 
 /// Moves to the top and clears what is there.
 const REDRAW: &[u8] = b"\x1b[H\x1b[2J\x1b[3J";
 
 pub(super) fn run(directory: &Path, arguments: cli::Stats) -> Result<u8> {
+    let word = &arguments.container;
     let request = Request::Stats {
-        container: arguments.container,
+        container: word.clone(),
         phases: arguments.phase,
     };
     let mut to = io::stdout().lock();
@@ -28,24 +30,29 @@ pub(super) fn run(directory: &Path, arguments: cli::Stats) -> Result<u8> {
     let redraw = arguments.watch.is_some() && to.is_terminal() && !json;
     let columns = arguments.summary.columns.unwrap_or_default();
     loop {
-        let stats: Stats = client::ask(directory, &request)?;
+        let all = told(directory, word, &request, |summary| {
+            summary.stats.of(arguments.phase).clone()
+        })?;
         // At once, so that a terminal does not flicker.
         let mut text = Vec::new();
         if redraw {
             text.extend_from_slice(REDRAW);
         }
-        if json {
-            json_line(&mut text, &stats)?;
-        } else {
-            summary::write(
-                &mut text,
-                &stats,
-                &columns,
-                arguments.summary.sort,
-                print::fit(&to),
-            )?;
+        for stats in &all {
+            if json {
+                json_line(&mut text, stats)?;
+            } else {
+                summary::write(
+                    &mut text,
+                    stats,
+                    &columns,
+                    arguments.summary.sort,
+                    print::fit(&to),
+                )?;
+            }
         }
-        let ended = stats.state == State::Gone;
+        // A recording stays as it is.
+        let ended = recording::is_file(word) || all.iter().all(|stats| stats.state == State::Gone);
         let Some(pause) = arguments.watch.filter(|_| !ended) else {
             to.write_all(&text)?;
             to.flush()?;

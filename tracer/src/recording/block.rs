@@ -379,6 +379,15 @@ impl std::fmt::Display for OtherVersion {
 
 impl std::error::Error for OtherVersion {}
 
+/// What of a block is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    /// All, but no more of strings than so many bytes.
+    Strings(u16),
+    All,
+    Summaries,
+}
+
 /// What an item says.
 #[derive(Debug)]
 #[expect(
@@ -436,11 +445,7 @@ impl Items {
     ///
     /// # Errors
     /// When the bytes are not what a block's may be, or of another version.
-    pub(super) fn read(
-        &mut self,
-        known: &mut Containers,
-        string: Option<u16>,
-    ) -> Result<Option<(u16, Said)>> {
+    pub(super) fn read(&mut self, known: &mut Containers, want: Want) -> Result<Option<(u16, Said)>> {
         self.record = 0..0;
         while self.at < self.plain.len() {
             let rest = self.plain.get(self.at..).unwrap_or_default();
@@ -478,6 +483,7 @@ impl Items {
                     self.clock = i64::from_le_bytes(bytes.try_into().context("a clock")?);
                     continue;
                 }
+                item::RAW | item::TOLD if want == Want::Summaries => continue,
                 item::RAW => {
                     ensure!(length <= MAX_RECORD, "a record of {length} bytes");
                     let (_, container) = self.container()?;
@@ -485,7 +491,7 @@ impl Items {
                         .origin
                         .as_ref()
                         .context("it does not say of which node it is")?;
-                    let event = event(bytes, container, self.comm, self.clock, &origin.options(string));
+                    let event = event(bytes, container, self.comm, self.clock, &origin.options(want));
                     self.record = start..start + length;
                     Said::Event(event)
                 }

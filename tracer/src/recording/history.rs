@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{
     Draft, Origin, Raw,
-    block::{Containers, HEAD, Head, Items, Said},
+    block::{Containers, HEAD, Head, Items, Said, Want},
 };
 use crate::event::Event;
 
@@ -136,7 +136,7 @@ impl History {
         });
         for mut items in whole.chain(std::iter::once_with(|| self.draft.items())) {
             // They are our own: nothing in them is of another version, or damaged.
-            while let Ok(Some((_, said))) = items.read(&mut known, None) {
+            while let Ok(Some((_, said))) = items.read(&mut known, Want::All) {
                 if let Said::Event(event) = said {
                     to(&event, items.raw());
                 }

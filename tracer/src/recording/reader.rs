@@ -20,7 +20,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::{
     HEAD, MAGIC, Origin, Raw, Summary, VERSION,
-    block::{self, Containers, Items, Said},
+    block::{self, Containers, Items, Said, Want},
     writer::{END, END_BYTES},
 };
 use crate::event::Event;
@@ -84,7 +84,7 @@ pub struct Recording {
     items: Option<Items>,
     origin: Option<Arc<Origin>>,
     containers: Containers,
-    string: Option<u16>,
+    want: Want,
     /// Bytes that were read ahead of where a block might begin.
     ahead: Vec<u8>,
     damage: Damage,
@@ -151,7 +151,7 @@ impl Recording {
             items: None,
             origin: None,
             containers: Containers::default(),
-            string: None,
+            want: Want::All,
             ahead: Vec::new(),
             damage: Damage::default(),
             done: false,
@@ -162,9 +162,29 @@ impl Recording {
     #[must_use]
     pub fn strings(self, most: u16) -> Self {
         Self {
-            string: Some(most),
+            want: Want::Strings(most),
             ..self
         }
+    }
+
+    /// What it holds of its containers beside their events, the last of each.
+    ///
+    /// # Errors
+    /// As of [`Self::entry`]; or that it holds nothing.
+    pub fn summaries(mut self) -> Result<Vec<Summary>> {
+        self.want = Want::Summaries;
+        let mut all: Vec<(u16, Summary)> = Vec::new();
+        while let Some(entry) = self.entry()? {
+            if let Entry::Summary(number, summary) = entry {
+                all.retain(|(known, _)| *known != number);
+                all.push((number, *summary));
+            }
+        }
+        ensure!(
+            !all.is_empty(),
+            "the recording has no books: they come at its end, and it was cut before"
+        );
+        Ok(all.into_iter().map(|(_, summary)| summary).collect())
     }
 
     /// The next entry; `None` at the end, after which [`Self::damage`] tells what is missing.
@@ -174,7 +194,7 @@ impl Recording {
     pub fn entry(&mut self) -> Result<Option<Entry>> {
         loop {
             if let Some(items) = &mut self.items {
-                match items.read(&mut self.containers, self.string) {
+                match items.read(&mut self.containers, self.want) {
                     Ok(Some((number, said))) => {
                         return Ok(Some(match said {
                             Said::Event(event) => Entry::Event(number, event),
