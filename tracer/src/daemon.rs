@@ -174,12 +174,7 @@ pub fn run(settings: &Settings) -> Result<()> {
     });
     let on = shared.config.borrow().flight_recorder.dump_on.clone();
     let recorder = match dumps {
-        Some(dumps) => Some(recorder::start(
-            triggers,
-            Arc::downgrade(&shared),
-            dumps,
-            on,
-        )?),
+        Some(dumps) => Some(recorder::start(triggers, Arc::downgrade(&shared), dumps, on)?),
         None => None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

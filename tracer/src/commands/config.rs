@@ -79,7 +79,10 @@ fn put_over(config: &mut Config, flags: &cli::Daemon) {
     let held = &mut config.flight_recorder;
     set(&mut held.bytes, recorder.flight_recorder.as_ref().map(bytes));
     set(&mut held.time, recorder.flight_recorder_time.map(Time));
-    set(&mut held.total, recorder.flight_recorder_total.as_ref().map(bytes));
+    set(
+        &mut held.total,
+        recorder.flight_recorder_total.as_ref().map(bytes),
+    );
     set(&mut held.dump_on, recorder.dump_on.clone());
     set(&mut held.dump_dir, recorder.dump_dir.clone());
     set(&mut held.dump_bytes, recorder.dump_bytes.as_ref().map(bytes));

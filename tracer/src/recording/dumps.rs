@@ -57,7 +57,11 @@ impl From<Reasons> for String {
         match list.as_slice() {
             [] => "none".to_owned(),
             all if all == Reason::ALL => "all".to_owned(),
-            some => some.iter().map(|reason| reason.name()).collect::<Vec<_>>().join(","),
+            some => some
+                .iter()
+                .map(|reason| reason.name())
+                .collect::<Vec<_>>()
+                .join(","),
         }
     }
 }
