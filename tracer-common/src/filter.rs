@@ -157,7 +157,8 @@ pub mod copy {
     pub const MESSAGE: u8 = 7;
     /// An array of `struct mmsghdr`, as many as the argument `Op::len_arg` says. Sections are [`PART`]s.
     pub const MESSAGES: u8 = 8;
-    /// Directory entries, as many bytes as the call returned: only counted, in `Section::total`.
+    /// Directory entries, as many bytes as the call returned: counted, in `Section::total`; and with
+    /// [`Filter::verbose`](super::Filter::verbose) themselves, as a [`PART`].
     pub const ENTRIES: u8 = 9;
     /// `Op::max` bytes behind the pointer that the argument points to: part 0 is that pointer and the word after it,
     /// part 1 is what it points to.
@@ -174,7 +175,7 @@ pub mod copy {
 pub mod part {
     /// The structure that the argument itself points to.
     pub const HEAD: u16 = 0;
-    /// `msg_name`, or what a [`super::copy::POINTED`] points to.
+    /// `msg_name`, or what a [`super::copy::POINTED`] points to, or directory entries.
     pub const NAME: u16 = 1;
     /// The `struct iovec` array.
     pub const VECTOR: u16 = 2;
@@ -196,6 +197,9 @@ pub mod when {
     pub const ENTER: u8 = 1 << 2;
     /// The call fills the buffers: none where it failed, and in all no more than it returned.
     pub const FILLED: u8 = 1 << 3;
+    /// What goes through the descriptor that is the first argument: whole, where a reader asked for that descriptor's
+    /// ([`Filter::reads`](super::Filter::reads), [`Filter::writes`](super::Filter::writes)).
+    pub const DATA: u8 = 1 << 4;
 }
 
 /// One copy.
@@ -330,6 +334,19 @@ pub mod files {
     pub const ALL: u32 = 2;
 }
 
+/// Sets of descriptors, of which many may be asked for and few are: a bit each, the last one for all from there on.
+pub mod descriptors {
+    /// The last bit.
+    pub const BEYOND: u32 = 63;
+
+    /// The bit of a descriptor, as a register has it.
+    #[inline(always)]
+    pub const fn bit(fd: u64) -> u64 {
+        let fd = fd as u32;
+        1 << (if fd > BEYOND { BEYOND } else { fd })
+    }
+}
+
 /// Which calls of a slot go into the ring: the union of what its sinks ask for. The daemon alone writes it, at any time:
 /// a call sees each word old or new, so that a filter that only grows, or only shrinks, never leaves out what both take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -342,10 +359,14 @@ pub struct Filter {
     pub rename: [u16; 2],
     /// What is told of descriptors, by [`files`].
     pub files: u32,
-    /// Explicit padding.
-    pub _pad: u32,
+    /// Not 0: also what strace shows only with `-v`, of the calls that have more of it than their records hold else.
+    pub verbose: u32,
     /// Least duration in nanoseconds.
     pub min_ns: u64,
+    /// Of which [`descriptors`] all is wanted that is read from them.
+    pub reads: u64,
+    /// The same of what is written to them.
+    pub writes: u64,
     /// A bit for each outcome that passes, by [`outcome`].
     pub outcomes: [u64; OUTCOME_WORDS],
     /// A bit for each call that passes, by [`Filter::index`].
@@ -369,8 +390,10 @@ impl Filter {
         active: 0,
         rename: [0; 2],
         files: files::NONE,
-        _pad: 0,
+        verbose: 0,
         min_ns: 0,
+        reads: 0,
+        writes: 0,
         outcomes: [u64::MAX; OUTCOME_WORDS],
         calls: [u64::MAX; CALL_WORDS],
         light: [0; CALL_WORDS],
@@ -577,7 +600,7 @@ const _: () = {
     assert!(size_of::<Task>() == 128);
     assert!(size_of::<Op>() == 8);
     assert!(size_of::<Plan>() == 136);
-    assert!(size_of::<Filter>() == 664);
+    assert!(size_of::<Filter>() == 680);
     assert!(outcome::UNFINISHED as usize == OUTCOME_WORDS * 64 - 1);
     assert!(size_of::<Books>() == 120);
     assert!(size_of::<Rate>() == 64);

@@ -11,7 +11,7 @@ pub mod filter;
 pub mod record;
 
 /// Version of everything in this crate; a recording or an object of another version is refused.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Containers that can be registered at one time; slot 0 means "not a member".
 pub const MAX_CONTAINERS: u32 = 1024;

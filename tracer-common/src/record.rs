@@ -54,6 +54,8 @@ pub mod flag {
     pub const THREAD: u16 = 1 << 7;
     /// There was no room to copy all that the plan asked for.
     pub const NO_ROOM: u16 = 1 << 8;
+    /// A reader asked for all the data that the call moved: there is as much of it as there was room for.
+    pub const DATA: u16 = 1 << 9;
 }
 
 /// The common part of each record: 48 bytes.
@@ -144,6 +146,8 @@ pub mod section {
     pub const FAULT: u16 = 1 << 1;
     /// Copied when the call began.
     pub const BEFORE: u16 = 1 << 2;
+    /// As much as there was room for.
+    pub const DATA: u16 = 1 << 3;
 }
 
 /// What a descriptor stands for, in a section of kind [`super::filter::copy::FILE`]. After it `len` bytes: names, the
@@ -278,6 +282,8 @@ pub mod evidence {
 
 /// The largest record, in bytes: what the scratch buffer holds.
 pub const MAX_RECORD: usize = 16 * 1024;
+/// Where a record's [`section::DATA`] ends, so that what is shown of the other arguments has room in any case.
+pub const DATA_END: usize = MAX_RECORD - 1536;
 
 const _: () = {
     assert!(size_of::<Header>() == 48);

@@ -15,9 +15,9 @@ use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user, b
 use tracer_common::{
     filter::{
         Books, MAX_CONTROL, MAX_COPY, MAX_ENTRIES, MAX_KEPT, MAX_NAME, MAX_OPS, MAX_VECTOR, Op, Plan, Task,
-        copy, part, plan, task, when,
+        copy, descriptors, part, plan, task, when,
     },
-    record::{MAX_RECORD, Section, flag, section},
+    record::{DATA_END, MAX_RECORD, Section, flag, section},
 };
 
 use crate::{
@@ -26,6 +26,7 @@ use crate::{
     evidence, execve, files,
     kernel::{Regs, TaskPtr},
     maps::{KEPT, Scratch},
+    sieve,
 };
 
 /// Bytes of a section's head.
@@ -61,10 +62,13 @@ const fn head(arg: u8, kind: u8, flags: u16, len: u16, total: u16) -> u64 {
     arg as u64 | (kind as u64) << 8 | (flags as u64) << 16 | (len as u64) << 32 | (total as u64) << 48
 }
 
-/// Another part of the same argument, with its own flags; the length is left out.
+/// [`section::DATA`] in such a number.
+const DATA: u64 = (section::DATA as u64) << 16;
+
+/// Another part of the same argument, with its own flags; the length is left out, and that it is data.
 #[inline(always)]
 const fn part_of(of: u64, add: u16, flags: u16) -> u64 {
-    (of & !(0xffff << 32)) + ((add as u64) << 48) | (flags as u64) << 16
+    (of & !(0xffff << 32 | DATA)) + ((add as u64) << 48) | (flags as u64) << 16
 }
 
 /// The length in such a number.
@@ -109,14 +113,20 @@ fn put_number(scratch: &mut Scratch, at: u32, head: u64, len: u32, flags: u16) {
     }
 }
 
+/// Adds to the flags of the record that is in the scratch; where it holds none yet, they are written over.
+#[inline(always)]
+fn mark(scratch: &mut Scratch, more: u16) {
+    // SAFETY: the flags of a record's header.
+    unsafe {
+        let flags = scratch.0.as_mut_ptr().add(2).cast::<u16>();
+        flags.write(flags.read() | more);
+    }
+}
+
 /// Marks the record as one that lacks a copy.
 #[inline(always)]
 fn no_room(scratch: &mut Scratch, at: u32) -> u32 {
-    // SAFETY: the flags of a record's header; where the scratch holds none yet, it is written over.
-    unsafe {
-        let flags = scratch.0.as_mut_ptr().add(2).cast::<u16>();
-        flags.write(flags.read() | flag::NO_ROOM);
-    }
+    mark(scratch, flag::NO_ROOM);
     at
 }
 
@@ -134,35 +144,59 @@ fn read<T: Copy>(scratch: &Scratch, at: u32) -> T {
     }
 }
 
-/// Puts a section of `size` bytes from user memory at `at` of the scratch, as many of them as are there. Returns where
-/// the next one begins; `at` itself when there is no room.
+/// Rounds of [`copy_bytes`]: a record has room for no more.
+const ROUNDS: u32 = (MAX_RECORD / MAX_COPY as usize) as u32;
+
+/// Puts a section of `size` bytes from user memory at `at` of the scratch, as many of them as are there. Of data it is as
+/// many as there is room for, but as many as `head` has for a length in any case. Returns where the next one begins; `at`
+/// itself when there is no room.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn copy_bytes(at: u32, address: u64, size: u32, head: u64) -> u32 {
     let Some(scratch) = emit::scratch() else { return at };
-    let size = if size > u32::from(MAX_COPY) {
-        u32::from(MAX_COPY)
-    } else {
-        size
-    };
     // VERIFIER(6.18): of a sum it keeps no bound of its parts, so each has its own.
     let body = (at & (2 * MAX_RECORD as u32 - 1)) + HEAD;
-    if body > MAX_RECORD as u32 || body + size > MAX_RECORD as u32 {
+    let mut flags = 0;
+    let mut most = u32::from(MAX_COPY);
+    if head & DATA != 0 {
+        most = (DATA_END as u32).saturating_sub(body).max(len_of(head));
+        if size > most {
+            flags = section::CUT;
+        }
+    }
+    let size = if size > most { most } else { size };
+    if body > MAX_RECORD as u32 || size > MAX_RECORD as u32 || body + size > MAX_RECORD as u32 {
         return no_room(scratch, at);
     }
-    // SAFETY: `body` is at most MAX_RECORD, and the scratch holds MAX_COPY more.
-    let to: *mut c_void = unsafe { scratch.0.as_mut_ptr().add(body as usize) }.cast();
-    // SAFETY: see `to`; the helper checks the source.
-    let got = unsafe { bpf_probe_read_user(to, size, address as *const c_void) };
-    let (mut len, mut flags) = (size, 0);
-    if got != 0 {
-        flags = section::FAULT;
-        let whole = PAGE - (address as u32 & (PAGE - 1));
-        len = 0;
-        // SAFETY: as above, and less than `size`.
-        if whole < size && unsafe { bpf_probe_read_user(to, whole, address as *const c_void) } == 0 {
-            len = whole;
+    let (mut len, mut round) = (0, 0);
+    while round < ROUNDS && len < size {
+        let left = size - len;
+        let take = if left > u32::from(MAX_COPY) {
+            u32::from(MAX_COPY)
+        } else {
+            left
+        };
+        // VERIFIER(6.18): LLVM knows that this holds and leaves it out; the verifier does not.
+        let end = black_box(u64::from(body + len)) as u32;
+        if end > MAX_RECORD as u32 {
+            break;
         }
+        // SAFETY: `end` is at most MAX_RECORD, and the scratch holds MAX_COPY more.
+        let to: *mut c_void = unsafe { scratch.0.as_mut_ptr().add(end as usize) }.cast();
+        let from = address.wrapping_add(u64::from(len));
+        // SAFETY: see `to`; the helper checks the source.
+        let got = unsafe { bpf_probe_read_user(to, take, from as *const c_void) };
+        if got != 0 {
+            flags |= section::FAULT;
+            let whole = PAGE - (from as u32 & (PAGE - 1));
+            // SAFETY: as above, and less than `take`.
+            if whole < take && unsafe { bpf_probe_read_user(to, whole, from as *const c_void) } == 0 {
+                len += whole;
+            }
+            break;
+        }
+        len += take;
+        round = after(round);
     }
     put_number(scratch, at, head, len, flags);
     body + len
@@ -192,8 +226,8 @@ pub(crate) extern "C" fn copy_string(at: u32, address: u64, size: u32, head: u64
     body + len
 }
 
-/// Puts a `struct iovec` array there, and its buffers: of each at most as many bytes as `head` has for a length, of all
-/// no more than `left`.
+/// Puts a `struct iovec` array there, and its buffers: of each at most as many bytes as `head` has for a length (of data
+/// as many as there is room for), of all no more than `left`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn copy_vector(at: u32, address: u64, count: u64, head: u64, left: u64) -> u32 {
@@ -220,12 +254,14 @@ pub(crate) extern "C" fn copy_vector(at: u32, address: u64, count: u64, head: u6
             left -= len;
         }
         if base != 0 && len != 0 {
-            let (take, cut) = if len > u64::from(most) {
-                (most, section::CUT)
+            let limit = if head & DATA != 0 { MAX_RECORD as u32 } else { most };
+            let (take, cut) = if len > u64::from(limit) {
+                (limit, section::CUT)
             } else {
                 (len as u32, 0)
             };
             let buffer = part_of(head, part::BUFFER - part::VECTOR + index as u16, cut);
+            let buffer = buffer | head & (DATA | 0xffff << 32);
             let end = copy_bytes(next, base, take, buffer);
             if end == next {
                 break;
@@ -387,6 +423,15 @@ const BEFORE: u64 = 1;
 /// The call failed, or did not return.
 const FAILED: u64 = 2;
 
+/// Whether a reader asked for all that goes through the descriptor of such a call.
+#[inline(always)]
+fn is_asked(state: &Task, reads: bool) -> bool {
+    sieve::filter(state.slot).is_some_and(|filter| {
+        let set = if reads { filter.reads } else { filter.writes };
+        set & descriptors::bit(state.args[0]) != 0
+    })
+}
+
 /// Copies what one argument points to. Returns where the next section begins.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -401,6 +446,11 @@ pub(crate) extern "C" fn copy_one(at: u32, state: *const Task, op: *const Op, re
     let len_arg = op.len_arg as usize;
     if arg > 5 || len_arg > 5 {
         return at;
+    }
+    let filled = op.flags & when::FILLED != 0;
+    let data = op.flags & when::DATA != 0 && is_asked(state, filled || op.kind == copy::LEN_RET);
+    if data && let Some(scratch) = emit::scratch() {
+        mark(scratch, flag::DATA);
     }
     let address = state.args[arg];
     if address == 0 {
@@ -417,7 +467,7 @@ pub(crate) extern "C" fn copy_one(at: u32, state: *const Task, op: *const Op, re
     } else if op.flags & when::LEN_INT != 0 {
         asked &= 0xffff_ffff;
     }
-    let filled = op.flags & when::FILLED != 0;
+    let flags = if data { flags | section::DATA } else { flags };
     let part = head(op.arg, copy::PART, flags, max as u16, 0);
     match op.kind {
         copy::STR => copy_string(at, address, max, head(op.arg, op.kind, flags, 0, 0)),
@@ -440,7 +490,15 @@ pub(crate) extern "C" fn copy_one(at: u32, state: *const Task, op: *const Op, re
             let (count, left) = if filled { (ret as u64, 0) } else { (asked, ALL) };
             copy_messages(at, address, count, part, left)
         }
-        copy::ENTRIES => copy_entries(at, address, asked, head(op.arg, op.kind, flags, 0, 0)),
+        copy::ENTRIES => {
+            let next = copy_entries(at, address, asked, head(op.arg, op.kind, flags, 0, 0));
+            if sieve::filter(state.slot).is_some_and(|filter| filter.verbose != 0) && asked < 1 << 32 {
+                let entries = head(op.arg, copy::PART, flags | section::DATA, 0, part::NAME);
+                copy_bytes(next, address, asked as u32, entries)
+            } else {
+                next
+            }
+        }
         copy::POINTED => copy_pointed(at, address, part),
         copy::FIXED => copy_bytes(at, address, max, head(op.arg, op.kind, flags, 0, 0)),
         _ => {
@@ -452,12 +510,13 @@ pub(crate) extern "C" fn copy_one(at: u32, state: *const Task, op: *const Op, re
                     asked * u64::from(op.scale)
                 };
             }
-            let (take, cut) = if asked > u64::from(max) {
-                (max, section::CUT)
+            let limit = if data { MAX_RECORD as u32 } else { max };
+            let (take, cut) = if asked > u64::from(limit) {
+                (limit, section::CUT)
             } else {
                 (asked as u32, 0)
             };
-            copy_bytes(at, address, take, head(op.arg, op.kind, flags | cut, 0, 0))
+            copy_bytes(at, address, take, head(op.arg, op.kind, flags | cut, max as u16, 0))
         }
     }
 }

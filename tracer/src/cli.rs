@@ -302,7 +302,8 @@ const fn descriptors(times: u8) -> Descriptors {
 /// Which calls: all that is given must hold. docs/filters.md has the whole of it.
 #[derive(Debug, Args)]
 pub struct Filter {
-    /// Only these calls: `[trace=][!]NAME,%CLASS,/REGEX`, or `status=failed`; the last of each holds.
+    /// Only these calls: `[trace=][!]NAME,%CLASS,/REGEX`, or `status=failed`. Or show all the data of these descriptors:
+    /// `read=3,4`, `write=all`. The last of each holds.
     #[arg(short = 'e', long = "expr", value_name = "EXPR")]
     pub expressions: Vec<String>,
     /// Only calls that succeeded.
@@ -350,6 +351,7 @@ impl Filter {
                 .min_duration
                 .map_or(0, |least| u64::try_from(least.as_nanos()).unwrap_or(u64::MAX)),
             paths: self.path.clone(),
+            verbose: false,
             begin: Begin::default(),
         }
     }

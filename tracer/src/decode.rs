@@ -11,6 +11,7 @@
     unsafe_code
 )]
 
+mod data;
 mod evidence;
 mod files;
 mod fs;
@@ -428,6 +429,7 @@ fn syscall(
         memory,
         before,
         parts: &parts,
+        data: has(flag::DATA),
         files,
         limit: usize::from(options.limits.string),
         aarch64: arch == Arch::Aarch64,
@@ -489,6 +491,10 @@ fn arguments(entry: &Entry, call: &Call<'_>, nargs: usize) -> Args {
         append(&mut args, &mut marks, param.name, raw, |out| {
             print(out, call, entry, index, show, raw)
         });
+    }
+    args.moves = entry.moves;
+    if call.data {
+        args.data = data::of(entry, call).map(Box::new);
     }
     let returned = call.succeeded && entry.descriptor.is_some_and(|is_one| is_one(call));
     args.files = files::marked(&call.files, marks, returned.then_some(call.ret));

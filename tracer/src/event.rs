@@ -3,11 +3,13 @@
 //! It knows nothing of the kernel's records, of sinks or of formats. Bytes chosen by a container stay bytes until a
 //! sink writes them.
 
+mod data;
 mod diagnosis;
 mod evidence;
 
 use std::{borrow::Cow, collections::BTreeMap, ops::Range, sync::Arc};
 
+pub use data::{Buffer, Data, Direction};
 pub use diagnosis::{Cause, Diagnosis, Fact, Fix, Place, Taken, Verdict};
 pub use evidence::Evidence;
 use serde::{Deserialize, Serialize};
@@ -210,6 +212,10 @@ pub struct Args {
     pub ret_base: Base,
     /// What descriptors among them stand for, where a reader asked.
     pub files: Option<Box<Files>>,
+    /// Which way it moves data through its first argument, a descriptor; `None`: it is no call that does.
+    pub moves: Option<Direction>,
+    /// That data, where a reader asked for it.
+    pub data: Option<Box<Data>>,
     /// Where the text of the first argument begins that the call writes, for a call that never returned: what follows
     /// was not known yet when it began.
     pub before_output: Option<usize>,

@@ -3,20 +3,22 @@
 
 mod calls;
 mod classes;
+mod detail;
 
+pub use detail::{Detail, Moved};
 use serde::{Deserialize, Serialize};
 use tracer_common::filter::{self as kernel, NR_X32, OUTCOME_WORDS, outcome};
 
 use crate::{
     decode, errno,
-    event::{Arch, Diagnosis, Outcome, Syscall},
+    event::{Arch, Diagnosis, Direction, Outcome, Syscall},
 };
 
 /// What a user asked for, in words: what travels to the daemon, which alone reads them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Words {
-    /// `-e`: `[trace=]SET` or `status=SET`; of each, the last one holds, as in strace.
+    /// `-e`: `[trace=]SET`, `status=SET`, `read=SET` or `write=SET`; of each, the last one holds, as in strace.
     pub expressions: Vec<String>,
     /// `-z`: only calls that succeeded.
     pub successful: bool,
@@ -30,6 +32,8 @@ pub struct Words {
     pub min_ns: u64,
     /// `-P`: path arguments.
     pub paths: Vec<String>,
+    /// `-v`: nothing is abbreviated.
+    pub verbose: bool,
     /// What is shown of the calls' begins: one that is taken by how it ends costs the less, the less it is.
     pub begin: Begin,
 }
@@ -46,12 +50,13 @@ pub enum Begin {
     Nothing,
 }
 
-/// Which calls pass. Everything that was asked for must hold; the default takes all.
+/// Which calls pass, and what more is wanted of those. Everything that was asked for must hold; the default takes all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
     /// What it was read from.
     words: Words,
     kernel: kernel::Filter,
+    detail: Detail,
     /// Names of tasks, as long as the kernel keeps them.
     comms: Vec<Vec<u8>>,
     /// Paths, and how they are shown.
@@ -63,6 +68,7 @@ impl Default for Filter {
         Self {
             words: Words::default(),
             kernel: kernel::Filter::ALL,
+            detail: Detail::default(),
             comms: Vec::new(),
             paths: Vec::new(),
         }
@@ -79,14 +85,18 @@ impl Filter {
     /// Names the word that means nothing, and what would.
     pub fn new(words: &Words, native: Arch) -> Result<Self, String> {
         let (mut trace, mut status) = (None, None);
+        let mut detail = Detail::default();
+        detail.verbose = words.verbose;
         for expression in &words.expressions {
             match expression.split_once('=') {
                 None => trace = Some(expression.as_str()),
                 Some(("trace" | "t", set)) => trace = Some(set),
                 Some(("status", set)) => status = Some(set),
+                Some(("read" | "reads" | "r", set)) => detail.set(Direction::Read, set)?,
+                Some(("write" | "writes" | "w", set)) => detail.set(Direction::Write, set)?,
                 Some((other, _)) => {
                     return Err(format!(
-                        "{other:?} is no filter: trace=SET, status=SET, or SET alone"
+                        "{other:?} is no filter: trace=SET, status=SET, read=SET, write=SET, or SET alone"
                     ));
                 }
             }
@@ -126,9 +136,11 @@ impl Filter {
             }
             filter.rename = calls::rename(native);
         }
+        detail.ask(&mut filter);
         Ok(Self {
             words: words.clone(),
             kernel: filter,
+            detail,
             comms: words
                 .comms
                 .iter()
@@ -173,6 +185,11 @@ impl Filter {
         &self.words
     }
 
+    /// What is wanted of the calls that pass beyond their lines.
+    pub fn detail(&self) -> &Detail {
+        &self.detail
+    }
+
     /// What the kernel side can tell of it.
     pub fn of_kernel(&self) -> &kernel::Filter {
         &self.kernel
@@ -183,15 +200,12 @@ impl Filter {
     pub fn union<'a>(filters: impl IntoIterator<Item = &'a Self>) -> kernel::Filter {
         let all = |filter: &kernel::Filter| filter.active == 0;
         let union = filters.into_iter().map(|filter| filter.kernel).reduce(|a, b| {
-            let files = a.files.max(b.files);
-            if all(&a) || all(&b) {
-                return kernel::Filter {
-                    files,
-                    ..kernel::Filter::ALL
-                };
+            let mut union = if all(&a) || all(&b) { kernel::Filter::ALL } else { a };
+            detail::join(&mut union, &a);
+            detail::join(&mut union, &b);
+            if all(&union) {
+                return union;
             }
-            let mut union = a;
-            union.files = files;
             union.active |= b.active;
             union.min_ns = a.min_ns.min(b.min_ns);
             union
@@ -211,13 +225,14 @@ impl Filter {
     }
 }
 
-/// What both let pass, and all that one of them has to know of descriptors.
+/// What both let pass, and all that one of them has to know of it.
 pub fn both(a: &kernel::Filter, b: &kernel::Filter) -> kernel::Filter {
-    let files = a.files.max(b.files);
+    let mut both = if a.active == 0 { *b } else { *a };
+    detail::join(&mut both, a);
+    detail::join(&mut both, b);
     if a.active == 0 {
-        return kernel::Filter { files, ..*b };
+        return both;
     }
-    let mut both = kernel::Filter { files, ..*a };
     if b.active != 0 {
         both.active |= b.active;
         both.min_ns = a.min_ns.max(b.min_ns);

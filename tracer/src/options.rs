@@ -177,6 +177,9 @@ fn set(
             let filter = words(value)
                 .and_then(|words| Filter::new(&words, decode::Options::native().arch))
                 .map_err(|why| format!("cannot be read ({why})"))?;
+            if !filter.detail().is_empty() {
+                return Err("has read=, write= or -v, which each reader asks for itself".to_owned());
+            }
             options.filter = Some(Arc::new(filter));
         }
         _ => {
@@ -239,6 +242,7 @@ mod tests {
             ("filter", "trace=nothing_such", "nothing_such"),
             ("filter", "--pod x", "unexpected argument"),
             ("filter", "-P", "value is required"),
+            ("filter", "read=3", "each reader asks"),
             ("event-rate", "-1", "no number"),
             ("event-rate", "0", "no number"),
             ("rings", "1", "no option"),

@@ -23,7 +23,7 @@ pub use chunk::{Account, Chunk, Counts};
 
 use crate::{
     event::{Body, Container, Descriptors, Event, Lifecycle, Loss, LossReason, Phase},
-    filter::Filter,
+    filter::{Detail, Filter},
     recording::{self, Raw, Summary},
     selector::Selector,
 };
@@ -413,10 +413,10 @@ impl Output {
         }
         if let Some(told) = told {
             self.chunk
-                .push(None, |to| render(&mut self.format, to, &told, None));
+                .push(None, |to| render(&mut self.format, self.selection.filter.detail(), to, &told, None));
         }
         self.chunk
-            .push(account, |to| render(&mut self.format, to, event, raw));
+            .push(account, |to| render(&mut self.format, self.selection.filter.detail(), to, event, raw));
         let full = match &self.format {
             Format::Recording(draft, _) => draft.is_full(),
             _ => self.chunk.size() >= FLUSH_BYTES,
@@ -452,7 +452,7 @@ impl Output {
         if self.failed.is_none() {
             for told in self.owed.iter_mut().filter_map(Book::loss) {
                 self.chunk
-                    .push(None, |to| render(&mut self.format, to, &told, None));
+                    .push(None, |to| render(&mut self.format, self.selection.filter.detail(), to, &told, None));
             }
             if let Format::Recording(draft, _) = &mut self.format {
                 self.chunk.push(None, |to| draft.close(to));
@@ -547,18 +547,18 @@ impl Output {
     }
 }
 
-fn render(format: &mut Format, to: &mut Vec<u8>, event: &Event, raw: Option<Raw<'_>>) {
+fn render(format: &mut Format, detail: &Detail, to: &mut Vec<u8>, event: &Event, raw: Option<Raw<'_>>) {
     match format {
         Format::Text(options) => {
             let before = to.len();
-            text::write_event(to, event, options);
+            text::write_detailed(to, event, options, detail);
             if let text::Timestamps::Relative { previous_ns } = &mut options.timestamps
                 && to.len() > before
             {
                 *previous_ns = text::began_ns(event);
             }
         }
-        Format::Json(descriptors) => json::write_event(to, event, *descriptors),
+        Format::Json(descriptors) => json::write_detailed(to, event, *descriptors, detail),
         Format::Tree(tree) => tree.take(event),
         Format::Recording(draft, _) => draft.take(event, raw),
     }

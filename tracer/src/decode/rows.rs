@@ -126,6 +126,7 @@ const fn envp(print: fn(&mut Out<'_>, &Call<'_>, super::show::Captured<'_>) -> O
         output: false,
         moment: Moment::After,
         filled: false,
+        data: false,
         skip: 0,
         wide: false,
         print,

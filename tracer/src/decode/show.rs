@@ -46,6 +46,8 @@ pub(super) struct Memory {
     pub(super) moment: Moment,
     /// The buffers that it points to are filled by the call, with what it returned in all.
     pub(super) filled: bool,
+    /// It is what goes through the call's descriptor: whole, where a reader asks for that.
+    pub(super) data: bool,
     /// Where it begins: so many times eight bytes beyond the address.
     pub(super) skip: u8,
     /// Its layout is that of 64-bit callers; others' is not read.
@@ -96,6 +98,7 @@ impl Show {
             output,
             moment: Moment::After,
             filled: false,
+            data: false,
             skip: 0,
             wide,
             print,
@@ -184,6 +187,17 @@ impl Show {
         match self {
             Self::Memory(memory) => Self::Memory(Memory {
                 filled: true,
+                ..memory
+            }),
+            other => other,
+        }
+    }
+
+    /// The same, which goes through the call's descriptor.
+    pub(super) const fn data(self) -> Self {
+        match self {
+            Self::Memory(memory) => Self::Memory(Memory {
+                data: true,
                 ..memory
             }),
             other => other,
@@ -287,6 +301,8 @@ pub(super) struct Call<'a> {
     pub(super) before: [Option<Captured<'a>>; 6],
     /// Further memory of an argument that points to pointers.
     pub(super) parts: &'a [Part<'a>],
+    /// A reader asked for all the data that it moved.
+    pub(super) data: bool,
     /// What its descriptors stand for, where that was asked.
     pub(super) files: Vec<File>,
     /// String limit.
@@ -319,12 +335,13 @@ impl Call<'_> {
             .map(|part| part.captured)
     }
 
+    /// What an argument points to; it may have been unreadable.
+    pub(super) fn captured_at(&self, index: usize) -> Option<Captured<'_>> {
+        self.memory.get(index).copied().flatten()
+    }
+
     pub(super) fn captured(&self, index: usize) -> Option<Captured<'_>> {
-        self.memory
-            .get(index)
-            .copied()
-            .flatten()
-            .filter(|captured| !captured.fault)
+        self.captured_at(index).filter(|captured| !captured.fault)
     }
 }
 

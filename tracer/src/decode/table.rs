@@ -8,11 +8,11 @@ use std::{collections::HashMap, sync::LazyLock};
 use tracer_common::filter::{COMPAT_PLANS, Op, Plan, copy, list, plan, when};
 
 use super::{
-    Limits, Takes,
+    Limits, Takes, data,
     rows::{self, Note, Ret, Row},
     show::{Call, Max, Memory, Moment, Show},
 };
-use crate::event::Arch;
+use crate::event::{Arch, Direction};
 
 const SNAPSHOT: &str = include_str!("syscalls.x86_64.txt");
 
@@ -146,6 +146,8 @@ pub(super) struct Entry {
     pub(super) note: Option<Note>,
     /// Whether what was returned is a descriptor.
     pub(super) descriptor: Option<fn(&Call<'_>) -> bool>,
+    /// Which way it moves data through its first argument.
+    pub(super) moves: Option<Direction>,
     /// A parameter whose memory has descriptors, and a kind of `tracer_common::filter::list`.
     list: Option<(u8, u8)>,
 }
@@ -282,13 +284,14 @@ fn ops(param: &Param, arg: u8, memory: &Memory, limits: Limits) -> [Option<Op>; 
         arg,
         len_arg: param.len,
         flags: if param.len_narrow { when::LEN_INT } else { 0 }
-            | if memory.filled { when::FILLED } else { 0 },
+            | if memory.filled { when::FILLED } else { 0 }
+            | if memory.data { when::DATA } else { 0 },
         max: limits.max(memory.max),
         scale: memory.scale,
         skip: memory.skip,
     };
     let before = || Op {
-        flags: op.flags | when::ENTER,
+        flags: op.flags & !when::DATA | when::ENTER,
         ..before(op)
     };
     let success = Op {
@@ -457,6 +460,7 @@ fn compile(name: &'static str, list: Option<&'static str>, rows: &[&'static Row]
             ret: Ret::Decimal,
             note: None,
             descriptor: None,
+            moves: None,
             list: None,
         };
     };
@@ -466,7 +470,9 @@ fn compile(name: &'static str, list: Option<&'static str>, rows: &[&'static Row]
         .map(split_parameter)
         .collect();
     let index_of = |wanted: &str| declared.iter().position(|(_, name)| *name == wanted);
-    let params = declared.iter().map(|(ctype, name)| {
+    let params: Box<[Param]> = declared
+        .iter()
+        .map(|(ctype, name)| {
         // The last row that names the parameter decides.
         let special = rows
             .iter()
@@ -485,7 +491,8 @@ fn compile(name: &'static str, list: Option<&'static str>, rows: &[&'static Row]
             len: len.and_then(|len| u8::try_from(len).ok()).unwrap_or(0),
             len_narrow,
         }
-    });
+    })
+    .collect();
     let order: Vec<usize> = rows
         .iter()
         .flat_map(|row| row.order)
@@ -493,7 +500,8 @@ fn compile(name: &'static str, list: Option<&'static str>, rows: &[&'static Row]
         .collect();
     Entry {
         name,
-        params: params.collect(),
+        moves: params.iter().find_map(|param| data::direction(&param.show)),
+        params,
         order: if order.is_empty() {
             (0..declared.len()).collect()
         } else {

@@ -3,6 +3,7 @@
 //! One object a line, ASCII only: what is not printable ASCII is written as `\uXXXX`, which any JSON reader turns back
 //! and no terminal obeys. Calls are written by hand, since they come by the million; rare parts go through serde.
 
+mod data;
 mod diagnosis;
 
 use std::{cell::RefCell, sync::LazyLock};
@@ -13,6 +14,7 @@ use crate::{
         Arg, Args, Body, Container, Descriptors, Event, Exit, File, Lifecycle, Loss, Outcome, Process,
         ProcessEvent, SCHEMA_VERSION, Syscall, Task,
     },
+    filter::Detail,
     numbers,
 };
 
@@ -21,8 +23,18 @@ pub const SCHEMA: &str = include_str!("../../schema/event.v1.json");
 
 /// Writes the line of an event.
 pub fn write_event(out: &mut Vec<u8>, event: &Event, descriptors: Descriptors) {
+    write_detailed(out, event, descriptors, &Detail::default());
+}
+
+/// The same, with what is wanted beyond a call's line of text.
+pub fn write_detailed(out: &mut Vec<u8>, event: &Event, descriptors: Descriptors, detail: &Detail) {
     match &event.body {
-        Body::Syscall(call) => syscall(out, event, call, descriptors),
+        Body::Syscall(call) => {
+            syscall(out, event, call, descriptors);
+            if let Some(moved) = detail.data_of(call) {
+                data::data(out, moved);
+            }
+        }
         Body::Process(process) => self::process(out, event, process),
         Body::Container(life) => lifecycle(out, event, life),
         Body::Loss(lost) => loss(out, event, lost),

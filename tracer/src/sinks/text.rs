@@ -3,6 +3,7 @@
 //! It writes bytes and does no I/O; what to show is a value ([`TextOptions`]), never the command line. Whatever a
 //! container chose (names, strings) is written as printable ASCII, so that it never drives a terminal.
 
+mod data;
 mod diagnosis;
 mod paint;
 
@@ -12,6 +13,7 @@ use crate::{
         Base, Body, DeniedBy, Descriptors, Event, Exit, Lifecycle, Loss, Outcome, Process, ProcessEvent,
         Syscall, Task,
     },
+    filter::Detail,
     numbers,
 };
 
@@ -74,6 +76,11 @@ pub enum Timestamps {
 
 /// Writes the line of an event, or nothing where strace has none and the options ask for none.
 pub fn write_event(out: &mut Vec<u8>, event: &Event, options: &TextOptions) {
+    write_detailed(out, event, options, &Detail::default());
+}
+
+/// The same, with what is wanted beyond the line.
+pub fn write_detailed(out: &mut Vec<u8>, event: &Event, options: &TextOptions, detail: &Detail) {
     let start = out.len();
     write_line(out, event, options);
     // A diagnosis has lines of its own, which must be read to their ends.
@@ -81,6 +88,11 @@ pub fn write_event(out: &mut Vec<u8>, event: &Event, options: &TextOptions) {
         && !matches!(event.body, Body::Diagnosis(_))
     {
         paint::cut(out, start, usize::from(columns));
+    }
+    if let Body::Syscall(call) = &event.body
+        && let Some(moved) = detail.data_of(call)
+    {
+        data::data(out, moved);
     }
 }
 

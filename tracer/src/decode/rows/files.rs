@@ -138,15 +138,18 @@ pub(super) static ROWS: &[Row] = &[
         ],
     ),
     // Descriptors.
-    row("read", &[("buf", RETURNED)]),
-    row("pread64", &[("buf", RETURNED), ("pos", LONG)]),
-    row("write pwrite64", &[("buf", Show::buffer("count")), ("pos", LONG)]),
+    row("read", &[("buf", RETURNED.data())]),
+    row("pread64", &[("buf", RETURNED.data()), ("pos", LONG)]),
+    row(
+        "write pwrite64",
+        &[("buf", Show::buffer("count").data()), ("pos", LONG)],
+    ),
     row(
         "readv writev preadv pwritev preadv2 pwritev2 vmsplice",
         &[
             ("fd", FD),
-            ("vec", Show::vector("vlen", message::vector::<1>)),
-            ("uiov", Show::vector("nr_segs", message::vector::<1>)),
+            ("vec", Show::vector("vlen", message::vector::<1>).data()),
+            ("uiov", Show::vector("nr_segs", message::vector::<1>).data()),
             ("vlen", UINT),
             ("nr_segs", UINT),
             ("pos_l", LONG),
@@ -157,7 +160,10 @@ pub(super) static ROWS: &[Row] = &[
     ),
     row(
         "readv preadv preadv2",
-        &[("vec", Show::vector("vlen", message::filled::<1>).filled())],
+        &[(
+            "vec",
+            Show::vector("vlen", message::filled::<1>).filled().data(),
+        )],
     ),
     row(
         "process_vm_readv",

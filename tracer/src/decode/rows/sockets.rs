@@ -52,7 +52,7 @@ pub(super) static ROWS: &[Row] = &[
     row(
         "sendto",
         &[
-            ("buff", Show::buffer("len")),
+            ("buff", Show::buffer("len").data()),
             ("flags", Flags(&names::MSG)),
             ("addr", Show::sized("addr_len", 128, net::address)),
         ],
@@ -60,7 +60,7 @@ pub(super) static ROWS: &[Row] = &[
     row(
         "recvfrom",
         &[
-            ("ubuf", RETURNED),
+            ("ubuf", RETURNED.data()),
             ("flags", Flags(&names::MSG)),
             (
                 "addr",
@@ -75,23 +75,34 @@ pub(super) static ROWS: &[Row] = &[
         ],
     ),
     row(
+        "send",
+        &[
+            ("buff", Show::buffer("len").data()),
+            ("flags", Flags(&names::MSG)),
+        ],
+    ),
+    row(
+        "recv",
+        &[("ubuf", RETURNED.data()), ("flags", Flags(&names::MSG))],
+    ),
+    row(
         "sendmsg",
         &[
-            ("msg", Show::message(message::sent)),
+            ("msg", Show::message(message::sent).data()),
             ("flags", Flags(&names::MSG)),
         ],
     ),
     row(
         "recvmsg",
         &[
-            ("msg", Show::message(message::received).received()),
+            ("msg", Show::message(message::received).received().data()),
             ("flags", Flags(&names::MSG)),
         ],
     ),
     row(
         "sendmmsg",
         &[
-            ("mmsg", Show::messages("vlen", message::all_sent)),
+            ("mmsg", Show::messages("vlen", message::all_sent).data()),
             ("flags", Flags(&names::MSG)),
         ],
     ),
@@ -102,6 +113,7 @@ pub(super) static ROWS: &[Row] = &[
                 "mmsg",
                 Show::messages("vlen", message::all_received)
                     .received()
+                    .data()
                     .or(values::pointer),
             ),
             ("flags", Flags(&names::MSG)),
@@ -217,14 +229,14 @@ pub(super) static ROWS: &[Row] = &[
     row(
         "mq_timedsend",
         &[
-            ("u_msg_ptr", Show::buffer("msg_len")),
+            ("u_msg_ptr", Show::buffer("msg_len").data()),
             ("u_abs_timeout", TIMESPEC),
         ],
     ),
     row(
         "mq_timedreceive",
         &[
-            ("u_msg_ptr", RETURNED),
+            ("u_msg_ptr", RETURNED.data()),
             ("u_msg_prio", INT_OUT),
             ("u_abs_timeout", TIMESPEC),
         ],
