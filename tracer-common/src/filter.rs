@@ -200,6 +200,9 @@ pub mod when {
     /// What goes through the descriptor that is the first argument: whole, where a reader asked for that descriptor's
     /// ([`Filter::reads`](super::Filter::reads), [`Filter::writes`](super::Filter::writes)).
     pub const DATA: u8 = 1 << 4;
+    /// There is more of it, for readers that want nothing abbreviated ([`Filter::verbose`](super::Filter::verbose)): of
+    /// [`copy::FIXED`](super::copy::FIXED) as many times eight bytes as [`Op::scale`](super::Op::scale) says, if any.
+    pub const VERBOSE: u8 = 1 << 5;
 }
 
 /// One copy.
@@ -216,7 +219,8 @@ pub struct Op {
     pub flags: u8,
     /// Most bytes to copy, 1..=[`MAX_COPY`].
     pub max: u16,
-    /// Size of an element in bytes, where [`copy::LEN_ARG`] or [`copy::LEN_RET`] count elements; 0 stands for 1.
+    /// Size of an element in bytes, where [`copy::LEN_ARG`] or [`copy::LEN_RET`] count elements; 0 stands for 1. See
+    /// also [`when::VERBOSE`].
     pub scale: u8,
     /// Where to begin: so many times eight bytes beyond the address.
     pub skip: u8,

@@ -56,6 +56,8 @@ pub mod flag {
     pub const NO_ROOM: u16 = 1 << 8;
     /// A reader asked for all the data that the call moved: there is as much of it as there was room for.
     pub const DATA: u16 = 1 << 9;
+    /// A reader wants nothing abbreviated, and there is more of the call than its record has else.
+    pub const VERBOSE: u16 = 1 << 10;
 }
 
 /// The common part of each record: 48 bytes.

@@ -452,12 +452,20 @@ pub(crate) extern "C" fn copy_one(at: u32, state: *const Task, op: *const Op, re
     if data && let Some(scratch) = emit::scratch() {
         mark(scratch, flag::DATA);
     }
+    let verbose =
+        op.flags & when::VERBOSE != 0 && sieve::filter(state.slot).is_some_and(|filter| filter.verbose != 0);
+    if verbose && let Some(scratch) = emit::scratch() {
+        mark(scratch, flag::VERBOSE);
+    }
     let address = state.args[arg];
     if address == 0 {
         return at;
     }
     let address = address.wrapping_add(u64::from(op.skip) * 8);
     let mut max = u32::from(op.max);
+    if verbose && op.kind == copy::FIXED && op.scale != 0 {
+        max = u32::from(op.scale) * 8;
+    }
     if max > u32::from(MAX_COPY) {
         max = u32::from(MAX_COPY);
     }
@@ -492,7 +500,7 @@ pub(crate) extern "C" fn copy_one(at: u32, state: *const Task, op: *const Op, re
         }
         copy::ENTRIES => {
             let next = copy_entries(at, address, asked, head(op.arg, op.kind, flags, 0, 0));
-            if sieve::filter(state.slot).is_some_and(|filter| filter.verbose != 0) && asked < 1 << 32 {
+            if verbose && asked < 1 << 32 {
                 let entries = head(op.arg, copy::PART, flags | section::DATA, 0, part::NAME);
                 copy_bytes(next, address, asked as u32, entries)
             } else {
@@ -516,7 +524,12 @@ pub(crate) extern "C" fn copy_one(at: u32, state: *const Task, op: *const Op, re
             } else {
                 (asked as u32, 0)
             };
-            copy_bytes(at, address, take, head(op.arg, op.kind, flags | cut, max as u16, 0))
+            copy_bytes(
+                at,
+                address,
+                take,
+                head(op.arg, op.kind, flags | cut, max as u16, 0),
+            )
         }
     }
 }

@@ -255,6 +255,9 @@ pub struct Events {
     /// devices.
     #[arg(short = 'y', action = clap::ArgAction::Count)]
     pub descriptors: u8,
+    /// Show structures whole (of stat, statx, getdents, rusage, uname), not abbreviated.
+    #[arg(short = 'v', long = "no-abbrev")]
+    pub verbose: bool,
     #[command(flatten)]
     pub look: Look,
 }
@@ -273,6 +276,7 @@ impl Events {
         };
         filter::Words {
             begin,
+            verbose: self.verbose,
             ..self.filter.words()
         }
     }

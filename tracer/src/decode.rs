@@ -33,6 +33,7 @@ mod table;
 mod time;
 mod uring;
 mod values;
+mod whole;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -45,7 +46,7 @@ use tracer_common::{
 };
 
 use crate::event::{
-    Arch, Arg, Args, Base, Comm, DeniedBy, Mark, Outcome, Phase, Process, Syscall, Task, Via,
+    Arch, Arg, Args, Base, Comm, DeniedBy, Mark, Outcome, Phase, Process, Syscall, Task, Verbose, Via,
 };
 use show::{Call, Captured, Memory, Moment, Out, Part, Show};
 use table::{Entry, Param};
@@ -430,6 +431,7 @@ fn syscall(
         before,
         parts: &parts,
         data: has(flag::DATA),
+        verbose: has(flag::VERBOSE),
         files,
         limit: usize::from(options.limits.string),
         aarch64: arch == Arch::Aarch64,
@@ -491,6 +493,16 @@ fn arguments(entry: &Entry, call: &Call<'_>, nargs: usize) -> Args {
         append(&mut args, &mut marks, param.name, raw, |out| {
             print(out, call, entry, index, show, raw)
         });
+        if let Show::Memory(memory @ Memory { full: Some(full), .. }) = show
+            && call.verbose
+        {
+            let memory = Memory {
+                print: full.print,
+                ..*memory
+            };
+            args.verbose
+                .push(verbose(call, entry, (index, param, &memory), args.list.len() - 1));
+        }
     }
     args.moves = entry.moves;
     if call.data {
@@ -649,6 +661,20 @@ fn print_memory<'a>(
     number(out);
     // Where another argument may have decided that this is no pointer, nothing was missed.
     out.fault = due && memory.number.is_none();
+}
+
+/// An argument without abbreviation.
+fn verbose(call: &Call<'_>, entry: &Entry, of: (usize, &Param, &Memory), arg: usize) -> Verbose {
+    let mut text = String::new();
+    let mut out = Out::new(&mut text);
+    print_memory(&mut out, call, entry, of, call.arg(of.0));
+    let (truncated, fault) = (out.truncated, out.fault);
+    Verbose {
+        arg,
+        text,
+        truncated,
+        fault,
+    }
 }
 
 /// Whether a part of that memory means something without the rest.

@@ -216,6 +216,8 @@ pub struct Args {
     pub moves: Option<Direction>,
     /// That data, where a reader asked for it.
     pub data: Option<Box<Data>>,
+    /// Arguments without abbreviation, first to last, where a reader asked and that is something else.
+    pub verbose: Vec<Verbose>,
     /// Where the text of the first argument begins that the call writes, for a call that never returned: what follows
     /// was not known yet when it began.
     pub before_output: Option<usize>,
@@ -278,6 +280,18 @@ impl File {
     }
 }
 
+/// An argument without abbreviation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verbose {
+    /// Its place in [`Args::list`].
+    pub arg: usize,
+    pub text: String,
+    /// There was more than what was copied.
+    pub truncated: bool,
+    /// Not all of it could be read.
+    pub fault: bool,
+}
+
 /// How a number is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Base {
@@ -321,6 +335,20 @@ impl Args {
         }
         text.push_str(self.text.get(from..part.end).unwrap_or_default());
         text.into()
+    }
+
+    /// [`Self::text`] up to `end` with what descriptors stand for, and without abbreviation.
+    pub fn text_whole(&self, end: usize, descriptors: Descriptors) -> Cow<'_, str> {
+        let mut text = Cow::Borrowed("");
+        let mut from = 0;
+        for whole in &self.verbose {
+            if let Some(arg) = self.list.get(whole.arg).filter(|arg| arg.text.end <= end) {
+                text += self.text_with(from..arg.text.start, descriptors);
+                text += whole.text.as_str();
+                from = arg.text.end;
+            }
+        }
+        text + self.text_with(from..end, descriptors)
     }
 
     /// What an argument stands for that is a descriptor.

@@ -200,7 +200,11 @@ impl Filter {
     pub fn union<'a>(filters: impl IntoIterator<Item = &'a Self>) -> kernel::Filter {
         let all = |filter: &kernel::Filter| filter.active == 0;
         let union = filters.into_iter().map(|filter| filter.kernel).reduce(|a, b| {
-            let mut union = if all(&a) || all(&b) { kernel::Filter::ALL } else { a };
+            let mut union = if all(&a) || all(&b) {
+                kernel::Filter::ALL
+            } else {
+                a
+            };
             detail::join(&mut union, &a);
             detail::join(&mut union, &b);
             if all(&union) {

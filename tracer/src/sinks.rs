@@ -412,11 +412,13 @@ impl Output {
             return;
         }
         if let Some(told) = told {
-            self.chunk
-                .push(None, |to| render(&mut self.format, self.selection.filter.detail(), to, &told, None));
+            self.chunk.push(None, |to| {
+                render(&mut self.format, self.selection.filter.detail(), to, &told, None)
+            });
         }
-        self.chunk
-            .push(account, |to| render(&mut self.format, self.selection.filter.detail(), to, event, raw));
+        self.chunk.push(account, |to| {
+            render(&mut self.format, self.selection.filter.detail(), to, event, raw)
+        });
         let full = match &self.format {
             Format::Recording(draft, _) => draft.is_full(),
             _ => self.chunk.size() >= FLUSH_BYTES,
@@ -451,8 +453,9 @@ impl Output {
         }
         if self.failed.is_none() {
             for told in self.owed.iter_mut().filter_map(Book::loss) {
-                self.chunk
-                    .push(None, |to| render(&mut self.format, self.selection.filter.detail(), to, &told, None));
+                self.chunk.push(None, |to| {
+                    render(&mut self.format, self.selection.filter.detail(), to, &told, None)
+                });
             }
             if let Format::Recording(draft, _) = &mut self.format {
                 self.chunk.push(None, |to| draft.close(to));

@@ -65,13 +65,7 @@ fn length(call: &Call<'_>, param: &Param) -> u64 {
 }
 
 impl Data {
-    fn push(
-        &mut self,
-        message: Option<u32>,
-        index: Option<u32>,
-        len: u64,
-        captured: Option<Captured<'_>>,
-    ) {
+    fn push(&mut self, message: Option<u32>, index: Option<u32>, len: u64, captured: Option<Captured<'_>>) {
         let bytes = captured.map_or(&[][..], |captured| captured.bytes);
         let len_here = usize::try_from(len).unwrap_or(usize::MAX);
         self.buffers.push(Buffer {
@@ -123,7 +117,11 @@ impl Data {
     /// The messages that were sent or received, each with as many bytes as the kernel says.
     fn messages(&mut self, call: &Call<'_>, arg: usize) {
         let mut counts = Vec::new();
-        let done = if call.succeeded { call.ret.unsigned_abs() } else { 0 };
+        let done = if call.succeeded {
+            call.ret.unsigned_abs()
+        } else {
+            0
+        };
         for index in 0..u32::try_from(done).unwrap_or(u32::MAX) {
             let first = u16::try_from(index)
                 .ok()

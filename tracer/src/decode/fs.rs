@@ -22,7 +22,7 @@ pub(super) fn stat(out: &mut Out<'_>, call: &Call<'_>, memory: Captured<'_>) -> 
     Some(())
 }
 
-fn is_device(mode: u64) -> bool {
+pub(super) fn is_device(mode: u64) -> bool {
     let kind = mode & u64::from(libc::S_IFMT);
     kind == u64::from(libc::S_IFCHR) || kind == u64::from(libc::S_IFBLK)
 }

@@ -15,6 +15,7 @@ use super::{
     show::{self, Call, Max, Memory, Moment, Out, Show, signed},
     signal, time, uring,
     values::{self, DIRFD, FD, HEX, ID, INT, LONG, MODE, OPEN, POINTER, SIGNAL, UINT},
+    whole,
 };
 
 /// How some calls' parameters are shown, and what they return.
@@ -127,6 +128,7 @@ const fn envp(print: fn(&mut Out<'_>, &Call<'_>, super::show::Captured<'_>) -> O
         moment: Moment::After,
         filled: false,
         data: false,
+        full: None,
         skip: 0,
         wide: false,
         print,

@@ -54,8 +54,18 @@ pub(super) struct Memory {
     pub(super) wide: bool,
     /// `None`: not enough bytes, or none that mean anything; the address is shown.
     pub(super) print: Print,
+    /// How it is shown without abbreviation (`-v`), where that is something else.
+    pub(super) full: Option<Full>,
     /// Prints the register instead of memory, where other arguments decide that it is no pointer.
     pub(super) number: Option<Number>,
+}
+
+/// Memory without abbreviation.
+#[derive(Clone, Copy)]
+pub(super) struct Full {
+    /// As many times eight bytes are copied; 0: no more than else.
+    pub(super) words: u8,
+    pub(super) print: Print,
 }
 
 /// When memory is copied.
@@ -102,6 +112,7 @@ impl Show {
             skip: 0,
             wide,
             print,
+            full: None,
             number: None,
         })
     }
@@ -193,13 +204,21 @@ impl Show {
         }
     }
 
+    /// The same, which has `words` times eight bytes where nothing is abbreviated (0: no more than else), and prints so.
+    pub(super) const fn full(self, words: u8, print: Print) -> Self {
+        match self {
+            Self::Memory(memory) => Self::Memory(Memory {
+                full: Some(Full { words, print }),
+                ..memory
+            }),
+            other => other,
+        }
+    }
+
     /// The same, which goes through the call's descriptor.
     pub(super) const fn data(self) -> Self {
         match self {
-            Self::Memory(memory) => Self::Memory(Memory {
-                data: true,
-                ..memory
-            }),
+            Self::Memory(memory) => Self::Memory(Memory { data: true, ..memory }),
             other => other,
         }
     }
@@ -303,6 +322,8 @@ pub(super) struct Call<'a> {
     pub(super) parts: &'a [Part<'a>],
     /// A reader asked for all the data that it moved.
     pub(super) data: bool,
+    /// A reader wants nothing abbreviated.
+    pub(super) verbose: bool,
     /// What its descriptors stand for, where that was asked.
     pub(super) files: Vec<File>,
     /// String limit.

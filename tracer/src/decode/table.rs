@@ -285,9 +285,13 @@ fn ops(param: &Param, arg: u8, memory: &Memory, limits: Limits) -> [Option<Op>; 
         len_arg: param.len,
         flags: if param.len_narrow { when::LEN_INT } else { 0 }
             | if memory.filled { when::FILLED } else { 0 }
-            | if memory.data { when::DATA } else { 0 },
+            | if memory.data { when::DATA } else { 0 }
+            | if memory.full.is_some() { when::VERBOSE } else { 0 },
         max: limits.max(memory.max),
-        scale: memory.scale,
+        scale: match memory.full {
+            Some(full) if memory.kind == copy::FIXED => full.words,
+            _ => memory.scale,
+        },
         skip: memory.skip,
     };
     let before = || Op {
@@ -473,26 +477,26 @@ fn compile(name: &'static str, list: Option<&'static str>, rows: &[&'static Row]
     let params: Box<[Param]> = declared
         .iter()
         .map(|(ctype, name)| {
-        // The last row that names the parameter decides.
-        let special = rows
-            .iter()
-            .rev()
-            .flat_map(|row| row.params)
-            .find(|(param, _)| param == name);
-        let show = special.map_or_else(|| rows::default_for(ctype, name), |(_, show)| *show);
-        let len = memory_of(&show).and_then(|memory| index_of(memory.len));
-        let len_narrow = len
-            .and_then(|len| declared.get(len))
-            .is_some_and(|(ctype, _)| !wide || is_narrow(ctype));
-        Param {
-            name,
-            show,
-            narrow: !wide || is_narrow(ctype),
-            len: len.and_then(|len| u8::try_from(len).ok()).unwrap_or(0),
-            len_narrow,
-        }
-    })
-    .collect();
+            // The last row that names the parameter decides.
+            let special = rows
+                .iter()
+                .rev()
+                .flat_map(|row| row.params)
+                .find(|(param, _)| param == name);
+            let show = special.map_or_else(|| rows::default_for(ctype, name), |(_, show)| *show);
+            let len = memory_of(&show).and_then(|memory| index_of(memory.len));
+            let len_narrow = len
+                .and_then(|len| declared.get(len))
+                .is_some_and(|(ctype, _)| !wide || is_narrow(ctype));
+            Param {
+                name,
+                show,
+                narrow: !wide || is_narrow(ctype),
+                len: len.and_then(|len| u8::try_from(len).ok()).unwrap_or(0),
+                len_narrow,
+            }
+        })
+        .collect();
     let order: Vec<usize> = rows
         .iter()
         .flat_map(|row| row.order)

@@ -227,7 +227,7 @@ impl<'a> Row<'a> {
         self.set_some(Column::DeniedBy, call.denied_by.map(DeniedBy::name));
         self.set_some(Column::RetNote, call.args.ret_note.as_deref());
         let mut args = Vec::with_capacity(call.args.text.len() + 48 * call.args.list.len());
-        json::arguments(&mut args, &call.args, descriptors);
+        json::arguments(&mut args, &call.args, descriptors, false);
         self.set(Column::Args, ascii(args));
         for (column, arg) in ARGS.into_iter().zip(&call.args.list) {
             self.set(column, call.args.text_with(arg.text.clone(), descriptors));

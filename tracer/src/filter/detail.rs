@@ -107,7 +107,9 @@ impl Descriptors {
                         .ok()
                         .filter(|number| i32::try_from(*number).is_ok())
                         .ok_or_else(|| {
-                            format!("no descriptor {number:?}: a number like 3, all, none, or !3 for all but 3")
+                            format!(
+                                "no descriptor {number:?}: a number like 3, all, none, or !3 for all but 3"
+                            )
                         })?,
                 ),
             }
@@ -155,7 +157,10 @@ mod tests {
             assert_eq!(set.bits(), bits, "{text}");
         }
         for wrong in ["", "x", "-1", "3,", "4294967295"] {
-            assert!(Descriptors::read(wrong).unwrap_err().contains("no descriptor"), "{wrong}");
+            assert!(
+                Descriptors::read(wrong).unwrap_err().contains("no descriptor"),
+                "{wrong}"
+            );
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     errno,
     event::{
         Arg, Args, Body, Container, Descriptors, Event, Exit, File, Lifecycle, Loss, Outcome, Process,
-        ProcessEvent, SCHEMA_VERSION, Syscall, Task,
+        ProcessEvent, SCHEMA_VERSION, Syscall, Task, Verbose,
     },
     filter::Detail,
     numbers,
@@ -30,7 +30,7 @@ pub fn write_event(out: &mut Vec<u8>, event: &Event, descriptors: Descriptors) {
 pub fn write_detailed(out: &mut Vec<u8>, event: &Event, descriptors: Descriptors, detail: &Detail) {
     match &event.body {
         Body::Syscall(call) => {
-            syscall(out, event, call, descriptors);
+            syscall(out, event, call, descriptors, detail.verbose);
             if let Some(moved) = detail.data_of(call) {
                 data::data(out, moved);
             }
@@ -43,7 +43,7 @@ pub fn write_detailed(out: &mut Vec<u8>, event: &Event, descriptors: Descriptors
     out.extend_from_slice(b"}\n");
 }
 
-fn syscall(out: &mut Vec<u8>, event: &Event, call: &Syscall, descriptors: Descriptors) {
+fn syscall(out: &mut Vec<u8>, event: &Event, call: &Syscall, descriptors: Descriptors, verbose: bool) {
     head(out, event, "syscall", Some(call.seq));
     task(out, &call.task);
     out.extend_from_slice(b",\"arch\":\"");
@@ -53,7 +53,7 @@ fn syscall(out: &mut Vec<u8>, event: &Event, call: &Syscall, descriptors: Descri
     out.extend_from_slice(b",\"syscall\":\"");
     out.extend_from_slice(call.name.as_bytes());
     out.extend_from_slice(b"\",\"args\":");
-    arguments(out, &call.args, descriptors);
+    arguments(out, &call.args, descriptors, verbose);
     out.extend_from_slice(b",\"ret\":");
     match call.outcome {
         Outcome::Value(value) => {
@@ -96,31 +96,35 @@ fn syscall(out: &mut Vec<u8>, event: &Event, call: &Syscall, descriptors: Descri
 }
 
 /// Writes the list of a call's arguments.
-pub(crate) fn arguments(out: &mut Vec<u8>, args: &Args, descriptors: Descriptors) {
+pub(crate) fn arguments(out: &mut Vec<u8>, args: &Args, descriptors: Descriptors, verbose: bool) {
     out.push(b'[');
     for (index, arg) in args.list.iter().enumerate() {
         if index > 0 {
             out.push(b',');
         }
-        argument(out, arg, args, descriptors);
+        let whole = args.verbose.iter().find(|whole| verbose && whole.arg == index);
+        argument(out, arg, args, descriptors, whole);
     }
     out.push(b']');
 }
 
-fn argument(out: &mut Vec<u8>, arg: &Arg, args: &Args, descriptors: Descriptors) {
+fn argument(out: &mut Vec<u8>, arg: &Arg, args: &Args, descriptors: Descriptors, whole: Option<&Verbose>) {
     // Parameter names are C identifiers.
     out.extend_from_slice(b"{\"name\":\"");
     out.extend_from_slice(arg.name.as_bytes());
     field(out, b"\",\"raw\":", arg.raw);
     out.extend_from_slice(b",\"text\":");
-    string(out, &args.text_with(arg.text.clone(), descriptors));
+    match whole {
+        Some(whole) => string(out, &whole.text),
+        None => string(out, &args.text_with(arg.text.clone(), descriptors)),
+    }
     if let Some(opened) = args.file_of(arg).filter(|_| descriptors != Descriptors::Numbers) {
         file(out, opened, descriptors);
     }
-    if arg.truncated {
+    if whole.map_or(arg.truncated, |whole| whole.truncated) {
         out.extend_from_slice(b",\"truncated\":true");
     }
-    if arg.fault {
+    if whole.map_or(arg.fault, |whole| whole.fault) {
         out.extend_from_slice(b",\"fault\":true");
     }
     out.push(b'}');

@@ -82,7 +82,7 @@ pub fn write_event(out: &mut Vec<u8>, event: &Event, options: &TextOptions) {
 /// The same, with what is wanted beyond the line.
 pub fn write_detailed(out: &mut Vec<u8>, event: &Event, options: &TextOptions, detail: &Detail) {
     let start = out.len();
-    write_line(out, event, options);
+    write_line(out, event, options, detail.verbose);
     // A diagnosis has lines of its own, which must be read to their ends.
     if let Some(columns) = options.columns
         && !matches!(event.body, Body::Diagnosis(_))
@@ -105,11 +105,11 @@ pub fn began_ns(event: &Event) -> u64 {
     }
 }
 
-fn write_line(out: &mut Vec<u8>, event: &Event, options: &TextOptions) {
+fn write_line(out: &mut Vec<u8>, event: &Event, options: &TextOptions, verbose: bool) {
     match &event.body {
         Body::Syscall(call) => {
             prefix(out, event, Some(&call.task), options);
-            syscall(out, call, options);
+            syscall(out, call, options, verbose);
         }
         Body::Process(process) => {
             if matches!(process.what, ProcessEvent::Exit { .. }) || options.show_processes {
@@ -201,14 +201,18 @@ fn fraction(out: &mut Vec<u8>, micros: u64) {
     padded(out, micros, 6, b'0');
 }
 
-fn syscall(out: &mut Vec<u8>, call: &Syscall, options: &TextOptions) {
+fn syscall(out: &mut Vec<u8>, call: &Syscall, options: &TextOptions, verbose: bool) {
     painted(out, paint::NAME, options, |out| {
         out.extend_from_slice(call.name.as_bytes())
     });
     out.push(b'(');
     let whole = call.args.text.len();
     let arguments = |out: &mut Vec<u8>, end: usize| {
-        let text = call.args.text_with(0..end, options.descriptors);
+        let text = if verbose {
+            call.args.text_whole(end, options.descriptors)
+        } else {
+            call.args.text_with(0..end, options.descriptors)
+        };
         if options.color {
             paint::strings(out, &text);
         } else {

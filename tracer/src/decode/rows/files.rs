@@ -24,18 +24,21 @@ pub(super) static ROWS: &[Row] = &[
     ),
     row(
         "stat lstat fstat",
-        &[("statbuf", Show::output(64, fs::stat).wide())],
+        &[("statbuf", Show::output(64, fs::stat).wide().full(18, whole::stat))],
     ),
     row(
         "newfstatat",
-        &[("statbuf", Show::output(64, fs::stat).wide()), ("flag", AT)],
+        &[
+            ("statbuf", Show::output(64, fs::stat).wide().full(18, whole::stat)),
+            ("flag", AT),
+        ],
     ),
     row(
         "statx",
         &[
             ("flags", Value(values::statx_flags)),
             ("mask", Flags(&names::STATX)),
-            ("buffer", Show::output(48, fs::statx)),
+            ("buffer", Show::output(48, fs::statx).full(20, whole::statx)),
         ],
     ),
     row("statfs fstatfs", &[("buf", Show::output(88, fs::statfs).wide())]),
@@ -160,10 +163,7 @@ pub(super) static ROWS: &[Row] = &[
     ),
     row(
         "readv preadv preadv2",
-        &[(
-            "vec",
-            Show::vector("vlen", message::filled::<1>).filled().data(),
-        )],
+        &[("vec", Show::vector("vlen", message::filled::<1>).filled().data())],
     ),
     row(
         "process_vm_readv",
@@ -180,7 +180,14 @@ pub(super) static ROWS: &[Row] = &[
             ("flags", UINT),
         ],
     ),
-    row("getdents getdents64", &[("dirent", Show::entries(fs::entries))]),
+    row(
+        "getdents",
+        &[("dirent", Show::entries(fs::entries).full(0, whole::old_entries))],
+    ),
+    row(
+        "getdents64",
+        &[("dirent", Show::entries(fs::entries).full(0, whole::entries))],
+    ),
     row("lseek", &[("whence", Enum(&names::SEEK))]),
     row("dup", &[("fildes", FD)]),
     row(

@@ -56,7 +56,10 @@ pub(super) static ROWS: &[Row] = &[
                 Show::output(4, process::wait_status).or(values::pointer),
             ),
             ("options", Flags(&names::WAIT)),
-            ("ru", Show::output(32, process::rusage).wide()),
+            (
+                "ru",
+                Show::output(32, process::rusage).wide().full(18, whole::rusage),
+            ),
         ],
     ),
     row(
@@ -66,7 +69,10 @@ pub(super) static ROWS: &[Row] = &[
             ("upid", INT),
             ("infop", Show::output(48, signal::info).wide()),
             ("options", Flags(&names::WAIT)),
-            ("ru", Show::output(32, process::rusage).wide()),
+            (
+                "ru",
+                Show::output(32, process::rusage).wide().full(18, whole::rusage),
+            ),
         ],
     ),
     row("exit exit_group", &[("error_code", INT)]),
@@ -159,7 +165,13 @@ pub(super) static ROWS: &[Row] = &[
         &[("rseq", HEX), ("rseq_len", HEX), ("flags", HEX), ("sig", HEX)],
     ),
     row("sysinfo", &[("info", Show::output(112, process::sysinfo).wide())]),
-    row("uname", &[("name", Show::output(390, process::utsname))]),
+    row(
+        "uname",
+        &[(
+            "name",
+            Show::output(390, process::utsname).full(0, whole::utsname),
+        )],
+    ),
     row(
         "sethostname setdomainname",
         &[(
@@ -181,6 +193,7 @@ pub(super) static ROWS: &[Row] = &[
                     moment: Moment::After,
                     filled: false,
                     data: false,
+                    full: None,
                     skip: 0,
                     wide: false,
                     print: crate::decode::show::hex_buffer,
@@ -258,7 +271,10 @@ pub(super) static ROWS: &[Row] = &[
         "getrusage",
         &[
             ("who", Enum(&names::RUSAGE)),
-            ("ru", Show::output(32, process::rusage).wide()),
+            (
+                "ru",
+                Show::output(32, process::rusage).wide().full(18, whole::rusage),
+            ),
         ],
     ),
     row("getpriority setpriority", &[("which", Enum(&names::PRIORITY))]),
@@ -289,6 +305,7 @@ pub(super) static ROWS: &[Row] = &[
                 moment: Moment::After,
                 filled: false,
                 data: false,
+                full: None,
                 skip: 0,
                 wide: false,
                 print: process::cpus,

@@ -32,7 +32,9 @@ pub(super) fn data(out: &mut Vec<u8>, moved: Moved<'_>) {
     }
     if data.cut {
         out.extend_from_slice(match data {
-            Data { messages: Some(_), .. } => b" | <more messages, not taken>\n".as_slice(),
+            Data {
+                messages: Some(_), ..
+            } => b" | <more messages, not taken>\n".as_slice(),
             _ => b" | <more buffers, not taken>\n",
         });
     }
@@ -107,7 +109,13 @@ mod tests {
     fn dump(data: Option<Data>) -> String {
         let mut out = Vec::new();
         let data = data.as_ref();
-        super::data(&mut out, Moved { direction: Direction::Read, data });
+        super::data(
+            &mut out,
+            Moved {
+                direction: Direction::Read,
+                data,
+            },
+        );
         String::from_utf8(out).unwrap()
     }
 
@@ -173,7 +181,10 @@ mod tests {
         assert!(dump(None).starts_with(" | <not taken"));
         let told = dump(of([buffer(b"a", 0x0010_0001)]));
         assert!(told.starts_with(" | 000000  61 "), "{told}");
-        assert!(told.ends_with("\n | <1048576 bytes more, not taken: the record has no room>\n"), "{told}");
+        assert!(
+            told.ends_with("\n | <1048576 bytes more, not taken: the record has no room>\n"),
+            "{told}"
+        );
         let torn = Buffer {
             fault: true,
             ..buffer(b"a", 2)
