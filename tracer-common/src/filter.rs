@@ -132,6 +132,8 @@ pub mod task {
     pub const GUEST: u32 = 1 << 11;
     /// Nothing was kept of the call's begin, nor of what it asked for since.
     pub const LATE: u32 = 1 << 12;
+    /// Of what the call in flight pointed to when it began, nothing had to be kept.
+    pub const NONE_KEPT: u32 = 1 << 13;
     /// What outlasts a call.
     pub const LASTING: u32 = VIA_EXEC | GUEST;
 }
@@ -203,6 +205,9 @@ pub mod when {
     /// There is more of it, for readers that want nothing abbreviated ([`Filter::verbose`](super::Filter::verbose)): of
     /// [`copy::FIXED`](super::copy::FIXED) as many times eight bytes as [`Op::scale`](super::Op::scale) says, if any.
     pub const VERBOSE: u8 = 1 << 5;
+    /// Only where the argument [`Op::len_arg`](super::Op::len_arg) points less than [`NEAR_BYTES`](super::NEAR_BYTES)
+    /// away: the call may write over it.
+    pub const NEAR: u8 = 1 << 6;
 }
 
 /// One copy.
@@ -226,6 +231,8 @@ pub struct Op {
     pub skip: u8,
 }
 
+/// What lies further apart are two things: no copy with [`when::NEAR`] has as many bytes.
+pub const NEAR_BYTES: u64 = 64;
 /// Most copies a call.
 pub const MAX_OPS: usize = 16;
 /// Most bytes a copy: PATH_MAX with its NUL is 4096.

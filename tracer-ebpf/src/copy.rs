@@ -14,8 +14,8 @@ use core::{ffi::c_void, hint::black_box, ptr};
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user, bpf_probe_read_user_str};
 use tracer_common::{
     filter::{
-        Books, MAX_CONTROL, MAX_COPY, MAX_ENTRIES, MAX_KEPT, MAX_NAME, MAX_OPS, MAX_VECTOR, Op, Plan, Task,
-        copy, descriptors, part, plan, task, when,
+        Books, MAX_CONTROL, MAX_COPY, MAX_ENTRIES, MAX_KEPT, MAX_NAME, MAX_OPS, MAX_VECTOR, NEAR_BYTES, Op,
+        Plan, Task, copy, descriptors, part, plan, task, when,
     },
     record::{DATA_END, MAX_RECORD, Section, flag, section},
 };
@@ -534,6 +534,20 @@ pub(crate) extern "C" fn copy_one(at: u32, state: *const Task, op: *const Op, re
     }
 }
 
+/// Whether it is only for memory that the call may write over, and this is not.
+#[inline(always)]
+fn is_apart(state: &Task, op: &Op) -> bool {
+    if op.flags & when::NEAR == 0 {
+        return false;
+    }
+    let (input, output) = (op.arg as usize, op.len_arg as usize);
+    if input > 5 || output > 5 {
+        return true;
+    }
+    let apart = state.args[output].wrapping_sub(state.args[input]);
+    apart.wrapping_add(NEAR_BYTES) >= 2 * NEAR_BYTES
+}
+
 /// Copies what a call's arguments point to: with [`BEFORE`], what is taken when it begins; else the rest. Returns where
 /// the next section begins.
 #[inline(always)]
@@ -542,7 +556,7 @@ fn copy_all(at: u32, state: &Task, plan: &Plan, ret: i64, how: u64) -> u32 {
     let mut index = 0;
     while index < MAX_OPS as u32 && index < u32::from(plan.nops) {
         let op = &plan.ops[index as usize & (MAX_OPS - 1)];
-        let now = (op.flags & when::ENTER != 0) == (how & BEFORE != 0);
+        let now = (op.flags & when::ENTER != 0) == (how & BEFORE != 0) && !is_apart(state, op);
         if now && !(op.flags & when::SUCCESS != 0 && how & FAILED != 0) {
             at = copy_one(at, state, op, ret, how);
         }
@@ -561,6 +575,10 @@ pub(crate) fn at_enter(task: TaskPtr, state: &mut Task, regs: Regs) -> u32 {
         state.args[0] = regs.stack();
     }
     let at = copy_all(0, state, plan, 0, BEFORE | FAILED);
+    if at == 0 {
+        state.flags |= task::NONE_KEPT;
+        return 0;
+    }
     let kept = KEPT.get_or_create(task);
     // SAFETY: null is checked; the value is the current task's own.
     let (Some(kept), Some(scratch)) = (unsafe { kept.as_mut() }, emit::scratch()) else {
@@ -615,6 +633,9 @@ fn sections(scratch: &mut Scratch, at: u32, call: &Call<'_>, plan: &Plan) -> u32
 /// Appends the sections that were kept when the call began.
 #[inline(always)]
 fn kept(scratch: &mut Scratch, at: u32, call: &Call<'_>) -> u32 {
+    if call.state.flags & task::NONE_KEPT != 0 {
+        return at;
+    }
     if call.state.flags & task::KEPT == 0 {
         // A call that seccomp refused never began.
         return if call.flags & (flag::SECCOMP | flag::SKIPPED) == 0 {

@@ -37,7 +37,8 @@ pub(super) struct Memory {
     /// A [`copy`] kind.
     pub(super) kind: u8,
     pub(super) max: Max,
-    /// Name of the argument with the length, for [`copy::LEN_ARG`].
+    /// Name of the argument with the length, for [`copy::LEN_ARG`]; with [`Moment::Retried`] of the one that may be written
+    /// over.
     pub(super) len: &'static str,
     /// Bytes of an element, where the length counts elements; 0 stands for 1.
     pub(super) scale: u8,
@@ -78,8 +79,8 @@ pub(super) enum Moment {
     /// When it begins, and again when it succeeded. What is shown is what it wrote where that is what counts
     /// ([`Memory::output`]), else what was there before; the printer finds the other in [`Call`].
     Both,
-    /// When it begins, because the call may write there through another argument; and again when it succeeded, for what
-    /// was not in memory yet. What is shown is what was there before, if it could be read.
+    /// When it begins, where the call may write there through the argument [`Memory::len`]; and again when it succeeded,
+    /// for what was not in memory yet. What is shown is what was there before, if it could be read.
     Retried,
 }
 
@@ -191,6 +192,11 @@ impl Show {
             Self::Memory(memory) => Self::Memory(Memory { moment, ..memory }),
             other => other,
         }
+    }
+
+    /// The same, of which the call may write over through that argument.
+    pub(super) const fn over(self, output: &'static str) -> Self {
+        self.of(output).at(Moment::Retried)
     }
 
     /// The same, whose buffers the call fills.

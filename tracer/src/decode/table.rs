@@ -306,7 +306,12 @@ fn ops(param: &Param, arg: u8, memory: &Memory, limits: Limits) -> [Option<Op>; 
         Moment::After if memory.output => [None, Some(success)],
         Moment::After => [None, Some(op)],
         Moment::Before => [Some(before()), None],
-        Moment::Both | Moment::Retried => [Some(before()), Some(success)],
+        Moment::Both => [Some(before()), Some(success)],
+        Moment::Retried => {
+            let before = before();
+            let flags = before.flags | when::NEAR;
+            [Some(Op { flags, ..before }), Some(success)]
+        }
     }
 }
 

@@ -255,7 +255,7 @@ pub(super) static ROWS: &[Row] = &[
         "prlimit64",
         &[
             ("resource", Enum(&names::RLIMIT)),
-            ("new_rlim", RLIMIT.at(Moment::Retried)),
+            ("new_rlim", RLIMIT.over("old_rlim")),
             ("old_rlim", RLIMIT_OUT),
         ],
     ),
@@ -365,7 +365,7 @@ pub(super) static ROWS: &[Row] = &[
         "rt_sigaction",
         &[
             ("sig", SIGNAL),
-            ("act", Show::input(32, signal::action).wide().at(Moment::Retried)),
+            ("act", Show::input(32, signal::action).wide().over("oact")),
             ("oact", Show::output(32, signal::action).wide()),
         ],
     ),
@@ -373,7 +373,7 @@ pub(super) static ROWS: &[Row] = &[
         "rt_sigprocmask",
         &[
             ("how", Enum(&names::SIG_HOW)),
-            ("nset", SIGSET.at(Moment::Retried)),
+            ("nset", SIGSET.over("oset")),
             ("oset", SIGSET_OUT),
         ],
     ),
@@ -400,7 +400,7 @@ pub(super) static ROWS: &[Row] = &[
     row(
         "sigaltstack",
         &[
-            ("uss", Show::input(24, signal::stack).wide().at(Moment::Retried)),
+            ("uss", Show::input(24, signal::stack).wide().over("uoss")),
             ("uoss", Show::output(24, signal::stack).wide()),
         ],
     ),
@@ -445,7 +445,7 @@ pub(super) static ROWS: &[Row] = &[
         &[
             ("which_clock", Enum(&names::CLOCK)),
             ("flags", Flags(&names::TIMER)),
-            ("rqtp", TIMESPEC.at(Moment::Retried)),
+            ("rqtp", TIMESPEC.over("rmtp")),
             (
                 "rmtp",
                 Show::input(16, time::remaining).wide().or(values::pointer),
@@ -455,7 +455,7 @@ pub(super) static ROWS: &[Row] = &[
     row(
         "nanosleep",
         &[
-            ("rqtp", TIMESPEC.at(Moment::Retried)),
+            ("rqtp", TIMESPEC.over("rmtp")),
             (
                 "rmtp",
                 Show::input(16, time::remaining).wide().or(values::pointer),
@@ -506,10 +506,7 @@ pub(super) static ROWS: &[Row] = &[
         "setitimer",
         &[
             ("which", Enum(&names::ITIMER)),
-            (
-                "value",
-                Show::input(32, time::itimerval).wide().at(Moment::Retried),
-            ),
+            ("value", Show::input(32, time::itimerval).wide().over("ovalue")),
             ("ovalue", Show::output(32, time::itimerval).wide()),
         ],
     ),
@@ -519,7 +516,7 @@ pub(super) static ROWS: &[Row] = &[
             ("flags", Flags(&names::TIMER)),
             (
                 "new_setting",
-                Show::input(32, time::itimerspec).wide().at(Moment::Retried),
+                Show::input(32, time::itimerspec).wide().over("old_setting"),
             ),
             ("old_setting", Show::output(32, time::itimerspec).wide()),
         ],
@@ -539,10 +536,7 @@ pub(super) static ROWS: &[Row] = &[
         "timerfd_settime",
         &[
             ("flags", Flags(&names::TIMERFD_SET)),
-            (
-                "utmr",
-                Show::input(32, time::itimerspec).wide().at(Moment::Retried),
-            ),
+            ("utmr", Show::input(32, time::itimerspec).wide().over("otmr")),
             ("otmr", Show::output(32, time::itimerspec).wide()),
         ],
     ),

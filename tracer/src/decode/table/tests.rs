@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use tracer_common::{
-    filter::{MAX_COPY, MAX_KEPT, MAX_OPS},
+    filter::{MAX_COPY, MAX_KEPT, MAX_OPS, NEAR_BYTES},
     record::{MAX_RECORD, Section, Syscall},
 };
 
@@ -75,6 +75,9 @@ fn plans_fit_the_contract() {
             for op in ops {
                 assert!(op.kind != copy::NONE && op.arg < plan.nargs && op.max >= 1 && op.max <= MAX_COPY);
                 assert!(op.kind != copy::LEN_ARG || op.len_arg < plan.nargs);
+                assert!(
+                    op.flags & when::NEAR == 0 || u64::from(op.max) <= NEAR_BYTES && op.len_arg != op.arg
+                );
             }
             let kept: usize = ops
                 .iter()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tracer_common::{
-    filter::{copy, part, when},
+    filter::{NEAR_BYTES, copy, part, when},
     record::{self, Kind, flag, section},
 };
 
@@ -137,7 +137,9 @@ impl Fake {
                 continue;
             }
             let early = op.flags & when::ENTER != 0;
-            if early && self.blind {
+            let apart = registers[usize::from(op.len_arg)].wrapping_sub(address);
+            let far = apart.wrapping_add(NEAR_BYTES) >= 2 * NEAR_BYTES;
+            if early && (self.blind || op.flags & when::NEAR != 0 && far) {
                 continue;
             }
             if let A::P(parts) = &self.args[usize::from(op.arg)]
