@@ -79,8 +79,7 @@ pub(super) enum Moment {
     /// When it begins, and again when it succeeded. What is shown is what it wrote where that is what counts
     /// ([`Memory::output`]), else what was there before; the printer finds the other in [`Call`].
     Both,
-    /// When it begins, where the call may write there through the argument [`Memory::len`]; and again when it succeeded,
-    /// for what was not in memory yet. What is shown is what was there before, if it could be read.
+    /// When it begins, where the call may write there through the argument [`Memory::len`]; and when it has ended. What is shown is what was there before, if it could be read.
     Retried,
 }
 

@@ -310,7 +310,7 @@ fn ops(param: &Param, arg: u8, memory: &Memory, limits: Limits) -> [Option<Op>; 
         Moment::Retried => {
             let before = before();
             let flags = before.flags | when::NEAR;
-            [Some(Op { flags, ..before }), Some(success)]
+            [Some(Op { flags, ..before }), Some(op)]
         }
     }
 }
