@@ -22,6 +22,7 @@ mod life;
 mod message;
 mod names;
 mod net;
+mod out;
 mod overlap;
 mod prctl;
 mod process;
