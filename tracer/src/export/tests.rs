@@ -349,15 +349,18 @@ fn bytes_of(file: Vec<u8>) -> prost::bytes::Bytes {
     file.into()
 }
 
+/// Begin, end and name of slices, by process and thread.
+type Slices = HashMap<(u64, u64), Vec<(u64, u64, String)>>;
+
 /// Checks the invariants of the format that viewers rely on; returns the slices of each thread.
-fn checked(trace: &Value) -> HashMap<(u64, u64), Vec<(u64, u64, String)>> {
+fn checked(trace: &Value) -> Slices {
     let ns = |value: &Value| {
         // As Perfetto reads it: what stands before and after the point.
         let text = value.to_string();
         let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
         whole.parse::<u64>().unwrap() * 1000 + format!("{fraction:0<3}").parse::<u64>().unwrap()
     };
-    let mut slices: HashMap<_, Vec<_>> = HashMap::new();
+    let mut slices = Slices::new();
     let mut named = std::collections::HashSet::new();
     let mut arrows: HashMap<u64, Vec<String>> = HashMap::new();
     for event in trace["traceEvents"].as_array().unwrap() {

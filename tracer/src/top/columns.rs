@@ -274,7 +274,7 @@ mod tests {
         ]
         .map(count);
         assert_eq!(told, ["0", "99999", "100k", "1.2M", "123M", "5.0G", "18446744T"]);
-        let told = [0.0, 0.04, 3.14, 9.96, 12_345.4].map(|it| rate(Some(it)));
+        let told = [0.0, 0.04, 3.12, 9.96, 12_345.4].map(|it| rate(Some(it)));
         assert_eq!(told, ["0", "0.0", "3.1", "10", "12345"]);
         let told = [
             0,
