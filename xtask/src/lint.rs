@@ -60,7 +60,7 @@ const HOMES: &[Home] = &[
     },
     Home {
         what: What::Crate("parquet"),
-        places: &["tracer/src/export/"],
+        places: &["tracer/src/export.rs", "tracer/src/export/"],
         why: "a format is one file",
     },
     Home {
