@@ -16,7 +16,9 @@ use std::{sync::mpsc::sync_channel, thread::JoinHandle};
 
 use anyhow::Context as _;
 pub use case::{Case, Finding};
+pub(crate) use failures::kind;
 pub use failures::{Failures, Questions};
+pub(crate) use inquiry::written;
 pub use look::{Home, look};
 pub use scene::{
     Budget, CgroupVersion, Component, Filesystem, IdMap, Kind, Listener, Machine, MemoryGroup, Mount,

@@ -387,5 +387,11 @@ fn errno_number(word: &str) -> Option<u16> {
     }
 }
 
+/// Whether a call of that name, with such arguments, is of a class of strace's (`%file`); no call is of one that there
+/// is not.
+pub(crate) fn is_in(class: &str, name: &str, takes: decode::Takes) -> bool {
+    classes::find(class).is_some_and(|is| is(name, takes))
+}
+
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ pub struct Histogram {
 }
 
 /// The shortest and the longest duration of a bucket; the last has no end.
-fn bounds(bucket: usize) -> (u64, u64) {
+pub(crate) fn bounds(bucket: usize) -> (u64, u64) {
     let shortest = if bucket == 0 { 0 } else { 1 << bucket };
     let longest = if bucket + 1 == BUCKETS {
         u64::MAX
@@ -49,8 +49,27 @@ impl Histogram {
         since
     }
 
-    fn calls(&self) -> u64 {
+    /// Adds one duration.
+    pub fn took(&mut self, ns: u64) {
+        self.total_ns = self.total_ns.saturating_add(ns);
+        if let Some(count) = self.counts.get_mut(bucket(ns)) {
+            *count += 1;
+        }
+    }
+
+    /// How many durations it holds.
+    pub fn calls(&self) -> u64 {
         self.counts.iter().sum()
+    }
+
+    /// Their sum.
+    pub fn total_ns(&self) -> u64 {
+        self.total_ns
+    }
+
+    /// How many fell into each power of two.
+    pub fn counts(&self) -> &[u64; BUCKETS] {
+        &self.counts
     }
 
     /// What so many percent of the calls took at most (nearest rank; 100 = the longest call); `None` without calls.

@@ -36,6 +36,7 @@ pub mod nri;
 mod numbers;
 pub mod observe;
 pub mod options;
+pub mod page;
 pub mod pipeline;
 pub mod profile;
 pub mod quota;

@@ -46,6 +46,11 @@ const HOMES: &[Home] = &[
         why: "one piece of code makes blocks and reads them, one tells eBPF objects apart",
     },
     Home {
+        what: What::Crate("flate2"),
+        places: &["tracer/src/page/", "tracer/src/sinks/file/"],
+        why: "others unpack gzip; what only we read is zstd",
+    },
+    Home {
         what: What::Crate("tokio"),
         places: &[
             "tracer/src/main.rs",

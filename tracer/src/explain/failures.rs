@@ -231,7 +231,7 @@ impl Kinds {
 }
 
 /// What makes a failure one of a kind: call, errno, and with `fine` also what its arguments say, addresses apart.
-fn kind(call: &Syscall, fine: bool) -> u64 {
+pub(crate) fn kind(call: &Syscall, fine: bool) -> u64 {
     let mut hasher = DefaultHasher::new();
     (call.arch, call.nr, fine).hash(&mut hasher);
     match call.outcome {

@@ -307,7 +307,7 @@ fn may_be_search(call: &Syscall) -> bool {
 }
 
 /// The call as strace writes it, without its result.
-fn written(call: &Syscall) -> String {
+pub(crate) fn written(call: &Syscall) -> String {
     let texts: Vec<_> = call.args.list.iter().map(|arg| call.args.text_of(arg)).collect();
     let mut text = format!("{}({})", call.name, texts.join(", "));
     if text.len() > MAX_CALL {

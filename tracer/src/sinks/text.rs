@@ -201,7 +201,8 @@ fn fraction(out: &mut Vec<u8>, micros: u64) {
     padded(out, micros, 6, b'0');
 }
 
-fn syscall(out: &mut Vec<u8>, call: &Syscall, options: &TextOptions, verbose: bool) {
+/// Writes a call without what stands before it on its line.
+pub(crate) fn syscall(out: &mut Vec<u8>, call: &Syscall, options: &TextOptions, verbose: bool) {
     painted(out, paint::NAME, options, |out| {
         out.extend_from_slice(call.name.as_bytes())
     });
