@@ -6,6 +6,7 @@
 //! Nothing here sleeps to let something happen: what takes time is polled for with a bound ([`wait::until`]).
 
 pub mod books;
+pub mod browser;
 pub mod bundle;
 pub mod compare;
 pub mod containerd;
@@ -34,6 +35,7 @@ pub mod wait;
 pub mod whole;
 
 pub use books::Verdict;
+pub use browser::Browser;
 pub use bundle::{Bundle, HookStage, Rootfs};
 pub use daemon::{Daemon, Tail};
 pub use event::{Counts, Event};

@@ -3,6 +3,7 @@
 mod export;
 mod hook;
 mod look;
+mod page;
 mod profile;
 mod record;
 mod top;
@@ -24,6 +25,7 @@ use crate::{
 pub use export::Export;
 pub use hook::{Hook, HookCommand, Place, Runtime};
 pub use look::{Color, Look, Summary};
+pub use page::Report;
 pub use profile::{Diff, Held, Merge, Profile, ProfileCheck, Seccomp};
 pub use record::{Dump, Record, Recorder, Replay};
 pub use top::Top;
@@ -53,6 +55,8 @@ pub enum Command {
     Dump(Dump),
     /// Write events for another program: a Chrome trace, Parquet, CSV, JSON Lines.
     Export(Export),
+    /// Write a page of HTML about a container: why calls failed, a timeline, durations, files, peers, privileges.
+    Report(Report),
     /// List the containers that are traced, that ended, and that were missed.
     Ps(Ps),
     /// Count a container's calls, like strace -c, from the kernel's own aggregates.

@@ -7,6 +7,7 @@ mod dentry;
 mod explain;
 mod export;
 mod hook;
+mod page;
 mod print;
 mod profile;
 mod record;
@@ -76,6 +77,7 @@ pub fn run(cli: Cli) -> Result<u8> {
         Command::Replay(arguments) => record::replay(arguments),
         Command::Dump(arguments) => record::dump(&directory, arguments),
         Command::Export(arguments) => export::run(&directory, arguments),
+        Command::Report(arguments) => page::run(&directory, &arguments),
         Command::Ps(arguments) => {
             let lines: Vec<Line> = client::ask(
                 &directory,

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use std::{fs, path::Path};
 
 /// Program (or the path of another file), and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 31] = [
+const PROGRAMS: [(&str, &str); 32] = [
     ("runc", "runc"),
     ("crun", "crun"),
     ("podman", "podman"),
@@ -46,6 +46,7 @@ const PROGRAMS: [(&str, &str); 31] = [
         "python3-protobuf",
     ),
     ("/usr/share/doc/python3-venv/copyright", "python3-venv"),
+    ("chromium", "chromium"),
     ("git", "git"),
     ("find", "findutils"),
     ("tar", "tar"),

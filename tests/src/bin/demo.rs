@@ -87,7 +87,7 @@ fn tour() -> Result<bool> {
         let (verb, options) = words.split_first().context("a question without a verb")?;
         println!(
             "\n--- {number} of {}. {why}\n$ tracer {} {id}",
-            QUESTIONS.len(),
+            QUESTIONS.len() + 1,
             words.join(" ")
         );
         let out = programs::output(daemon.client(verb).args(options).arg(&id))?;
@@ -102,6 +102,14 @@ fn tour() -> Result<bool> {
         all &= out.status.success() && !text.is_empty();
         ensure!(out.status.success(), "{}", programs::both(&out));
     }
+    let page = programs::target()?.join("robot.html");
+    programs::success(daemon.client("report").arg(&id).arg("-o").arg(&page))?;
+    println!(
+        "\n--- {0} of {0}. And for who was not here? One page with all of that and a timeline, for any browser.\n\
+         $ tracer report {id} -o {1}",
+        QUESTIONS.len() + 1,
+        page.display()
+    );
     println!("\nThe book begins at docs/README.md.");
     Ok(all)
 }
