@@ -6,7 +6,9 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
-use tracer_tests::{Bundle, Container, Daemon, Rootfs, Runtime, leaks, manager::Manager, wait};
+use tracer_tests::{
+    Bundle, Container, Daemon, Rootfs, Runtime, event, event::Sequence, leaks, manager::Manager, wait,
+};
 
 /// Calls of one round, of a kind that nothing else makes.
 const ROUND: u64 = 2003;
@@ -47,7 +49,14 @@ fn end(container: &mut Container, scratch: &Path) -> Result<u64> {
 #[test]
 fn a_restart_under_load_misses_nothing() -> Result<()> {
     let before = leaks::programs()?;
-    let mut daemon = Daemon::start_by(Manager::start()?, &["--hand-over"])?;
+    let dir = tempfile::tempdir()?;
+    let (config, file) = (dir.path().join("tracer.toml"), dir.path().join("calls"));
+    let sink = format!(
+        "[[sink]]\nkind = \"file\"\nname = \"calls\"\npath = {file:?}\nphases = \"all\"\nqueue = \"256M\"\n"
+    );
+    fs::write(&config, sink)?;
+    let config = config.to_str().context("a path that is no text")?;
+    let mut daemon = Daemon::start_by(Manager::start()?, &["--hand-over", "--config", config])?;
     let (mut container, scratch) = rounds(&daemon, "restart")?;
     let id = container.id().to_owned();
     for _ in 0..3 {
@@ -105,7 +114,28 @@ fn a_restart_under_load_misses_nothing() -> Result<()> {
     );
     ensure!(daemon.stop()?.success(), "{}", daemon.log());
     daemon.leaves_nothing()?;
-    leaks::gone(&before)
+    leaks::gone(&before)?;
+
+    // What the four daemons wrote into one file is the whole stream, and the books of the last say so.
+    let decoded = verdict.book("decoded")?;
+    let sinks = verdict.0["sinks"].as_array().context("no sinks")?;
+    let book = sinks
+        .iter()
+        .find(|sink| sink["name"] == "calls")
+        .context("no such sink")?;
+    let told = ["written", "dropped", "skipped", "queued"].map(|what| book[what].as_u64());
+    assert_eq!(told.iter().flatten().sum::<u64>(), decoded, "{book}");
+    assert_eq!(told[1], Some(0), "{book}");
+    let (mut lines, mut sequence) = (0, Sequence::default());
+    event::each(&file, |event| {
+        if event.is_syscall() {
+            lines += 1;
+            sequence.add(&event)?;
+        }
+        Ok(())
+    })?;
+    assert_eq!(lines, decoded, "lines of calls in the file");
+    sequence.whole(true)
 }
 
 #[test]
