@@ -52,7 +52,7 @@ fn a_restart_under_load_misses_nothing() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let (config, file) = (dir.path().join("tracer.toml"), dir.path().join("calls"));
     let sink = format!(
-        "[[sink]]\nkind = \"file\"\nname = \"calls\"\npath = {file:?}\nphases = \"all\"\nqueue = \"256M\"\n"
+        "[[sink]]\nkind = \"file\"\nname = \"calls\"\npath = {file:?}\nphases = \"all\"\nqueue = \"256M\"\nrotate_size = \"0\"\n"
     );
     fs::write(&config, sink)?;
     let config = config.to_str().context("a path that is no text")?;

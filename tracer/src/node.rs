@@ -195,8 +195,8 @@ pub struct Node {
     observes: bool,
     /// Where failed calls are explained.
     questions: Option<explain::Questions>,
-    /// Lets the ring be read, once what is in it has readers.
-    begin: Mutex<Option<Begin>>,
+    /// Lets the ring be read, once what is in it has readers, which go on with the books that they had before.
+    begin: Mutex<Option<(Begin, pipeline::Left)>>,
     /// The containers of the node before this one: id, init.
     taken_over: Vec<(Admitted, String, u32)>,
 }
@@ -240,7 +240,7 @@ impl Node {
             ring,
             registry,
             live,
-            pipeline: left,
+            pipeline: mut left,
         } = match taken_over {
             Some(taken_over) => taken_over,
             None => TakenOver::nothing(settings, registry())?,
@@ -283,10 +283,10 @@ impl Node {
             readers: Vec::new(),
             user_rate: settings.limits.event_rate,
         };
-        let taken_over = inner.resume(live, left, &births, &marks, questions.as_ref())?;
+        let taken_over = inner.resume(live, &mut left, &births, &marks, questions.as_ref())?;
         let node = Self {
             inner: Mutex::new(inner),
-            begin: Mutex::new(Some(begin)),
+            begin: Mutex::new(Some((begin, left))),
             taken_over,
             marks,
             births,
@@ -308,7 +308,11 @@ impl Node {
     /// Reads the ring from here on: the sinks that are open get what was in it.
     pub fn begin(&self) {
         let begin = self.begin.lock().unwrap_or_else(PoisonError::into_inner).take();
-        begin.into_iter().for_each(Begin::begin);
+        if let Some((begin, left)) = begin {
+            // A pipeline that has ended has no books.
+            let _ended = self.marks.post(Mark::Resumed { sinks: left.sinks });
+            begin.begin();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -93,7 +93,7 @@ pub enum Mark {
     },
     /// Why calls failed has been found out.
     Explained,
-    /// The containers that were announced as taken over are all: so far, that is what the sinks had done with their calls.
+    /// What the sinks, all open by now, did with the calls of the containers that were taken over.
     Resumed {
         sinks: BTreeMap<String, BTreeMap<u16, Counts>>,
     },

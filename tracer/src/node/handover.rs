@@ -134,7 +134,7 @@ impl Inner {
     pub(super) fn resume(
         &mut self,
         live: Vec<(u32, Live)>,
-        mut left: pipeline::Left,
+        left: &mut pipeline::Left,
         births: &Births,
         marks: &Marks<Mark>,
         questions: Option<&explain::Questions>,
@@ -167,9 +167,6 @@ impl Inner {
                 already: true,
             };
             taken_over.push((admitted, entry.info.id.clone(), init));
-        }
-        if !taken_over.is_empty() {
-            marks.post(Mark::Resumed { sinks: left.sinks })?;
         }
         Ok(taken_over)
     }
