@@ -4,29 +4,33 @@
 //! It must not know the kernel, the registry or sockets.
 
 mod births;
+mod held;
+mod watch;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     io,
     sync::{
         Arc, Mutex, PoisonError,
-        mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError},
+        mpsc::{Receiver, RecvTimeoutError, Sender},
     },
     time::Duration,
 };
 
 pub use births::{Asked, Births, live};
+use held::Held;
+pub use held::{Blocks, Dump};
 use serde::{Deserialize, Serialize};
 use tracer_common::record::{Header, Kind};
+pub use watch::{Trigger, Watch};
 
 use crate::{
     decode,
     enrich::{self, Clock, Enricher},
-    event::{Body, Books, Container, Event, Exit, Lifecycle, Loss, LossReason, Process, ProcessEvent},
+    event::{Body, Books, Container, Event, Exit, Lifecycle, Loss, LossReason},
     explain::Failures,
     filter::Filter,
-    log::note,
-    recording::{Bounds, Draft, History, Origin, Raw, Reason, Reasons, Summary},
+    recording::{Bounds, Draft, History, Origin, Raw, Summary},
     sinks::{Account, Counts, Output},
     source::{Batch, Item},
 };
@@ -108,13 +112,6 @@ pub enum Mark {
     },
 }
 
-/// What was held of a container: blocks of a recording.
-#[derive(Clone, Debug)]
-pub struct Dump {
-    pub info: Arc<Container>,
-    pub blocks: Vec<Arc<[u8]>>,
-}
-
 /// What one pipeline leaves for the next.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Left {
@@ -126,37 +123,8 @@ pub struct Left {
     pub sinks: BTreeMap<String, BTreeMap<u16, Counts>>,
 }
 
-/// What was held of a container: blocks of a recording, oldest first.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Blocks {
-    /// They travel apart from the rest, which is text.
-    #[serde(skip)]
-    pub blocks: Vec<Arc<[u8]>>,
-    /// How many they are.
-    pub count: usize,
-    /// Records that were held and are no more.
-    dropped: u64,
-}
-
 /// What each sink, by its name, did with a container's calls. What is still queued is settled there later.
 pub type Accounts = Vec<(String, Arc<Account>)>;
-
-/// Something happened to a container, for which what is held of it may be worth keeping.
-#[derive(Clone, Debug)]
-pub struct Trigger {
-    /// The container's id.
-    pub id: String,
-    pub reason: Option<Reason>,
-    /// It was its end.
-    pub over: bool,
-}
-
-/// What is to be told of, and to whom.
-#[derive(Clone, Debug)]
-pub struct Watch {
-    pub on: Reasons,
-    pub to: SyncSender<Trigger>,
-}
 
 /// A container's end.
 #[derive(Debug)]
@@ -250,17 +218,6 @@ impl Head {
             tid: word(std::mem::offset_of!(Header, tid))?,
         })
     }
-}
-
-/// A container whose records are still held.
-#[derive(Debug)]
-struct Held {
-    info: Arc<Container>,
-    /// What is told of it first, whatever has become of the rest.
-    begun: Vec<Event>,
-    history: History,
-    /// What of it was told to the [`Watch`].
-    triggered: Vec<Reason>,
 }
 
 /// The thread's state.
@@ -694,108 +651,5 @@ impl Pipeline {
                 .chain(held.history.blocks())
                 .collect(),
         })
-    }
-}
-
-impl Watch {
-    /// Tells of an event that is a reason, once a container and reason. It waits for nobody.
-    fn see(&self, held: &mut Held, event: &Event) {
-        let (reason, over) = match &event.body {
-            Body::Process(Process {
-                what: ProcessEvent::Exit { code },
-                ..
-            }) => (reason(*code).filter(|reason| *reason == Reason::Signal), false),
-            Body::Container(Lifecycle::Gone { exit, .. }) => (exit.and_then(reason), true),
-            Body::Diagnosis(_) => (Some(Reason::Diagnosis), false),
-            _ => return,
-        };
-        // Whether a signal was for want of memory is found out later.
-        let wanted =
-            |reason: &Reason| self.on.has(*reason) || *reason == Reason::Signal && self.on.has(Reason::Oom);
-        let reason = reason.filter(|reason| wanted(reason) && !held.triggered.contains(reason));
-        held.triggered.extend(reason);
-        // Its end also ends the wait of what was told before.
-        if reason.is_none() && (!over || held.triggered.is_empty()) {
-            return;
-        }
-        let trigger = Trigger {
-            id: held.info.id.clone(),
-            reason,
-            over,
-        };
-        if let Err(TrySendError::Full(lost)) = self.to.try_send(trigger) {
-            note(&format!("no dump of container {}: too many at once", lost.id));
-        }
-    }
-}
-
-/// Why the end of a process may be worth a dump: not where it was asked to end, or nobody read what it wrote.
-fn reason(exit: Exit) -> Option<Reason> {
-    match exit {
-        Exit::Code(0) => None,
-        Exit::Code(_) => Some(Reason::Exit),
-        Exit::Signal { number, .. } => {
-            let asked = [
-                libc::SIGHUP,
-                libc::SIGINT,
-                libc::SIGPIPE,
-                libc::SIGALRM,
-                libc::SIGTERM,
-                libc::SIGUSR1,
-                libc::SIGUSR2,
-            ];
-            (!asked.contains(&i32::from(number))).then_some(Reason::Signal)
-        }
-    }
-}
-
-impl Held {
-    /// Holds an event, if the container asked for it.
-    fn take(&mut self, event: &Event, raw: Option<Raw<'_>>, at_most: Option<&Filter>) {
-        let wanted = match (&event.body, at_most) {
-            (Body::Syscall(call), Some(filter)) => filter.takes(call),
-            // These are in `begun`.
-            (Body::Container(Lifecycle::Registered { .. } | Lifecycle::Warning { .. }), _) => false,
-            _ => true,
-        };
-        if wanted {
-            self.history.take(event, raw);
-        }
-    }
-
-    /// All of it, for another pipeline.
-    fn leave(mut self, origin: &Arc<Origin>) -> Blocks {
-        let mut draft = Draft::new(origin.clone());
-        for told in &self.begun {
-            draft.take(told, None);
-        }
-        let mut first = Vec::new();
-        draft.close(&mut first);
-        let whole = std::iter::once(first.into()).chain(self.history.blocks());
-        let blocks: Vec<_> = whole.filter(|block: &Arc<[u8]>| !block.is_empty()).collect();
-        Blocks {
-            count: blocks.len(),
-            blocks,
-            dropped: self.history.dropped(),
-        }
-    }
-
-    /// What comes before what is held: how it began, and how much is held no more.
-    fn first(&self, clock: Clock) -> Vec<Event> {
-        let mut first = self.begun.clone();
-        if self.history.dropped() > 0 {
-            let now = crate::enrich::monotonic_ns();
-            first.push(Event {
-                time_ns: clock.wall(now),
-                ktime: now,
-                container: self.info.clone(),
-                body: Body::Loss(Loss {
-                    reason: LossReason::NotHeld,
-                    count: self.history.dropped(),
-                    hole: None,
-                }),
-            });
-        }
-        first
     }
 }
