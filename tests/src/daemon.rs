@@ -16,11 +16,12 @@ use tempfile::TempDir;
 pub struct Daemon {
     dir: TempDir,
     child: Child,
+    args: Vec<String>,
     /// How often it was started in this directory.
     starts: u32,
     quiet: bool,
-    /// What keeps its descriptors over a restart, and its arguments.
-    managed: Option<(Manager, Vec<String>)>,
+    /// What keeps its descriptors over a restart.
+    managed: Option<Manager>,
 }
 
 impl Daemon {
@@ -33,7 +34,7 @@ impl Daemon {
     pub fn start_with(args: &[&str]) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("tt-daemon-").tempdir()?;
         let child = spawn(programs::command(programs::tracer()?), dir.path(), 1, args)?;
-        Self::started(dir, child, None)
+        Self::started(dir, child, args, None)
     }
 
     /// As a service of that manager.
@@ -41,14 +42,14 @@ impl Daemon {
         let dir = tempfile::Builder::new().prefix("tt-daemon-").tempdir()?;
         let (command, _given) = manager.service(&programs::tracer()?)?;
         let child = spawn(command, dir.path(), 1, args)?;
-        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
-        Self::started(dir, child, Some((manager, args)))
+        Self::started(dir, child, args, Some(manager))
     }
 
-    fn started(dir: TempDir, child: Child, managed: Option<(Manager, Vec<String>)>) -> Result<Self> {
+    fn started(dir: TempDir, child: Child, args: &[&str], managed: Option<Manager>) -> Result<Self> {
         let mut daemon = Self {
             dir,
             child,
+            args: args.iter().map(|&arg| arg.to_owned()).collect(),
             starts: 1,
             quiet: false,
             managed,
@@ -59,8 +60,7 @@ impl Daemon {
 
     /// The manager whose service it is.
     pub fn manager(&self) -> Result<&Manager> {
-        let managed = self.managed.as_ref().context("it is nobody's service")?;
-        Ok(&managed.0)
+        self.managed.as_ref().context("it is nobody's service")
     }
 
     /// The same, with nothing printed at its end.
@@ -70,20 +70,20 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Starts another in the same directory, after this one has ended.
+    /// Starts another in the same directory and with the same arguments, after this one has ended.
     pub fn restart(&mut self) -> Result<()> {
         ensure!(self.child.try_wait()?.is_some(), "the daemon still runs");
         self.starts += 1;
+        let args: Vec<_> = self.args.iter().map(String::as_str).collect();
         self.child = match &self.managed {
             None => spawn(
                 programs::command(programs::tracer()?),
                 self.dir.path(),
                 self.starts,
-                &[],
+                &args,
             )?,
-            Some((manager, args)) => {
+            Some(manager) => {
                 let (command, _given) = manager.service(&programs::tracer()?)?;
-                let args: Vec<_> = args.iter().map(String::as_str).collect();
                 spawn(command, self.dir.path(), self.starts, &args)?
             }
         };

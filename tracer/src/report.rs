@@ -279,6 +279,12 @@ pub struct SinkStatus {
     /// Bytes that wait for it, and how many may.
     pub queue_bytes: usize,
     pub queue_size: usize,
+    /// Bytes that wait for it on disk.
+    #[serde(default)]
+    pub spooled_bytes: u64,
+    /// Why its receiver took nothing when it was last tried.
+    #[serde(default)]
+    pub down: Option<String>,
 }
 
 /// A container that asks to be traced, runs, and is not.

@@ -4,8 +4,12 @@
 
 mod chunk;
 pub mod configured;
+pub mod delivery;
 pub mod file;
+mod handle;
 pub mod json;
+pub mod nats;
+pub mod otlp;
 pub mod queue;
 pub mod text;
 pub mod tree;
@@ -20,6 +24,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use chunk::{Account, Chunk, Counts};
+pub use handle::Handle;
 
 use crate::{
     event::{Body, Container, Descriptors, Event, Lifecycle, Loss, LossReason, Phase},
@@ -33,6 +38,10 @@ use crate::{
 pub enum Format {
     Text(text::TextOptions),
     Json(Descriptors),
+    /// OpenTelemetry's log records.
+    Otlp(Descriptors),
+    /// JSON behind its subject.
+    Nats(nats::Messages),
     /// Nothing until the end, then the processes.
     Tree(tree::Tree),
     /// Blocks of a recording, closed when they are full, or a second old.
@@ -190,6 +199,12 @@ pub trait Sink: Send {
 
     /// Waits until what it has taken is delivered or given up; it has been ended.
     fn wait(&mut self) {}
+
+    /// So many calls of that account were queued when the sink of that name ended in another daemon. Unless it has kept
+    /// them, they are lost.
+    fn resume(&mut self, account: &Arc<Account>, queued: u64) {
+        account.settle(queued, false);
+    }
 }
 
 /// A file, a pipe or a terminal. It waits for the writer: the ring absorbs that, and counts what it cannot.
@@ -291,6 +306,7 @@ impl Book {
         {
             self.container = Some(event.container.clone());
         }
+        self.account.belongs_to(&event.container);
         (self.time_ns, self.ktime) = (event.time_ns, event.ktime);
         self.loss()
     }
@@ -372,7 +388,10 @@ impl Output {
     pub fn descriptors(&self) -> Descriptors {
         match &self.format {
             Format::Text(options) => options.descriptors,
-            Format::Json(descriptors) | Format::Recording(_, descriptors) => *descriptors,
+            Format::Json(descriptors) | Format::Otlp(descriptors) | Format::Recording(_, descriptors) => {
+                *descriptors
+            }
+            Format::Nats(messages) => messages.descriptors(),
             Format::Tree(_) => Descriptors::Numbers,
         }
     }
@@ -525,7 +544,11 @@ impl Output {
     /// Goes on with the books that the sink of that name had in another daemon.
     pub fn resume(&mut self, counts: Option<&BTreeMap<u16, Counts>>) {
         for (slot, before) in counts.into_iter().flatten() {
-            self.books.entry(*slot).or_default().account.resume(before);
+            let account = &self.books.entry(*slot).or_default().account;
+            account.resume(before);
+            if before.queued > 0 {
+                self.sink.resume(account, before.queued);
+            }
         }
     }
 
@@ -562,6 +585,8 @@ fn render(format: &mut Format, detail: &Detail, to: &mut Vec<u8>, event: &Event,
             }
         }
         Format::Json(descriptors) => json::write_detailed(to, event, *descriptors, detail),
+        Format::Otlp(descriptors) => otlp::logs::write_event(to, event, *descriptors),
+        Format::Nats(messages) => messages.write_event(to, event, detail),
         Format::Tree(tree) => tree.take(event),
         Format::Recording(draft, _) => draft.take(event, raw),
     }

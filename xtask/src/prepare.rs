@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use std::{fs, path::Path};
 
 /// Program (or the path of another file), and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 32] = [
+const PROGRAMS: [(&str, &str); 34] = [
     ("runc", "runc"),
     ("crun", "crun"),
     ("podman", "podman"),
@@ -47,6 +47,8 @@ const PROGRAMS: [(&str, &str); 32] = [
     ),
     ("/usr/share/doc/python3-venv/copyright", "python3-venv"),
     ("chromium", "chromium"),
+    ("/usr/sbin/nats-server", "nats-server"),
+    ("openssl", "openssl"),
     ("git", "git"),
     ("find", "findutils"),
     ("tar", "tar"),

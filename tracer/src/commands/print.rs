@@ -338,8 +338,16 @@ pub(super) fn status(to: &mut impl Write, status: &Status) -> io::Result<()> {
         } = &sink.books;
         writeln!(
             to,
-            "sink           {name} ({}): {written} events written, {dropped} dropped, {queued} queued",
-            sink.kind
+            "sink           {name} ({}): {written} events written, {dropped} dropped, {queued} queued{}{}",
+            sink.kind,
+            match sink.spooled_bytes {
+                0 => String::new(),
+                bytes => format!(", {bytes} bytes of it on disk"),
+            },
+            match &sink.down {
+                None => String::new(),
+                Some(why) => format!("; takes nothing: {}", safe(why)),
+            }
         )?;
     }
     for (reason, count) in &status.refused {

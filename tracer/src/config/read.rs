@@ -11,7 +11,10 @@ use toml::{
 use super::Config;
 use crate::{
     cli,
-    sinks::configured::{Common, KINDS, Kind, Settings},
+    sinks::{
+        configured::{Common, Delivered, KINDS, Kind, Settings},
+        delivery,
+    },
     units::Bytes,
 };
 
@@ -209,6 +212,8 @@ impl<'a> Reader<'a> {
         let rest = Spanned::new(span.clone(), own);
         let kind = match kind.get_ref().as_str() {
             Some("file") => self.table(rest, known).map(Kind::File),
+            Some("otlp") => self.delivered(rest, known).map(Kind::Otlp),
+            Some("nats") => self.delivered(rest, known).map(Kind::Nats),
             other => {
                 let what = match other {
                     Some(word) => unknown("kind", word, &KINDS),
@@ -227,10 +232,10 @@ impl<'a> Reader<'a> {
         self.size(&places, "queue", settings.common.queue);
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         let name = &settings.common.name;
-        if !name.chars().all(is_name) || name.len() > 64 {
+        if !name.chars().all(is_name) || name.len() > 64 || name.starts_with('.') {
             self.problem(
                 places.of("name"),
-                format!("{name:?} is no name: at most 64 letters, digits, '-', '_', '.'"),
+                format!("{name:?} is no name: at most 64 letters, digits, '-', '_', '.', the first not '.'"),
             );
         }
         let checked = [
@@ -243,6 +248,23 @@ impl<'a> Reader<'a> {
             self.problem(places.of(key), format!("{key}: {why}"));
         }
         Some(settings)
+    }
+
+    /// The keys of a sink that delivers: its own, and those of all that do.
+    fn delivered<T: DeserializeOwned>(&mut self, table: Table<'a>, also: &[&str]) -> Option<Delivered<T>> {
+        let span = table.span();
+        let shared = fields::<delivery::Keys>();
+        let (keys, own): (DeTable<'_>, DeTable<'_>) = table
+            .into_inner()
+            .into_iter()
+            .partition(|(key, _)| shared.contains(&key.get_ref().as_ref()));
+        let also: Vec<_> = also.iter().chain(shared).copied().collect();
+        let own = self.table(Spanned::new(span.clone(), own), &also);
+        let keys = self.table(Spanned::new(span, keys), &[]);
+        Some(Delivered {
+            own: own?,
+            keys: keys?,
+        })
     }
 }
 

@@ -47,7 +47,9 @@ fn the_default_file_says_nothing_but_the_defaults() {
     let [Settings { common, kind }] = config.sinks.as_slice() else {
         panic!("{config:?}")
     };
-    let Kind::File(settings) = kind;
+    let Kind::File(settings) = kind else {
+        panic!("{kind:?}")
+    };
     let default = Common {
         name: "file".into(),
         events: common.events.clone(),
@@ -104,7 +106,9 @@ fn what_is_shown_is_read_as_the_same() {
         (config.sinks.len(), config.daemon.ring_size),
         (2, Bytes(64 << 20))
     );
-    let Kind::File(file::Settings { compress, .. }) = &config.sinks[0].kind;
+    let Kind::File(file::Settings { compress, .. }) = &config.sinks[0].kind else {
+        panic!("{config:?}")
+    };
     assert_eq!(*compress, file::Compression::Zstd);
     assert_eq!(read(&toml::to_string(&config).unwrap()), Ok(config));
 }
@@ -199,4 +203,30 @@ proptest::proptest! {
             proptest::prop_assert!(problem.line >= 1 && problem.line <= text.lines().count() + 1);
         }
     }
+}
+
+#[test]
+fn every_key_of_a_sink_that_delivers_is_in_the_docs() {
+    let docs = include_str!("../../../docs/sinks.md");
+    for kind in ["otlp", "nats"] {
+        let config = read(&format!("[[sink]]\nkind = {kind:?}")).unwrap();
+        let told = toml::Table::try_from(&config).unwrap();
+        for key in told["sink"][0].as_table().unwrap().keys() {
+            assert!(docs.contains(&format!("`{key}`")), "{key} of {kind}");
+        }
+        assert_eq!(read(&toml::to_string(&config).unwrap()), Ok(config));
+    }
+    let found = problems("[[sink]]\nkind = \"nats\"\nspol = \"1M\"\nsubject = \"a.*\"");
+    assert!(
+        found[0].starts_with("3:1: there is no key \"spol\"; did you mean spool?"),
+        "{found:?}"
+    );
+    assert!(found[1].starts_with("4:11: subject: "), "{found:?}");
+    let found = problems("[[sink]]\nkind = \"otlp\"\nendpoint = \"host:4318\"");
+    assert_eq!(
+        found,
+        ["3:12: endpoint: \"host:4318\" is no address like http://127.0.0.1:4318"]
+    );
+    let found = problems("[[sink]]\nkind = \"otlp\"\nspool = \"1K\"");
+    assert_eq!(found, ["3:9: spool: 1K is too small: 64K or more, or 0"]);
 }

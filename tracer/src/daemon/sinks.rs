@@ -12,7 +12,7 @@ use crate::{
     cli,
     node::Node,
     report::{SinkBooks, SinkStatus},
-    sinks::{Account, configured::Settings, queue::Handle},
+    sinks::{Account, Handle, configured::Settings},
 };
 
 /// How long the daemon waits for its sinks when it ends: they give up what they cannot deliver before.
@@ -69,13 +69,10 @@ impl Sinks {
                 .selection(cli::filter_words)
                 .map_err(|(key, why)| anyhow!("sink {name}: {key}: {why}"))?;
             let id = node.output_id();
+            let total = totals.get(name).cloned().unwrap_or_default();
             let (output, handle) = settings
-                .open(id, selection, after)
+                .open(id, selection, total, after)
                 .with_context(|| format!("open sink {name}"))?;
-            let output = match totals.get(name) {
-                Some(total) => output.continuing(total.clone()),
-                None => output,
-            };
             kept.push(Sink {
                 settings: settings.clone(),
                 id,
@@ -99,11 +96,14 @@ impl Sinks {
     pub fn status(&self) -> Vec<SinkStatus> {
         let status = |sink: &Sink| {
             let (queue_bytes, queue_size) = sink.handle.waiting();
+            let health = sink.handle.health().unwrap_or_default();
             SinkStatus {
                 kind: sink.settings.kind.word().to_owned(),
                 books: SinkBooks::new(&sink.settings.common.name, sink.total.counts()),
                 queue_bytes,
                 queue_size,
+                spooled_bytes: health.spooled_bytes,
+                down: health.down,
             }
         };
         self.lock().iter().map(status).collect()

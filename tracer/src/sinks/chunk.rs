@@ -4,9 +4,15 @@
 //! Books are kept by both ends: the pipeline books what it hands over as queued, whoever delivers it settles it. A chunk
 //! that is dropped before has been dropped for the books, too.
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod parts;
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
+
+pub(super) use parts::Parts;
+
+use crate::event::Container;
 
 /// What a sink did with events. At any time, of those that were handed to it:
 /// `taken = written + dropped + skipped + queued`.
@@ -23,9 +29,22 @@ pub struct Counts {
 
 /// Counts that the pipeline and a sink's own thread keep together.
 #[derive(Debug, Default)]
-pub struct Account(Mutex<Counts>);
+pub struct Account {
+    counts: Mutex<Counts>,
+    of: OnceLock<Arc<Container>>,
+}
 
 impl Account {
+    /// Says whose it is; the first word holds.
+    pub fn belongs_to(&self, container: &Arc<Container>) {
+        self.of.get_or_init(|| container.clone());
+    }
+
+    /// Whose it is, where it is a container's.
+    pub fn of(&self) -> Option<&Arc<Container>> {
+        self.of.get()
+    }
+
     /// As they are now, at one moment.
     pub fn counts(&self) -> Counts {
         *self.lock()
@@ -36,19 +55,22 @@ impl Account {
         self.lock().skipped += count;
     }
 
-    /// Goes on with what another has counted; nothing of it is queued any more.
+    /// Goes on with what another has counted.
     pub fn resume(&self, before: &Counts) {
         let mut counts = self.lock();
         counts.written += before.written;
         counts.dropped += before.dropped;
         counts.skipped += before.skipped;
+        counts.queued += before.queued;
     }
 
-    fn queue(&self, count: u64) {
+    /// Books so many as queued.
+    pub fn queue(&self, count: u64) {
         self.lock().queued += count;
     }
 
-    fn settle(&self, count: u64, delivered: bool) {
+    /// Books so many that were queued as delivered, or as dropped.
+    pub fn settle(&self, count: u64, delivered: bool) {
         let mut counts = self.lock();
         counts.queued = counts.queued.saturating_sub(count);
         if delivered {
@@ -60,7 +82,7 @@ impl Account {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Counts> {
         // Each change leaves the numbers whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

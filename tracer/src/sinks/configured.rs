@@ -1,13 +1,15 @@
 //! A sink of the daemon's configuration: what all kinds have in common, and which kinds there are. A new kind is a file
 //! beside this one with its `Settings` and its [`Receiver`](super::queue::Receiver), and a line in [`Kind`].
 
-use std::{fmt, io};
+use std::{fmt, io, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Format, Kinds, Output, Phases, Selection, file,
-    queue::{self, Handle},
+    Account, Format, Handle, Kinds, Output, Phases, Selection, Sink, delivery, file,
+    nats::{self, Nats},
+    otlp::{self, Otlp},
+    queue,
 };
 use crate::{
     decode,
@@ -64,10 +66,21 @@ impl Default for Common {
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Kind {
     File(file::Settings),
+    Otlp(Delivered<otlp::Settings>),
+    Nats(Delivered<nats::Settings>),
+}
+
+/// The settings of a sink that delivers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Delivered<T> {
+    #[serde(flatten)]
+    pub own: T,
+    #[serde(flatten)]
+    pub keys: delivery::Keys,
 }
 
 /// The words after `kind =`.
-pub const KINDS: [&str; 1] = ["file"];
+pub const KINDS: [&str; 3] = ["file", "otlp", "nats"];
 
 /// A key that means nothing, and why.
 pub type Wrong = (&'static str, String);
@@ -145,24 +158,50 @@ impl Settings {
     fn descriptors(&self) -> Descriptors {
         match &self.kind {
             Kind::File(settings) => settings.descriptors,
+            Kind::Otlp(settings) => settings.own.descriptors,
+            Kind::Nats(settings) => settings.own.descriptors,
         }
     }
 
-    /// Opens it; it begins to write when `after` have ended, who had its name or file before. What it writes to need not
-    /// be there yet.
+    /// Opens it, with the books of all its events; it begins to write when `after` have ended, who had its name or file
+    /// before. What it writes to need not be there yet.
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn open(&self, id: u64, selection: Selection, after: Vec<Handle>) -> io::Result<(Output, Handle)> {
-        let name = &self.common.name;
+    pub fn open(
+        &self,
+        id: u64,
+        selection: Selection,
+        total: Arc<Account>,
+        after: Vec<Handle>,
+    ) -> io::Result<(Output, Handle)> {
+        let name = self.common.name.clone();
         let most = self.common.queue.count();
-        let (format, (queue, handle)) = match &self.kind {
-            Kind::File(settings) => (
-                settings.format(),
-                queue::open(name, most, after, file::File::new(name, settings.clone()))?,
-            ),
+        let (format, sink, handle): (_, Box<dyn Sink>, _) = match &self.kind {
+            Kind::File(settings) => {
+                let receiver = file::File::new(&name, settings.clone());
+                let (queue, handle) = queue::open(&name, most, after, receiver)?;
+                (settings.format(), Box::new(queue), Handle::Queue(handle))
+            }
+            Kind::Otlp(Delivered { own, keys }) => {
+                let format = Format::Otlp(own.descriptors);
+                let (own, its) = (own.clone(), name.clone());
+                let (keys, form) = (keys.settings(&name, most), format.clone());
+                let open = move || Otlp::new(&its, own);
+                let (delivery, handle) = delivery::open(&name, keys, form, total.clone(), after, open)?;
+                (format, Box::new(delivery), Handle::Delivery(handle))
+            }
+            Kind::Nats(Delivered { own, keys }) => {
+                let format = Format::Nats(nats::Messages::new(own));
+                let (own, its) = (own.clone(), name.clone());
+                let (keys, form) = (keys.settings(&name, most), format.clone());
+                let open = move || Nats::new(&its, own);
+                let (delivery, handle) = delivery::open(&name, keys, form, total.clone(), after, open)?;
+                (format, Box::new(delivery), Handle::Delivery(handle))
+            }
         };
-        Ok((Output::new(id, name, selection, format, Box::new(queue)), handle))
+        let output = Output::new(id, name, selection, format, sink).continuing(total);
+        Ok((output, handle))
     }
 }
 
@@ -171,13 +210,15 @@ impl Kind {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::File(_) => KINDS[0],
+            Self::Otlp(_) => KINDS[1],
+            Self::Nats(_) => KINDS[2],
         }
     }
 
     /// The events that it is for, where that is not all.
     const fn events(&self) -> Option<&[super::Kind]> {
         match self {
-            Self::File(_) => None,
+            Self::File(_) | Self::Otlp(_) | Self::Nats(_) => None,
         }
     }
 
@@ -188,6 +229,8 @@ impl Kind {
     pub fn check(&self) -> Result<(), Wrong> {
         match self {
             Self::File(settings) => settings.check(),
+            Self::Otlp(Delivered { own, keys }) => own.check().and_then(|()| keys.check()),
+            Self::Nats(Delivered { own, keys }) => own.check().and_then(|()| keys.check()),
         }
     }
 
@@ -195,6 +238,8 @@ impl Kind {
     pub fn owns(&self) -> Option<&std::path::Path> {
         match self {
             Self::File(settings) => Some(&settings.path),
+            // Their spools have their names.
+            Self::Otlp(_) | Self::Nats(_) => None,
         }
     }
 }
@@ -204,6 +249,8 @@ impl fmt::Display for Kind {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(settings) => settings.fmt(to),
+            Self::Otlp(settings) => settings.own.fmt(to),
+            Self::Nats(settings) => settings.own.fmt(to),
         }
     }
 }

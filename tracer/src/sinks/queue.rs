@@ -161,7 +161,7 @@ impl Handle {
 pub fn open(
     name: &str,
     most: usize,
-    after: Vec<Handle>,
+    after: Vec<super::Handle>,
     receiver: impl Receiver,
 ) -> io::Result<(Queue, Handle)> {
     let shared = Arc::new(Shared {
@@ -381,7 +381,13 @@ mod tests {
         let (_, after) = {
             let (got, _) = channel();
             let (_, open) = channel();
-            super::open("next", 200, vec![handle], Gate { open, got }).unwrap()
+            super::open(
+                "next",
+                200,
+                vec![crate::sinks::Handle::Queue(handle)],
+                Gate { open, got },
+            )
+            .unwrap()
         };
         after.join(None);
         assert_eq!(account.counts(), counts(0, 1, 0));

@@ -1,11 +1,11 @@
-//! Python packages that the end-to-end tests read our files with: in an environment of their own in the build folder.
-//! Nothing is installed.
+//! Python packages that the end-to-end tests read our files with, and that their receiver of OTLP is made of: in an
+//! environment of their own in the build folder. Nothing is installed.
 
 use crate::sh;
 use anyhow::{Context, Result};
 
 /// Name and version, as PyPI has them.
-const PACKAGES: [&str; 1] = ["duckdb==2.0.1"];
+const PACKAGES: [&str; 2] = ["duckdb==2.0.1", "opentelemetry-proto==1.45.2"];
 
 /// Takes what is not there yet, by the machine's own pip settings.
 pub(crate) fn fetch() -> Result<()> {
