@@ -7,6 +7,7 @@ mod late;
 mod rates;
 mod readers;
 mod recorded;
+mod refused;
 mod told;
 
 use std::{
@@ -36,7 +37,7 @@ use crate::{
     pipeline::{self, Accounts, Asked, Births, End, Mark, Pipeline, Proofs},
     quota::Limits,
     recording::{Bounds, Origin},
-    registry::{Entry, FilterChange, Identity, Mode, Refusal, Registered, Registry},
+    registry::{Entry, FilterChange, Identity, Mode, Registered, Registry},
     report::{State, Verdict, counted::Counted},
     sinks::Selection,
     source::{
@@ -46,6 +47,7 @@ use crate::{
 };
 
 pub use handover::{Left, Predecessor};
+pub use refused::RegisterError;
 
 use handover::TakenOver;
 
@@ -73,46 +75,6 @@ pub struct Settings {
     pub limits: Limits,
     /// Whether failed calls are explained.
     pub explain: bool,
-}
-
-/// Why a container was not taken in.
-#[derive(Debug)]
-pub enum RegisterError {
-    Refused(Refusal),
-    /// The kernel side refused, or the proof did not come back.
-    Failed(anyhow::Error),
-}
-
-impl RegisterError {
-    /// The word that it is counted by.
-    pub const fn word(&self) -> &'static str {
-        match self {
-            Self::Refused(Refusal::HostNamespaces) => "host_namespaces",
-            Self::Refused(Refusal::SharedPidHostMount { .. } | Refusal::SharedMount { .. }) => {
-                "shared_namespaces"
-            }
-            Self::Refused(Refusal::Full { .. }) => "full",
-            Self::Refused(Refusal::Quota { .. }) => "user_containers",
-            Self::Failed(_) => "failed",
-        }
-    }
-}
-
-impl fmt::Display for RegisterError {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(refusal) => refusal.fmt(to),
-            Self::Failed(error) => write!(to, "{error:#}"),
-        }
-    }
-}
-
-impl std::error::Error for RegisterError {}
-
-impl From<anyhow::Error> for RegisterError {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Failed(error)
-    }
 }
 
 /// A container that was taken in.
