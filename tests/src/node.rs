@@ -271,9 +271,9 @@ for dir in etc usr; do
 done
 mount -t tmpfs -o mode=0755 tt-run /run
 mount -t tmpfs -o mode=0755 tt-srv /srv
-for dir in containers docker containerd; do
-    mkdir -p "/var/lib/$dir"
-    mount -t tmpfs "tt-$dir" "/var/lib/$dir"
+for dir in lib/containers lib/docker lib/containerd log; do
+    mkdir -p "/var/$dir"
+    mount -t tmpfs tt-var "/var/$dir"
 done
 # Every user may make tunnels, as on an ordinary machine.
 if [ -e /dev/net/tun ]; then

@@ -2,7 +2,7 @@
 //!
 //! A block of code that begins with ```` ```console ```` has commands and their output. `# ` stands before a command of
 //! root, `$ ` before one of whoever reads the page: root too, but on pages about rootless engines. A command that ends with `\` goes
-//! on in the next line. In the output `…` stands for anything within a line, and in a line of its own for any lines; numbers
+//! on in the next line, and one with `<<'END'` to the line `END`. In the output `…` stands for anything within a line, and in a line of its own for any lines; numbers
 //! that vary by nature need none ([`plain`]). The words after `console` say more:
 //!
 //! - `second terminal`: the commands run beside those that follow, and have to be done at the page's end;
@@ -303,12 +303,14 @@ fn blocks(lines: &[String]) -> Result<Vec<Block>> {
 fn steps(body: &[(usize, &str)]) -> Result<Vec<Step>> {
     let mut steps: Vec<Step> = Vec::new();
     let mut continues = false;
+    let mut inside = false;
     for (line, text) in body {
-        if let Some(step) = steps.last_mut().filter(|_| continues) {
+        if let Some(step) = steps.last_mut().filter(|_| continues || inside) {
             step.command.push('\n');
             step.command.push_str(text);
             step.first = line + 1;
             continues = text.ends_with('\\');
+            inside = inside && *text != "END";
             continue;
         }
         let command = [("$ ", false), ("# ", true)]
@@ -317,6 +319,7 @@ fn steps(body: &[(usize, &str)]) -> Result<Vec<Step>> {
         match (command, steps.last_mut()) {
             (Some((command, root)), _) => {
                 continues = command.ends_with('\\');
+                inside = command.contains("<<'END'");
                 steps.push(Step {
                     line: *line,
                     root,
@@ -371,6 +374,10 @@ mod tests {
         assert_eq!(steps[0].expected, ["out"]);
         assert_eq!((&*steps[1].command, steps[1].root), ("two", true));
         assert_eq!(found[1].kind, Kind::NotRun("no".into()));
+        let here = blocks(&lines("```console\n# cat <<'END'\n$ a\nEND\na\n```"))?;
+        let steps = &here[0].steps;
+        assert_eq!((steps.len(), &*steps[0].command), (1, "cat <<'END'\n$ a\nEND"));
+        assert_eq!(steps[0].expected, ["a"]);
         assert!(blocks(&lines("```console what\n$ x\n```")).is_err());
         Ok(())
     }

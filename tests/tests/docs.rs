@@ -80,6 +80,10 @@ pages! {
     annotations: "docs/annotations.md", Started, Root, [];
     events: "docs/events.md", Installed, Root, [];
     recordings: "docs/recordings.md", Started, Root, [];
+    export: "docs/export.md", Installed, Root, [];
+    top: "docs/top.md", Started, Root, [];
+    config: "docs/config.md", Installed, Root, [];
+    sinks: "docs/sinks.md", Started, Root, [];
 }
 
 /// Blocks that nothing runs, by page: how many there are at most, and why.
@@ -105,6 +109,11 @@ const NOT_RUN: &[(&str, usize, &str)] = &[
         "needs a program that does not load",
     ),
     (
+        "docs/export.md",
+        1,
+        "DuckDB is not in Debian: export.rs reads the file by other means",
+    ),
+    (
         "docs/hook.md",
         1,
         "a build takes minutes; `cargo xtask test` makes it first",
@@ -124,15 +133,7 @@ const NOT_RUN: &[(&str, usize, &str)] = &[
 ];
 
 /// Pages whose commands are not in this form yet: nothing runs them.
-const PENDING: &[&str] = &[
-    "docs/config.md",
-    "docs/export.md",
-    "docs/install.md",
-    "docs/metrics.md",
-    "docs/report.md",
-    "docs/sinks.md",
-    "docs/top.md",
-];
+const PENDING: &[&str] = &["docs/install.md", "docs/metrics.md", "docs/report.md"];
 
 /// All pages of the book, by path in the checkout.
 fn book() -> Result<Vec<Page>> {
