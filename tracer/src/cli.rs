@@ -3,6 +3,7 @@
 mod export;
 mod hook;
 mod look;
+mod manual;
 mod page;
 mod profile;
 mod record;
@@ -10,7 +11,7 @@ mod top;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::{
     audit,
@@ -25,6 +26,7 @@ use crate::{
 pub use export::Export;
 pub use hook::{Hook, HookCommand, Place, Runtime};
 pub use look::{Color, Look, Summary};
+pub use manual::{Completions, Man, Shell};
 pub use page::Report;
 pub use profile::{Diff, Held, Merge, Profile, ProfileCheck, Seccomp};
 pub use record::{Dump, Record, Recorder, Replay};
@@ -82,8 +84,8 @@ pub enum Command {
     Detach(OfContainer),
     /// Look for containers that ask to be traced, run, and are not.
     Audit(Output),
-    /// Tell whether this machine can trace, and what it lacks.
-    Check(Output),
+    /// Tell whether this machine can trace, what it lacks, and how to get it.
+    Check(Check),
     /// Print the JSON Schema of the events.
     Schema,
     /// Install the hook into a container runtime, take it out, or check it.
@@ -95,6 +97,10 @@ pub enum Command {
     Config(Config),
     /// Serve containerd or CRI-O as an NRI plugin: put the hook into the containers that ask for tracing.
     Nri(Nri),
+    /// Show the manual page of a command; through a pipe, its source.
+    Man(Man),
+    /// Print what a shell needs to complete commands, options and the names of containers.
+    Completions(Completions),
 }
 
 /// How to print.
@@ -109,6 +115,16 @@ pub struct Output {
     /// Format.
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     pub output: Format,
+}
+
+/// `tracer check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Also show what each line rests on.
+    #[arg(short, long)]
+    pub verbose: bool,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -442,7 +458,8 @@ pub struct Run {
         required = true,
         trailing_var_arg = true,
         allow_hyphen_values = true,
-        value_name = "CMD"
+        value_name = "CMD",
+        value_hint = ValueHint::CommandWithArguments
     )]
     pub command: Vec<OsString>,
 }

@@ -7,6 +7,7 @@ mod dentry;
 mod explain;
 mod export;
 mod hook;
+mod man;
 mod page;
 mod print;
 mod profile;
@@ -25,7 +26,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     cli::{self, Cli, Command, Events, Format, Tuning},
-    client,
+    client, complete,
     control::{Ended, Request},
     daemon, decode,
     filter::{Begin, Filter, Words},
@@ -166,8 +167,13 @@ pub fn run(cli: Cli) -> Result<u8> {
             }
             Ok(0)
         }
-        Command::Check(arguments) => check::check(arguments.output == Format::Json),
+        Command::Check(arguments) => check::run(&directory, &arguments),
         Command::Hook(arguments) => hook::run(&directory, arguments),
+        Command::Man(arguments) => man::run(arguments),
+        Command::Completions(arguments) => {
+            complete::script(arguments.shell, &mut io::stdout().lock())?;
+            Ok(0)
+        }
         Command::Schema => {
             io::stdout().lock().write_all(json::SCHEMA.as_bytes())?;
             Ok(0)

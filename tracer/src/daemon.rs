@@ -8,6 +8,7 @@ mod handover;
 mod recorder;
 mod reload;
 mod sinks;
+mod watchdog;
 
 use std::{
     fs,
@@ -221,6 +222,7 @@ async fn serve(settings: &Settings, shared: &Arc<Shared>) -> Result<()> {
     note(&format!("ready: {}", directory.display()));
     // Without systemd there is nobody to tell.
     let _nobody = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let health = tokio::spawn(watchdog::run(shared.clone()));
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
@@ -230,7 +232,7 @@ async fn serve(settings: &Settings, shared: &Arc<Shared>) -> Result<()> {
     }
     let _nobody = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     note("stopping");
-    for task in [hooks, clients, users, losses, audits, beats] {
+    for task in [hooks, clients, users, losses, audits, beats, health] {
         task.abort();
     }
     let leaves = shared.config.borrow().daemon.hand_over;

@@ -97,11 +97,15 @@ mod tests;
 /// [`Cause::Undetermined`] and says what was ruled out.
 pub fn judge(case: &Case<'_>) -> Verdict {
     let mut ruled_out = Vec::new();
+    let not_looked_at = |what: &String| format!("(not looked at) {what}");
     for rule in rules::ALL {
         match (rule.judge)(case) {
             Finding::NotMine => {}
             Finding::RuledOut(what) => ruled_out.push(what),
             Finding::Is(mut verdict) => {
+                // What is found rests on the less.
+                let rights = case.scene.gone.iter().filter(|what| *what == scene::NOT_JOINED);
+                ruled_out.extend(rights.map(not_looked_at));
                 verdict.ruled_out = ruled_out;
                 return verdict;
             }
@@ -109,7 +113,7 @@ pub fn judge(case: &Case<'_>) -> Verdict {
     }
     // What could not be looked at may be what it is.
     let unseen = case.scene.gone.iter();
-    ruled_out.extend(unseen.map(|what| format!("(not looked at) {what}")));
+    ruled_out.extend(unseen.map(not_looked_at));
     Verdict {
         cause: Cause::Undetermined,
         why: format!("no rule explains {} of {}", case.errno_name(), case.call.name),

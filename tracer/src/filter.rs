@@ -5,7 +5,9 @@ mod calls;
 mod classes;
 mod detail;
 
+pub use classes::NAMES as CLASSES;
 pub use detail::{Detail, Moved};
+
 use serde::{Deserialize, Serialize};
 use tracer_common::filter::{self as kernel, NR_X32, OUTCOME_WORDS, outcome};
 

@@ -18,6 +18,7 @@ use anyhow::Result;
 use tracer_hook::spec::Hook;
 
 pub use files::{Edit, show, write};
+pub(crate) use status::answer;
 pub use status::{Check, checks};
 
 /// Where the program is installed by our packages.

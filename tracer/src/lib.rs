@@ -15,6 +15,7 @@ pub mod capabilities;
 pub mod cli;
 pub mod client;
 pub mod commands;
+pub mod complete;
 pub mod config;
 pub mod control;
 pub mod daemon;

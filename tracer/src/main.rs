@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use tracer::{cli::Cli, commands, node::is_broken_pipe};
+use tracer::{cli::Cli, commands, complete, node::is_broken_pipe};
 
 fn main() -> ExitCode {
+    complete::answer();
     match commands::run(Cli::parse()) {
         Ok(code) => ExitCode::from(code),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,

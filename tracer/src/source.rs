@@ -30,8 +30,22 @@ pub const QUEUE_BATCHES: usize = 256;
 /// How long a record may wait in the ring while there are few.
 const IDLE: Duration = Duration::from_millis(15);
 
+/// The kernel's own types.
+const BTF: &str = "/sys/kernel/btf/vmlinux";
+
 /// Nice value of the reader, which sleeps most of the time.
 const READER_NICE: i32 = -15;
+
+/// Whether this kernel's structure has that member, by its BTF: members of an option that is off are not there.
+///
+/// # Errors
+/// The BTF cannot be read, or has no such structure.
+pub fn kernel_has(structure: &str, member: &str) -> Result<bool> {
+    let file = std::fs::read(BTF).context(BTF)?;
+    let btf = btf::Btf::parse(&file)?;
+    btf.size(structure)?;
+    Ok(btf.offset(structure, member).is_ok())
+}
 
 /// Records, back to back.
 #[derive(Debug, Default)]

@@ -6,6 +6,7 @@ mod demo;
 mod ebpf;
 mod generate;
 mod lint;
+mod package;
 mod prepare;
 mod sh;
 mod test;
@@ -35,6 +36,8 @@ enum Verb {
     Demo(demo::Args),
     /// Refresh the argument tables from the running kernel's own metadata
     Generate,
+    /// Make the .deb and the .rpm, with the tools that this needs
+    Package(package::Args),
     /// Measure what tracing costs; ARGS go to the bench program
     Bench(bench::Args),
 }
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Verb::Ci => ci::run(),
         Verb::Demo(args) => demo::run(&args),
         Verb::Generate => generate::run(&sh::root()),
+        Verb::Package(args) => package::run(&args),
         Verb::Bench(args) => bench::run(&args),
     };
     match done {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use std::{fs, path::Path};
 
 /// Program (or the path of another file), and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 34] = [
+const PROGRAMS: [(&str, &str); 46] = [
     ("runc", "runc"),
     ("crun", "crun"),
     ("podman", "podman"),
@@ -53,6 +53,18 @@ const PROGRAMS: [(&str, &str); 34] = [
     ("find", "findutils"),
     ("tar", "tar"),
     ("systemd-analyze", "systemd"),
+    ("systemd-nspawn", "systemd-container"),
+    ("debootstrap", "debootstrap"),
+    ("strip", "binutils"),
+    ("gzip", "gzip"),
+    ("dpkg-shlibdeps", "dpkg-dev"),
+    ("lintian", "lintian"),
+    ("rpm", "rpm"),
+    ("man", "man-db"),
+    ("mandoc", "mandoc"),
+    ("groff", "groff-base"),
+    ("zsh", "zsh"),
+    ("fish", "fish"),
 ];
 
 /// Makes the machine ready for the end-to-end tests, or says what is missing.

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: all tests. The last lines are cargo test's own.
 
-use crate::{ebpf, prepare, sh};
+use crate::{ebpf, package, prepare, sh};
 use anyhow::{Result, ensure};
 
 #[derive(clap::Args, Default)]
@@ -23,6 +23,7 @@ pub(crate) fn suites(args: &Args) -> Result<()> {
     if !args.unit {
         prepare::run()?;
         prepare::build()?;
+        package::all()?;
     }
     let unit = sh::run(&mut sh::cargo([
         "test",

@@ -145,6 +145,26 @@ fn settings(runtime_dir: &Path, place: Place) -> Result<Settings> {
     })
 }
 
+/// How the hook stands with that runtime of the machine, step by step.
+pub(super) fn standing(runtime_dir: &Path, runtime: Runtime) -> Result<Vec<install::Check>> {
+    let place = Place {
+        runtime,
+        user: false,
+        root: PathBuf::from("/"),
+        hook: None,
+        timeout: None,
+        fail_closed: false,
+        hooks_dir: None,
+        config: None,
+        handlers: Vec::new(),
+        base_spec: None,
+        name: "traced".to_owned(),
+        wrap: None,
+        all: false,
+    };
+    Ok(install::checks(&settings(runtime_dir, place)?))
+}
+
 /// The hook's program: where packages put it, else beside this one.
 fn found(root: &Path) -> PathBuf {
     let packaged = PathBuf::from(PROGRAM);

@@ -18,7 +18,7 @@ use std::{
     cell::OnceCell,
     collections::BTreeMap,
     fs::File,
-    io::Read,
+    io::{self, Read},
     os::{fd::OwnedFd, unix::fs::MetadataExt},
     path::PathBuf,
     sync::{
@@ -35,6 +35,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use super::{
     IdMap, Machine, Scene,
     arguments::{self, Address},
+    scene::NOT_JOINED,
 };
 use crate::event::{Outcome, Syscall};
 
@@ -192,6 +193,9 @@ pub fn look(call: &Syscall, home: &Home) -> Scene {
     if network::concerns(name, errno) {
         scene.network = witness.sees(|pid| network::look(call, pid));
     }
+    if witness.was_refused() {
+        scene.gone.push(NOT_JOINED.to_owned());
+    }
     scene
 }
 
@@ -200,16 +204,23 @@ pub fn look(call: &Syscall, home: &Home) -> Scene {
 struct Witness<'a> {
     process: Option<u32>,
     home: &'a Home,
-    stand_in: OnceCell<Option<stand_in::StandIn>>,
+    stand_in: OnceCell<io::Result<stand_in::StandIn>>,
 }
 
 impl Witness<'_> {
     /// What can be seen through /proc by the witness's number. A process may end at any moment: then the thread is asked.
     fn sees<T>(&self, look: impl Fn(u32) -> Option<T>) -> Option<T> {
         self.process.and_then(&look).or_else(|| {
-            let start = || self.home.spaces.as_ref().and_then(stand_in::StandIn::start);
-            look(self.stand_in.get_or_init(start).as_ref()?.tid)
+            let spaces = self.home.spaces.as_ref()?;
+            let start = || stand_in::StandIn::start(spaces);
+            look(self.stand_in.get_or_init(start).as_ref().ok()?.tid)
         })
+    }
+
+    /// Whether it lacked the right to stand in for a process that had ended.
+    fn was_refused(&self) -> bool {
+        let refused = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+        matches!(self.stand_in.get(), Some(Err(error)) if refused(error))
     }
 }
 

@@ -3,6 +3,10 @@
 
 use std::collections::BTreeMap;
 
+/// In [`Scene::gone`]: what a daemon with few capabilities, such as that of its unit, does not see.
+pub(super) const NOT_JOINED: &str = "the container's files and network as its ended processes had them: to join their \
+                              namespaces the daemon needs CAP_SYS_ADMIN (setns(2)), which its unit does not give it";
+
 /// The surroundings of a failed call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scene {

@@ -7,7 +7,7 @@ use crate::decode::Takes;
 pub(super) type Class = fn(&str, Takes) -> bool;
 
 /// The classes there are.
-pub(super) const NAMES: [&str; 17] = [
+pub const NAMES: [&str; 17] = [
     "%file", "%desc", "%network", "%process", "%signal", "%ipc", "%memory", "%creds", "%clock", "%pure",
     "%stat", "%lstat", "%fstat", "%%stat", "%statfs", "%fstatfs", "%%statfs",
 ];

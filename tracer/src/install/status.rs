@@ -349,7 +349,7 @@ fn program(path: &Path) -> Result<String> {
 }
 
 /// What a program prints, when it ends soon and well.
-fn answer(command: &mut Command) -> Result<String> {
+pub(crate) fn answer(command: &mut Command) -> Result<String> {
     use std::process::Stdio;
     let name = command.get_program().to_string_lossy().into_owned();
     let child = command

@@ -1,8 +1,12 @@
 //! What a node tells of its containers: which there are, their books and counts, how it is itself.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, mpsc::channel},
+    time::Duration,
+};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tracer_common::{ABI_VERSION, filter::Counter};
 
 use super::{Node, Rows, books};
@@ -11,6 +15,7 @@ use crate::{
     event,
     explain::Explanation,
     observe::Observed,
+    pipeline::Mark,
     report::{
         Line, Names, State, Stats, Status, Verdict, activity::Activities, capabilities::Capabilities,
         counted::Counted, observed,
@@ -19,6 +24,24 @@ use crate::{
 };
 
 impl Node {
+    /// Whether the ring's reader and the pipeline take what comes, and answer in that time.
+    ///
+    /// # Errors
+    /// They do not.
+    pub fn answers(&self, patience: Duration) -> Result<()> {
+        // Whoever holds it for ever holds every registration.
+        drop(self.lock());
+        let (sender, reached) = channel();
+        self.marks.post(Mark::Sync {
+            slot: None,
+            reached: sender,
+        })?;
+        let answered = reached.recv_timeout(patience);
+        answered
+            .map(drop)
+            .with_context(|| format!("ring and pipeline do not answer within {patience:?}"))
+    }
+
     /// The containers that are known, the ended first, and whether they live.
     pub fn known(&self) -> Vec<(Arc<event::Container>, bool)> {
         let inner = self.lock();

@@ -5,6 +5,7 @@
 
 use std::{
     fs::File,
+    io,
     os::fd::OwnedFd,
     sync::mpsc::{Sender, channel},
     thread,
@@ -46,9 +47,12 @@ pub(super) struct StandIn {
 }
 
 impl StandIn {
-    /// Starts it in these namespaces; `None` where it may not join them.
-    pub(super) fn start(spaces: &Spaces) -> Option<Self> {
-        let (mnt, net) = (spaces.mnt.try_clone().ok()?, spaces.net.try_clone().ok()?);
+    /// Starts it in these namespaces.
+    ///
+    /// # Errors
+    /// It may not join them, or there is no thread to be had.
+    pub(super) fn start(spaces: &Spaces) -> io::Result<Self> {
+        let (mnt, net) = (spaces.mnt.try_clone()?, spaces.net.try_clone()?);
         let (tell, told) = channel();
         let (stays, leave) = channel();
         let started = thread::Builder::new()
@@ -65,9 +69,10 @@ impl StandIn {
                     let _dropped: Result<(), _> = leave.recv();
                 }
             });
-        started.ok()?;
-        Some(Self {
-            tid: told.recv().ok()?.ok()?,
+        started?;
+        let joined = told.recv().map_err(io::Error::other)?;
+        Ok(Self {
+            tid: joined?,
             _stays: stays,
         })
     }

@@ -1,0 +1,200 @@
+//! `tracer man`: the manual pages. Of each command what clap knows of it, then what was written by hand (`tracer/man/`),
+//! then what all pages end with.
+
+use std::{
+    fs,
+    io::{self, IsTerminal, Write},
+    path::Path,
+    process::{Command as Process, Stdio},
+};
+
+use anyhow::{Context, Result};
+use clap::{Command, CommandFactory};
+use clap_mangen::Man;
+
+use crate::cli::{self, Cli};
+
+/// Of the last change to the pages that says something new.
+const DATE: &str = "2026-11-27";
+
+/// What stands behind the options, by the page's name.
+const WRITTEN: [(&str, &str); 19] = [
+    ("tracer", include_str!("../../man/tracer.roff")),
+    ("tracer-attach", include_str!("../../man/attach.roff")),
+    ("tracer-check", include_str!("../../man/check.roff")),
+    ("tracer-completions", include_str!("../../man/completions.roff")),
+    ("tracer-config", include_str!("../../man/config.roff")),
+    ("tracer-daemon", include_str!("../../man/daemon.roff")),
+    ("tracer-dump", include_str!("../../man/dump.roff")),
+    ("tracer-explain", include_str!("../../man/explain.roff")),
+    ("tracer-export", include_str!("../../man/export.roff")),
+    ("tracer-hook", include_str!("../../man/hook.roff")),
+    ("tracer-profile", include_str!("../../man/profile.roff")),
+    ("tracer-ps", include_str!("../../man/ps.roff")),
+    ("tracer-record", include_str!("../../man/record.roff")),
+    ("tracer-replay", include_str!("../../man/replay.roff")),
+    ("tracer-run", include_str!("../../man/run.roff")),
+    ("tracer-stats", include_str!("../../man/stats.roff")),
+    ("tracer-tail", include_str!("../../man/tail.roff")),
+    ("tracer-top", include_str!("../../man/top.roff")),
+    ("tracer-verify", include_str!("../../man/verify.roff")),
+];
+const ENDING: &str = include_str!("../../man/ending.roff");
+
+pub(super) fn run(arguments: cli::Man) -> Result<u8> {
+    let root = root();
+    if let Some(dir) = arguments.out {
+        fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
+        write_all(&root, &dir)?;
+        return Ok(0);
+    }
+    let mut command = &root;
+    for word in &arguments.command {
+        let found = command.find_subcommand(word);
+        command = found.with_context(|| {
+            format!(
+                "{} has no command {word:?}; `tracer --help` lists them",
+                name(command)
+            )
+        })?;
+    }
+    let page = page(command)?;
+    if io::stdout().is_terminal() && shown(&page) {
+        return Ok(0);
+    }
+    io::stdout().lock().write_all(&page)?;
+    Ok(0)
+}
+
+fn root() -> Command {
+    let mut root = Cli::command().disable_help_subcommand(true);
+    root.build();
+    root
+}
+
+/// Whether man(1) could be had to show it.
+fn shown(page: &[u8]) -> bool {
+    let show = || -> io::Result<bool> {
+        let mut man = Process::new("man")
+            .args(["-l", "-"])
+            .stdin(Stdio::piped())
+            .spawn()?;
+        if let Some(mut to) = man.stdin.take() {
+            to.write_all(page)?;
+        }
+        Ok(man.wait()?.success())
+    };
+    show().unwrap_or(false)
+}
+
+fn write_all(command: &Command, dir: &Path) -> Result<()> {
+    let path = dir.join(format!("{}.1", name(command)));
+    fs::write(&path, page(command)?).with_context(|| format!("write {}", path.display()))?;
+    let mut below = command.get_subcommands().filter(|below| !below.is_hide_set());
+    below.try_for_each(|below| write_all(below, dir))
+}
+
+fn name(command: &Command) -> &str {
+    command.get_display_name().unwrap_or_else(|| command.get_name())
+}
+
+/// A page in man(7)'s language.
+fn page(command: &Command) -> Result<Vec<u8>> {
+    let man = Man::new(command.clone())
+        .date(DATE)
+        .source(concat!("Container Tracer ", env!("CARGO_PKG_VERSION")))
+        .manual("Container Tracer");
+    let mut to = Vec::new();
+    man.render_title(&mut to)?;
+    man.render_name_section(&mut to)?;
+    man.render_synopsis_section(&mut to)?;
+    man.render_description_section(&mut to)?;
+    man.render_options_section(&mut to)?;
+    if command.has_subcommands() {
+        man.render_subcommands_section(&mut to)?;
+    }
+    let mut to = plain(&String::from_utf8(to)?).into_bytes();
+    let written = WRITTEN.iter().find(|(page, _)| *page == name(command));
+    if let Some((_, text)) = written {
+        to.extend(text.as_bytes());
+    }
+    if name(command) != "tracer" {
+        to.extend(ENDING.as_bytes());
+    }
+    Ok(to)
+}
+
+/// Without the line breaks beside blank lines that clap_mangen leaves, and in ASCII: groff alone reads no UTF-8.
+fn plain(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let blank = |at: usize| lines.get(at).is_some_and(|line| line.is_empty());
+    let mut plain = String::new();
+    for (at, line) in lines.iter().enumerate() {
+        if *line == ".br" && (blank(at + 1) || at.checked_sub(1).is_some_and(blank)) {
+            continue;
+        }
+        for c in line.chars() {
+            match c {
+                c if c.is_ascii() => plain.push(c),
+                c => plain.push_str(&format!("\\[u{:04X}]", u32::from(c))),
+            }
+        }
+        plain.push_str(if line.is_empty() { ".sp\n" } else { "\n" });
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(command: &Command, names: &mut Vec<String>) {
+        names.push(name(command).to_owned());
+        for below in command.get_subcommands() {
+            all(below, names);
+        }
+    }
+
+    #[test]
+    fn what_was_written_belongs_to_a_command() {
+        let mut names = Vec::new();
+        all(&root(), &mut names);
+        for (page, text) in WRITTEN {
+            assert!(names.iter().any(|name| name == page), "no command has {page}");
+            assert!(text.starts_with(".SH ") && text.ends_with('\n'), "{page}");
+        }
+    }
+
+    #[test]
+    fn pages_are_ascii_without_empty_breaks() {
+        assert_eq!(
+            plain("a\n.br\n\n.br\nb…\n.br\nc\n"),
+            "a\n.sp\nb\\[u2026]\n.br\nc\n"
+        );
+    }
+
+    #[test]
+    fn every_command_has_a_page() {
+        let dir = tempfile::tempdir().unwrap();
+        write_all(&root(), dir.path()).unwrap();
+        let mut names = Vec::new();
+        all(&root(), &mut names);
+        for name in names {
+            let page = fs::read_to_string(dir.path().join(format!("{name}.1"))).unwrap();
+            for section in [
+                "NAME",
+                "SYNOPSIS",
+                "DESCRIPTION",
+                "OPTIONS",
+                "EXIT STATUS",
+                "SEE ALSO",
+            ] {
+                let head = [format!(".SH {section}\n"), format!(".SH \"{section}\"\n")];
+                assert!(
+                    head.iter().any(|head| page.contains(head)),
+                    "{name}: no {section}"
+                );
+            }
+        }
+    }
+}
