@@ -218,10 +218,17 @@ fn a_full_disk_costs_what_it_has_no_room_for() -> Result<()> {
 
 fn full_disk(dir: &tempfile::TempDir, server: &mut Server) -> Result<()> {
     let daemon: Daemon = sink::daemon(dir.path(), &sink(server, dir.path(), "queue = \"256K\""))?;
-    let (verdict, _) = sink::run(&daemon, "disk", 10_007)?;
+    let caller = Caller::start(&daemon, "disk", 151)?;
+    wait::until("the disk to be full", wait::LONG, || {
+        Ok(daemon.log().contains("No space left").then_some(()))
+    })?;
+    wait::until("a loss", wait::LONG, || {
+        let verdict = daemon.verify_now(caller.id())?;
+        Ok((sink::books(&verdict, "nats")?.dropped > 0).then_some(()))
+    })?;
+    let (verdict, _) = caller.end(&daemon)?;
     let before = sink::books(&verdict, "nats")?;
     ensure!(before.dropped > 0 && before.queued > 300, "{before:?}");
-    ensure!(daemon.log().contains("No space left"), "{}", daemon.log());
     server.run()?;
     let books = sink::settled(&daemon, &sink::id(&verdict)?, "nats")?;
     wait::until("the last message", wait::LONG, || {
