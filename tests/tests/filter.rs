@@ -386,3 +386,49 @@ fn the_filter_goes_with_its_tail() -> Result<()> {
     let _killed = container.wait()?;
     daemon.verdict_at_end(&id).map(|_verdict| ())
 }
+
+/// Calls by the 32-bit entry, from code in the low 4 GiB: three that fail, one that does not.
+const BY_32_BIT_ENTRY: &str = r#"
+import ctypes
+libc = ctypes.CDLL(None); libc.mmap.restype = ctypes.c_void_p
+at = libc.mmap(None, 4096, 7, 0x62, -1, 0)
+code = b'\x53\x89\xf8\x89\xf3\x87\xd1\xcd\x80\x5b\xc3'
+ctypes.memmove(at, code + b'/missing\0', len(code) + 9)
+call = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_uint] * 4)(at)
+for nr in (5, 33, 10, 64): call(nr, at + len(code), 0, 0)
+"#;
+
+#[test]
+fn a_32_bit_call_is_taken_by_how_it_ends() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let args = ["/usr/bin/python3", "-I", "-S", "-B", "-c", BY_32_BIT_ENTRY];
+    let filters = ["-e", "trace=open,access,unlink,getppid", "-Z"];
+    for (more, timed) in [
+        (&[][..], false),
+        (&["-T"], true),
+        (&["-T", "--stats", "/dev/null"], true),
+    ] {
+        let (lines, verdict) = lines(dir.path(), &[&filters[..], more].concat(), &args)?;
+        verdict.whole()?;
+        let told: Vec<&str> = lines
+            .iter()
+            .filter_map(|line| line.strip_suffix(" [i386]"))
+            .map(|line| match line.rsplit_once(" <") {
+                Some((call, _)) if timed => call,
+                _ => line,
+            })
+            .collect();
+        let failed = "= -1 ENOENT (No such file or directory)";
+        let want = [
+            "open(\"/missing\", O_RDONLY)",
+            "access(\"/missing\", F_OK)",
+            "unlink(\"/missing\")",
+        ];
+        assert_eq!(
+            told,
+            want.map(|call| format!("[pid     2] {call} {failed}")),
+            "{more:?}"
+        );
+    }
+    Ok(())
+}
