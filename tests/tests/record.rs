@@ -370,7 +370,7 @@ fn a_container_that_fails_is_dumped_and_one_that_does_well_is_not() -> Result<()
         ("segv", "sh -c 'kill -SEGV $$'; exit 0", None, vec!["signal"]),
         (
             "oom",
-            "tail /dev/zero; sleep 1; exit 0",
+            "tail /dev/zero; sleep 0.2; exit 0",
             Some(24 << 20),
             vec!["signal", "oom"],
         ),
