@@ -18,6 +18,7 @@ pub mod failures;
 pub mod hook;
 pub mod image;
 pub mod install;
+pub mod journal;
 pub mod leaks;
 pub mod line;
 pub mod machine;

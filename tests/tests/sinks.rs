@@ -8,7 +8,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
-use tracer_tests::{Bundle, Daemon, Rootfs, Runtime, Verdict, event, programs, wait};
+use tracer_tests::{Bundle, Daemon, Rootfs, Runtime, Verdict, event, journal::Journal, programs, wait};
 
 /// A daemon with these sinks.
 fn daemon(dir: &Path, sinks: &str) -> Result<Daemon> {
@@ -146,7 +146,7 @@ impl Small {
 
 impl Drop for Small {
     fn drop(&mut self) {
-        drop(unmount(&self.0, UnmountFlags::DETACH));
+        let _gone = unmount(&self.0, UnmountFlags::DETACH);
     }
 }
 
@@ -215,5 +215,98 @@ fn a_full_disk_costs_what_is_counted_and_tears_no_line() -> Result<()> {
         .filter_map(|loss| loss.0["count"].as_u64())
         .sum();
     assert_eq!(Some(told), sink["dropped"].as_u64(), "{sink}");
+    Ok(())
+}
+
+#[test]
+fn a_journal_has_how_containers_ended_over_its_own_death() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut journal = Journal::start()?;
+    let text = format!(
+        "[[sink]]\nkind = \"journald\"\nsocket = {:?}\njson = true\n",
+        journal.socket()
+    );
+    let daemon = daemon(dir.path(), &text)?;
+    let entries = |journal: &Journal, id: &str| -> Result<Vec<Value>> {
+        let mut entries = journal.entries("tracer")?;
+        entries.retain(|entry| entry["CONTAINER_ID"] == id);
+        Ok(entries)
+    };
+    let ended = |journal: &Journal, id: &str| {
+        wait::until(&format!("the end of {id} in the journal"), wait::LONG, || {
+            let entries = entries(journal, id)?;
+            Ok(entries
+                .iter()
+                .any(|entry| entry["TRACER_CALLS"].is_string())
+                .then_some(entries))
+        })
+    };
+    let first = run(&daemon, "journal", 1009)?;
+    let found = ended(&journal, &id(&first)?)?;
+    let summary = found.last().context("no entry")?;
+    let event: Value = serde_json::from_str(summary["TRACER_EVENT"].as_str().context("no event")?)?;
+    assert_eq!(event["books"]["admitted"], first.book("admitted")?);
+    assert_eq!(summary["TRACER_CALLS"], first.book("admitted")?.to_string());
+    for (key, value) in [
+        ("PRIORITY", "6"),
+        ("TRACER_TYPE", "container"),
+        ("TRACER_LOST", "0"),
+        ("TRACER_COMPLETE", "1"),
+    ] {
+        assert_eq!(summary[key], value, "{summary}");
+    }
+    ensure!(
+        summary["MESSAGE"]
+            .as_str()
+            .is_some_and(|text| text.contains("complete")),
+        "{summary}"
+    );
+    let firehose = found.iter().find(|entry| {
+        ["syscall", "process"]
+            .iter()
+            .any(|kind| entry["TRACER_TYPE"] == *kind)
+    });
+    ensure!(firehose.is_none(), "{firehose:?}");
+
+    // What fails is told with its cause.
+    let failing = Bundle::traced(
+        "diagnosis",
+        Rootfs::Host,
+        &["/workloads/fail", "open", "read", "/no/such/file"],
+        &daemon,
+    )?;
+    let (_, container) = Runtime::Runc.run(failing)?;
+    daemon.verdict_at_end(container.id())?;
+    let found = ended(&journal, container.id())?;
+    let cause = found
+        .iter()
+        .find(|entry| entry["TRACER_TYPE"] == "diagnosis" && entry["ERRNO"] == "ENOENT");
+    ensure!(
+        cause.is_some_and(|entry| entry["TRACER_CAUSE"] == "missing"),
+        "{found:#?}"
+    );
+
+    // Killed in the middle: what comes waits, and is there when it is back.
+    journal.kill()?;
+    let second = id(&run(&daemon, "waits", 11)?)?;
+    wait::until("the sink to miss its journal", wait::LONG, || {
+        Ok(daemon.log().contains("sink journald: send to").then_some(()))
+    })?;
+    let sink = daemon.status()?["sinks"][0].clone();
+    ensure!(
+        sink["queued"].as_u64() > Some(0) && sink["dropped"] == 0,
+        "{sink}"
+    );
+    journal.begin()?;
+    ended(&journal, &second)?;
+    wait::until("nothing to wait", wait::LONG, || {
+        Ok((daemon.status()?["sinks"][0]["queued"] == 0).then_some(()))
+    })?;
+    assert_eq!(daemon.status()?["sinks"][0]["dropped"], 0);
+    ensure!(
+        daemon.log().contains("sink journald: works again"),
+        "{}",
+        daemon.log()
+    );
     Ok(())
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use read::{Problem, read};
 
 use crate::{
-    audit,
+    audit, metrics,
     options::{self, Allowed},
     quota,
     recording::{self, Reasons},
@@ -36,6 +36,7 @@ pub struct Config {
     pub annotations: Annotations,
     pub audit: Audit,
     pub flight_recorder: FlightRecorder,
+    pub metrics: metrics::Settings,
     #[serde(rename = "sink")]
     pub sinks: Vec<configured::Settings>,
 }

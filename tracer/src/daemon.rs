@@ -5,6 +5,7 @@
 
 mod audit;
 mod handover;
+mod metrics;
 mod recorder;
 mod reload;
 mod sinks;
@@ -25,7 +26,7 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, flock};
 use tokio::{
     net::UnixListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
 };
 
@@ -123,6 +124,15 @@ fn node_settings(config: &Config, watch: Option<Watch>) -> node::Settings {
 /// # Errors
 /// A set-up error, with what to do next.
 pub fn run(settings: &Settings) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    // One that comes before all is ready is not the end.
+    let hangup = {
+        let _within = runtime.enter();
+        signal(SignalKind::hangup()).context("watch SIGHUP")?
+    };
     let config = (settings.load)()?;
     let directory = &settings.runtime_dir;
     fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
@@ -155,7 +165,7 @@ pub fn run(settings: &Settings) -> Result<()> {
         on: recorder.dump_on.clone(),
         to,
     });
-    // The pipeline alone keeps that end.
+    // The pipeline alone keeps the triggers' other end.
     let (node, threads) = Node::start(&node_settings(&config, watch), before)?;
     let missed = Missed::new(directory, only).context("read the last sign of life")?;
     let sinks = Sinks::default();
@@ -178,11 +188,7 @@ pub fn run(settings: &Settings) -> Result<()> {
         Some(dumps) => Some(recorder::start(triggers, Arc::downgrade(&shared), dumps, on)?),
         None => None,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
-    let result = runtime.block_on(serve(settings, &shared));
+    let result = runtime.block_on(serve(settings, &shared, hangup));
     // Tasks hold the node; they end with the runtime.
     runtime.shutdown_timeout(Duration::from_secs(2));
     match Arc::try_unwrap(shared) {
@@ -200,10 +206,9 @@ pub fn run(settings: &Settings) -> Result<()> {
     result
 }
 
-async fn serve(settings: &Settings, shared: &Arc<Shared>) -> Result<()> {
+async fn serve(settings: &Settings, shared: &Arc<Shared>, mut hangup: Signal) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("watch SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("watch SIGINT")?;
-    let mut hangup = signal(SignalKind::hangup()).context("watch SIGHUP")?;
     let directory = &settings.runtime_dir;
     // The kernel's limit of waiting connections, net.core.somaxconn, bounds this.
     let (hook, own_hook) = listener(directory, "hook.sock", 0o666, None)?;
@@ -219,6 +224,7 @@ async fn serve(settings: &Settings, shared: &Arc<Shared>) -> Result<()> {
     let users = tokio::spawn(control::serve(user, Door::User, shared.clone()));
     let losses = tokio::spawn(tell_limited(shared.clone()));
     let audits = tokio::spawn(audit::repeat(shared.clone()));
+    let scrapes = tokio::spawn(metrics::serve(shared.clone()));
     note(&format!("ready: {}", directory.display()));
     // Without systemd there is nobody to tell.
     let _nobody = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -232,7 +238,7 @@ async fn serve(settings: &Settings, shared: &Arc<Shared>) -> Result<()> {
     }
     let _nobody = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     note("stopping");
-    for task in [hooks, clients, users, losses, audits, beats, health] {
+    for task in [hooks, clients, users, losses, audits, beats, health, scrapes] {
         task.abort();
     }
     let leaves = shared.config.borrow().daemon.hand_over;

@@ -500,6 +500,23 @@ impl Dropped {
 }
 
 impl Books {
+    /// Adds another's.
+    pub fn add(&mut self, other: &Self) {
+        self.admitted += other.admitted;
+        self.emitted += other.emitted;
+        self.dropped.ring_full += other.dropped.ring_full;
+        self.dropped.no_storage += other.dropped.no_storage;
+        self.dropped.unpaired += other.dropped.unpaired;
+        self.dropped.rate_limit += other.dropped.rate_limit;
+        self.filtered += other.filtered;
+        self.counted += other.counted;
+        self.in_flight += other.in_flight;
+        self.decoded += other.decoded;
+        self.undecodable += other.undecodable;
+        self.queue_drop += other.queue_drop;
+        self.aggregated += other.aggregated;
+    }
+
     /// Calls of this container that did not reach the sinks' doors.
     pub fn lost(&self) -> u64 {
         self.dropped.sum() + self.undecodable + self.queue_drop

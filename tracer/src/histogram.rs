@@ -57,19 +57,32 @@ impl Histogram {
         }
     }
 
+    /// How many fell into each power of two.
+    pub fn counts(&self) -> &[u64; BUCKETS] {
+        &self.counts
+    }
+
+    /// Adds another's durations.
+    pub fn merge(&mut self, other: &Self) {
+        self.total_ns = self.total_ns.saturating_add(other.total_ns);
+        for (sum, count) in self.counts.iter_mut().zip(other.counts) {
+            *sum += count;
+        }
+    }
+
     /// How many durations it holds.
     pub fn calls(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// Their sum.
-    pub fn total_ns(&self) -> u64 {
-        self.total_ns
+    /// How many are shorter than that power of two of nanoseconds.
+    pub fn below(&self, power: usize) -> u64 {
+        self.counts.iter().take(power.min(BUCKETS - 1)).sum()
     }
 
-    /// How many fell into each power of two.
-    pub fn counts(&self) -> &[u64; BUCKETS] {
-        &self.counts
+    /// Their sum.
+    pub const fn total_ns(&self) -> u64 {
+        self.total_ns
     }
 
     /// What so many percent of the calls took at most (nearest rank; 100 = the longest call); `None` without calls.

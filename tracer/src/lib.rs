@@ -30,6 +30,7 @@ pub mod histogram;
 pub mod identity;
 pub mod install;
 mod log;
+pub mod metrics;
 pub mod missed;
 pub mod names;
 pub mod node;

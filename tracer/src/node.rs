@@ -2,6 +2,7 @@
 //! not know sockets or the command line.
 
 mod books;
+mod figures;
 mod handover;
 mod late;
 mod rates;
@@ -123,6 +124,8 @@ struct Live {
 
 /// A container that ended.
 struct Past {
+    /// Slot and generation: no other container has had both.
+    key: (u32, u32),
     verdict: Verdict,
     /// They may not have delivered all at its end.
     sinks: Accounts,
@@ -139,6 +142,10 @@ struct Inner {
     registry: Registry,
     live: HashMap<u32, Live>,
     past: VecDeque<Past>,
+    /// The books of those that ended and are known no more.
+    retired: event::Books,
+    /// Containers that were ever taken in.
+    registered: u64,
     readers: Vec<Reader>,
     /// Events a second of one user that is not root, of all its containers together; 0 is no limit.
     user_rate: u64,
@@ -152,6 +159,10 @@ pub struct Node {
     proofs: Proofs,
     outputs: AtomicU64,
     mode: Mode,
+    /// The kernel side's counts, read without the lock.
+    tally: kernel::Tally,
+    /// Bytes that waited in the ring when it was last read.
+    backlog: Arc<AtomicU64>,
     /// How its records are read elsewhere.
     origin: Arc<Origin>,
     observes: bool,
@@ -207,6 +218,7 @@ impl Node {
             Some(taken_over) => taken_over,
             None => TakenOver::nothing(settings, registry())?,
         };
+        let (tally, backlog) = (kernel.tally()?, ring.backlog());
         kernel.open_proof_slot()?;
         kernel.exclude(std::process::id())?;
         let (queue, items) = sync_channel(QUEUE_BATCHES);
@@ -242,6 +254,8 @@ impl Node {
             registry,
             live: HashMap::new(),
             past: VecDeque::new(),
+            retired: event::Books::default(),
+            registered: 0,
             readers: Vec::new(),
             user_rate: settings.limits.event_rate,
         };
@@ -255,6 +269,8 @@ impl Node {
             proofs,
             outputs: AtomicU64::new(1),
             mode: settings.mode,
+            tally,
+            backlog,
             origin: Arc::new(Origin::here(&settings.decode)),
             observes: settings.hold.is_some(),
             questions,
@@ -373,6 +389,7 @@ impl Node {
             return Err(error.into());
         }
         let armed_wall_ns = Clock::now().wall(armed_at);
+        inner.registered += 1;
         inner.live.insert(
             entry.slot,
             Live {
@@ -547,6 +564,7 @@ impl Node {
         // What the last look at the holes revealed.
         verdict.gaps = live.progress.seen().holes.into_iter().map(Into::into).collect();
         let past = Past {
+            key: (entry.slot, entry.generation),
             verdict: verdict.clone(),
             sinks,
             progress: live.progress,
@@ -558,8 +576,10 @@ impl Node {
         };
         self.summarize(&inner, &past)?;
         inner.past.push_back(past);
-        while inner.past.len() > PAST {
-            inner.past.pop_front();
+        while inner.past.len() > PAST
+            && let Some(past) = inner.past.pop_front()
+        {
+            inner.retired.add(&past.verdict.books);
         }
         Ok(Some(verdict))
     }

@@ -241,7 +241,7 @@ pub struct Line {
 }
 
 /// `tracer status`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     pub ready: bool,
     pub version: String,

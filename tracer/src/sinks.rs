@@ -7,6 +7,7 @@ pub mod configured;
 pub mod delivery;
 pub mod file;
 mod handle;
+pub mod journald;
 pub mod json;
 pub mod nats;
 pub mod otlp;
@@ -46,6 +47,10 @@ pub enum Format {
     Tree(tree::Tree),
     /// Blocks of a recording, closed when they are full, or a second old.
     Recording(Box<recording::Draft>, Descriptors),
+    /// Entries of the journal, with the event as JSON in them.
+    Journal {
+        json: bool,
+    },
 }
 
 /// Which events of a container a sink takes.
@@ -392,7 +397,7 @@ impl Output {
                 *descriptors
             }
             Format::Nats(messages) => messages.descriptors(),
-            Format::Tree(_) => Descriptors::Numbers,
+            Format::Tree(_) | Format::Journal { .. } => Descriptors::Numbers,
         }
     }
 
@@ -589,5 +594,6 @@ fn render(format: &mut Format, detail: &Detail, to: &mut Vec<u8>, event: &Event,
         Format::Nats(messages) => messages.write_event(to, event, detail),
         Format::Tree(tree) => tree.take(event),
         Format::Recording(draft, _) => draft.take(event, raw),
+        Format::Journal { json } => journald::write_event(to, event, *json),
     }
 }

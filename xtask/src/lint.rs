@@ -76,6 +76,21 @@ const HOMES: &[Home] = &[
         why: "only the live table draws on a terminal",
     },
     Home {
+        what: What::Crate("hyper"),
+        places: &["tracer/src/daemon/metrics.rs"],
+        why: "the daemon serves HTTP in one place",
+    },
+    Home {
+        what: What::Crate("prometheus_client"),
+        places: &["tracer/src/metrics.rs", "tracer/src/metrics/"],
+        why: "metrics are made in one place, of plain figures",
+    },
+    Home {
+        what: What::Crate("toml"),
+        places: &["tracer/src/config/", "tracer/src/commands/config.rs", "tests/"],
+        why: "the daemon's file is read in one place",
+    },
+    Home {
         what: What::Word("unsafe"),
         places: &[
             "tracer-ebpf/src/",

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use std::{fs, path::Path};
 
 /// Program (or the path of another file), and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 46] = [
+const PROGRAMS: [(&str, &str); 49] = [
     ("runc", "runc"),
     ("crun", "crun"),
     ("podman", "podman"),
@@ -65,6 +65,9 @@ const PROGRAMS: [(&str, &str); 46] = [
     ("groff", "groff-base"),
     ("zsh", "zsh"),
     ("fish", "fish"),
+    ("/lib/systemd/systemd-journald", "systemd"),
+    ("prometheus", "prometheus"),
+    ("zstd", "zstd"),
 ];
 
 /// Makes the machine ready for the end-to-end tests, or says what is missing.

@@ -138,6 +138,7 @@ fn does(path: &Path, config: &Config) -> Result<String> {
         annotations,
         audit,
         flight_recorder,
+        metrics,
         sinks,
     } = config;
     let default = Config::default();
@@ -186,6 +187,14 @@ fn does(path: &Path, config: &Config) -> Result<String> {
         String::from(flight_recorder.dump_on.clone()),
         differs(*flight_recorder != default.flight_recorder)
     )?;
+    match metrics.listen.as_str() {
+        "" => writeln!(text, "metrics      nowhere")?,
+        listen => writeln!(
+            text,
+            "metrics      at {listen}, of {} containers, {} calls and {} histograms each",
+            metrics.containers, metrics.calls, metrics.histograms
+        )?,
+    }
     for sink in sinks {
         writeln!(text, "sink         {}", sink_does(sink)?)?;
     }

@@ -10,7 +10,7 @@ use toml::{
 
 use super::Config;
 use crate::{
-    cli,
+    cli, metrics,
     sinks::{
         configured::{Common, Delivered, KINDS, Kind, Settings},
         delivery,
@@ -55,12 +55,13 @@ pub fn read(text: &str) -> Result<Config, Vec<Problem>> {
 
 type Table<'a> = Spanned<DeTable<'a>>;
 
-const TABLES: [&str; 6] = [
+const TABLES: [&str; 7] = [
     "daemon",
     "users",
     "annotations",
     "audit",
     "flight_recorder",
+    "metrics",
     "sink",
 ];
 
@@ -123,6 +124,7 @@ impl<'a> Reader<'a> {
             match name.as_ref() {
                 "daemon" => config.daemon = self.daemon(table),
                 "users" => config.users = self.users(table),
+                "metrics" => config.metrics = self.metrics(table),
                 "annotations" => config.annotations = self.table(table, &[]).unwrap_or_default(),
                 "flight_recorder" => config.flight_recorder = self.flight_recorder(table),
                 _ => config.audit = self.table(table, &[]).unwrap_or_default(),
@@ -151,6 +153,15 @@ impl<'a> Reader<'a> {
         self.size(&places, "bytes", recorder.bytes);
         self.size(&places, "total", recorder.total);
         recorder
+    }
+
+    fn metrics(&mut self, table: Table<'a>) -> metrics::Settings {
+        let places = places(&table);
+        let metrics: metrics::Settings = self.table(table, &[]).unwrap_or_default();
+        if let Err((key, why)) = metrics.check() {
+            self.problem(places.of(key), format!("{key}: {why}"));
+        }
+        metrics
     }
 
     /// What is held in memory has bounds.
@@ -214,6 +225,7 @@ impl<'a> Reader<'a> {
             Some("file") => self.table(rest, known).map(Kind::File),
             Some("otlp") => self.delivered(rest, known).map(Kind::Otlp),
             Some("nats") => self.delivered(rest, known).map(Kind::Nats),
+            Some("journald") => self.table(rest, known).map(Kind::Journald),
             other => {
                 let what = match other {
                     Some(word) => unknown("kind", word, &KINDS),

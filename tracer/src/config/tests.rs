@@ -44,12 +44,16 @@ fn the_default_file_says_nothing_but_the_defaults() {
     assert_eq!(told, all);
 
     let config = read(&sinks).unwrap_or_else(|problems| panic!("{problems:?}\n{sinks}"));
-    let [Settings { common, kind }] = config.sinks.as_slice() else {
+    let [Settings { common, kind }, journal] = config.sinks.as_slice() else {
         panic!("{config:?}")
     };
     let Kind::File(settings) = kind else {
         panic!("{kind:?}")
     };
+    assert_eq!(
+        read("[[sink]]\nkind = \"journald\"").unwrap().sinks,
+        std::slice::from_ref(journal)
+    );
     let default = Common {
         name: "file".into(),
         events: common.events.clone(),
@@ -70,9 +74,15 @@ fn the_default_file_says_nothing_but_the_defaults() {
     assert!(takes(&config.sinks[0]).1.has(crate::sinks::Kind::Container));
     assert_eq!(takes(&least.sinks[0]).1, crate::sinks::Kinds::default());
     let told: toml::Table = sinks.parse().unwrap();
-    let mut all = toml::Table::try_from(config).unwrap();
-    all.retain(|key, _| key == "sink");
-    assert_eq!(told, all, "every key of a sink is explained");
+    let all = toml::Table::try_from(&config).unwrap();
+    // Every key of a sink is explained: the common ones once.
+    let keys = |table: &toml::Table, sink: usize| -> Vec<String> {
+        table["sink"][sink].as_table().unwrap().keys().cloned().collect()
+    };
+    assert_eq!(keys(&told, 0), keys(&all, 0));
+    let mut both = keys(&told, 0);
+    both.extend(keys(&told, 1));
+    assert!(keys(&all, 1).iter().all(|key| both.contains(key)), "{both:?}");
 }
 
 #[test]
@@ -174,6 +184,17 @@ fn what_is_no_toml_is_told_with_its_place() {
     assert!(problems("sink = 1")[0].contains("[[sink]]"));
     assert!(problems("daemon = 1")[0].contains("[daemon]"));
     assert!(problems("[[sink]]\npath = \"/x\"")[0].starts_with("1:1: the sink has no kind"));
+}
+
+#[test]
+fn metrics_are_served_at_an_address_or_a_socket() {
+    for good in ["", "127.0.0.1:9464", "[::1]:1", "/run/tracer/metrics.sock"] {
+        assert!(read(&format!("[metrics]\nlisten = {good:?}\n")).is_ok(), "{good}");
+    }
+    for bad in ["9464", "localhost", "run/x", "/", "unix:/x"] {
+        let found = problems(&format!("[metrics]\nlisten = {bad:?}\n"));
+        assert!(found[0].starts_with("2:10: listen: "), "{found:?}");
+    }
 }
 
 #[test]

@@ -23,6 +23,14 @@ pub struct Counted {
     overflow: u64,
 }
 
+/// A call by name: how often it returned, failed, and how long it took.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Call {
+    pub count: u64,
+    pub errors: BTreeMap<String, u64>,
+    pub durations: Histogram,
+}
+
 impl Counted {
     /// What the kernel side counted on this machine.
     pub fn new(per_cpu: &[Books], rows: HashMap<AggregateKey, Aggregate>) -> Self {
@@ -116,6 +124,24 @@ impl Counted {
             durations,
             overflow: self.overflow,
         }
+    }
+
+    /// The calls of these phases that returned, by name.
+    pub fn by_name(&self, phases: Phases) -> HashMap<String, Call> {
+        let mut calls: HashMap<String, Call> = HashMap::new();
+        for (&AggregateKey { nr, errno, .. }, counted) in self.of(phases) {
+            if errno == AggregateKey::UNFINISHED {
+                continue;
+            }
+            let call = calls.entry(decode::named(self.native, nr).1.into()).or_default();
+            call.count += counted.count;
+            call.durations.add(counted);
+            if errno != 0 {
+                let errno = decode::errno_name(errno).into_owned();
+                *call.errors.entry(errno).or_default() += counted.count;
+            }
+        }
+        calls
     }
 
     /// The table of these phases.

@@ -202,6 +202,11 @@ impl Chunk {
         })
     }
 
+    /// The first of them.
+    pub fn first(&self) -> &[u8] {
+        self.entries().next().unwrap_or_default()
+    }
+
     /// How many these are.
     pub fn len(&self) -> usize {
         self.entries.len() - self.settled

@@ -6,7 +6,7 @@ use std::{fmt, io, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Account, Format, Handle, Kinds, Output, Phases, Selection, Sink, delivery, file,
+    Account, Format, Handle, Kinds, Output, Phases, Selection, Sink, delivery, file, journald,
     nats::{self, Nats},
     otlp::{self, Otlp},
     queue,
@@ -66,6 +66,7 @@ impl Default for Common {
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Kind {
     File(file::Settings),
+    Journald(journald::Settings),
     Otlp(Delivered<otlp::Settings>),
     Nats(Delivered<nats::Settings>),
 }
@@ -80,7 +81,7 @@ pub struct Delivered<T> {
 }
 
 /// The words after `kind =`.
-pub const KINDS: [&str; 3] = ["file", "otlp", "nats"];
+pub const KINDS: [&str; 4] = ["file", "otlp", "nats", "journald"];
 
 /// A key that means nothing, and why.
 pub type Wrong = (&'static str, String);
@@ -160,6 +161,7 @@ impl Settings {
             Kind::File(settings) => settings.descriptors,
             Kind::Otlp(settings) => settings.own.descriptors,
             Kind::Nats(settings) => settings.own.descriptors,
+            Kind::Journald(_) => Descriptors::Numbers,
         }
     }
 
@@ -199,6 +201,12 @@ impl Settings {
                 let (delivery, handle) = delivery::open(&name, keys, form, total.clone(), after, open)?;
                 (format, Box::new(delivery), Handle::Delivery(handle))
             }
+            Kind::Journald(settings) => {
+                let receiver = journald::Journald::new(settings.clone());
+                let (queue, handle) = queue::open(&name, most, after, receiver)?;
+                let format = Format::Journal { json: settings.json };
+                (format, Box::new(queue), Handle::Queue(handle))
+            }
         };
         let output = Output::new(id, name, selection, format, sink).continuing(total);
         Ok((output, handle))
@@ -212,6 +220,7 @@ impl Kind {
             Self::File(_) => KINDS[0],
             Self::Otlp(_) => KINDS[1],
             Self::Nats(_) => KINDS[2],
+            Self::Journald(_) => KINDS[3],
         }
     }
 
@@ -219,6 +228,7 @@ impl Kind {
     const fn events(&self) -> Option<&[super::Kind]> {
         match self {
             Self::File(_) | Self::Otlp(_) | Self::Nats(_) => None,
+            Self::Journald(_) => Some(journald::EVENTS),
         }
     }
 
@@ -231,6 +241,7 @@ impl Kind {
             Self::File(settings) => settings.check(),
             Self::Otlp(Delivered { own, keys }) => own.check().and_then(|()| keys.check()),
             Self::Nats(Delivered { own, keys }) => own.check().and_then(|()| keys.check()),
+            Self::Journald(settings) => settings.check(),
         }
     }
 
@@ -240,6 +251,7 @@ impl Kind {
             Self::File(settings) => Some(&settings.path),
             // Their spools have their names.
             Self::Otlp(_) | Self::Nats(_) => None,
+            Self::Journald(_) => None,
         }
     }
 }
@@ -251,6 +263,7 @@ impl fmt::Display for Kind {
             Self::File(settings) => settings.fmt(to),
             Self::Otlp(settings) => settings.own.fmt(to),
             Self::Nats(settings) => settings.own.fmt(to),
+            Self::Journald(settings) => settings.fmt(to),
         }
     }
 }

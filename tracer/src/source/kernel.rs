@@ -31,6 +31,7 @@ use tracer_common::{
 };
 
 use aggregates::Aggregates;
+pub use aggregates::Tally;
 use capabilities::Capabilities;
 use objects::{EPOCH, Objects};
 
@@ -515,6 +516,14 @@ impl Kernel {
     /// When a map refuses.
     pub fn all_aggregates(&self) -> Result<HashMap<(u32, u16), HashMap<AggregateKey, Aggregate>>> {
         self.aggregates.all()
+    }
+
+    /// A reader of all containers' aggregate rows, which needs nothing of this.
+    ///
+    /// # Errors
+    /// When a map cannot be opened again.
+    pub fn tally(&self) -> Result<Tally> {
+        Tally::open(&self.objects)
     }
 
     /// A container's capability checks.

@@ -8,7 +8,10 @@ use std::{
     ffi::c_void,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     ptr::NonNull,
-    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
 };
 
 use anyhow::{Context, Result, ensure};
@@ -72,6 +75,7 @@ pub struct Ring {
     producer: Mapping,
     page: usize,
     bytes: u64,
+    backlog: Arc<AtomicU64>,
 }
 
 impl Ring {
@@ -98,7 +102,13 @@ impl Ring {
             producer,
             page,
             bytes: bytes.into(),
+            backlog: Arc::default(),
         })
+    }
+
+    /// Bytes that waited when it was last read, for whoever wants to know.
+    pub fn backlog(&self) -> Arc<AtomicU64> {
+        self.backlog.clone()
     }
 
     /// Calls `take` with each record that is there; at most a ring's worth, so that a flood cannot keep it for ever.
@@ -107,6 +117,7 @@ impl Ring {
         let mut at = begin;
         let mut given_back = begin;
         let mut end = self.producer.position().load(Ordering::Acquire);
+        self.backlog.store(end.wrapping_sub(begin), Ordering::Relaxed);
         while at.wrapping_sub(begin) < self.bytes {
             if at == end {
                 end = self.producer.position().load(Ordering::Acquire);

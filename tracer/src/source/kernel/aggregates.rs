@@ -145,6 +145,24 @@ impl Aggregates {
     }
 }
 
+/// All rows, for who reads them beside the one that takes and gives them: by descriptors of its own. A row that is given up
+/// meanwhile rests long enough to be read.
+pub struct Tally(Aggregates);
+
+impl Tally {
+    pub(super) fn open(objects: &Objects) -> Result<Self> {
+        Aggregates::of(objects).map(Self)
+    }
+
+    /// The rows of all slots, by slot and the low half of its generation, in one walk.
+    ///
+    /// # Errors
+    /// When a map refuses.
+    pub fn all(&self) -> Result<HashMap<(u32, u16), HashMap<AggregateKey, Aggregate>>> {
+        self.0.all()
+    }
+}
+
 fn slot_of(key: AggregateKey) -> u32 {
     u32::from(key.slot & !AggregateKey::APP)
 }
