@@ -117,18 +117,17 @@ impl Machine {
             nspawn,
             init: 0,
         };
-        machine.init = wait::until("the machine's init", wait::LONG, || {
-            ensure!(machine.nspawn.try_wait()?.is_none(), "systemd-nspawn ended");
-            let children = format!("/proc/{0}/task/{0}/children", machine.nspawn.id());
-            let children = fs::read_to_string(children)?;
-            Ok(children
-                .split_whitespace()
-                .next()
-                .and_then(|pid| pid.parse().ok()))
-        })
-        .with_context(|| machine.console())?;
         wait::until("the machine to be up", wait::LONG, || {
             ensure!(machine.nspawn.try_wait()?.is_none(), "systemd-nspawn ended");
+            // At first its child is one that makes the machine, and ends.
+            let children = format!("/proc/{0}/task/{0}/children", machine.nspawn.id());
+            let children = fs::read_to_string(children).unwrap_or_default();
+            let first = children
+                .split_whitespace()
+                .next()
+                .and_then(|pid| pid.parse().ok());
+            let Some(init) = first else { return Ok(None) };
+            machine.init = init;
             let out = programs::output(&mut machine.command(&["systemctl", "is-system-running"]))?;
             let state = String::from_utf8_lossy(&out.stdout).trim().to_owned();
             Ok(["running", "degraded"].contains(&state.as_str()).then_some(()))
