@@ -42,12 +42,21 @@ const HOMES: &[Home] = &[
     },
     Home {
         what: What::Crate("crc32fast"),
-        places: &["tracer/src/recording/", "tracer/src/source/kernel.rs"],
-        why: "one piece of code makes blocks and reads them, one tells eBPF objects apart",
+        places: &[
+            "tracer/src/recording/",
+            "tracer/src/sinks/delivery/",
+            "tracer/src/source/kernel.rs",
+        ],
+        why: "one piece of code makes blocks and one batches, and reads them; one tells eBPF objects apart",
     },
     Home {
         what: What::Crate("flate2"),
-        places: &["tracer/src/page/", "tracer/src/sinks/file/"],
+        places: &[
+            "tracer/src/page/",
+            "tracer/src/sinks/file/",
+            "tracer/src/sinks/otlp.rs",
+            "tracer/src/sinks/otlp/",
+        ],
         why: "others unpack gzip; what only we read is zstd",
     },
     Home {

@@ -1,3 +1,5 @@
+//! What a configuration says, and what is wrong in one.
+
 use super::*;
 use crate::sinks::{
     configured::{Common, Kind, Settings},

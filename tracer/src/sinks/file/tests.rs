@@ -1,3 +1,5 @@
+//! A file over rotations, full disks and lines that were cut.
+
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use super::*;
