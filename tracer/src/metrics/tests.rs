@@ -1,3 +1,5 @@
+//! The page of figures, and what of it is the node's own.
+
 use super::*;
 
 fn durations(ns: &[u64]) -> Histogram {
