@@ -164,10 +164,20 @@ fn message(event: &Event) -> Vec<u8> {
     };
     text::write_event(&mut line, event, &options);
     let line = line.trim_ascii();
-    let framed = line
-        .strip_prefix(b"--- ")
-        .and_then(|line| line.strip_suffix(b" ---"));
-    framed.unwrap_or(line).to_vec()
+    let Some(line) = line.strip_suffix(b" ---") else {
+        return line.to_vec();
+    };
+    // It begins the line, or stands behind the container's name.
+    let frame = b"--- ";
+    let at = if line.starts_with(frame) {
+        Some(0)
+    } else {
+        line.windows(frame.len()).rposition(|piece| piece == frame)
+    };
+    let Some((before, after)) = at.and_then(|at| line.split_at_checked(at)) else {
+        return line.to_vec();
+    };
+    [before, after.strip_prefix(frame).unwrap_or(after)].concat()
 }
 
 /// A field: `NAME=value`, or where the value has line ends, the name, its length and the value.
