@@ -79,7 +79,13 @@ fn answers_of_the_daemon_fit_the_terminal() -> Result<()> {
     assert_eq!(wide, piped, "where there is room, it is what a pipe gets");
     let mut check = programs::command(programs::tracer()?);
     let check = on_terminal(check.arg("check"), 60)?;
-    ensure!(longest(&check) <= 60, "{check}");
+    // A path that is longer than its column stands whole.
+    let is_long = |word: &str| word.chars().count() > 28;
+    let too_wide = check
+        .lines()
+        .filter(|line| line.chars().count() > 60)
+        .find(|line| !line.rsplit(' ').next().is_some_and(is_long));
+    ensure!(too_wide.is_none(), "{too_wide:?}\n{check}");
     Ok(())
 }
 
