@@ -48,7 +48,12 @@ pub(crate) fn suites(args: &Args) -> Result<()> {
     ];
     let e2e = e2e.into_iter().chain(["--", "--test-threads=1"]);
     // A test's own message says what was wrong; where it stood says nothing more.
-    let e2e = sh::run(sh::cargo(e2e).args(&args.filter).env("RUST_BACKTRACE", "0"));
+    let mut e2e = sh::cargo(e2e);
+    e2e.args(&args.filter).env("RUST_BACKTRACE", "0");
+    // The programs under test are built as they ship; to optimise forty test programs across crates takes ten minutes.
+    e2e.env("CARGO_PROFILE_RELEASE_LTO", "off");
+    e2e.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
+    let e2e = sh::run(&mut e2e);
     ensure!(
         unit.is_ok(),
         "unit tests failed: their report is above that of the end-to-end tests"
