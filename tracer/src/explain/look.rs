@@ -174,12 +174,7 @@ pub fn look(call: &Syscall, home: &Home) -> Scene {
             .map(|text| text_of(&text).trim().split(',').map(str::to_owned).collect());
     }
     paths(call, home, task, &witness, &mut scene);
-    let members = task.and_then(|tid| {
-        let text = read(&format!("/proc/{tid}/cgroup")).ok()?;
-        // do_exit, kernel/exit.c: a task that ends loses its namespaces, then goes to the root group.
-        namespaces(tid)?;
-        Some(groups::parse(&text))
-    });
+    let members = task.and_then(members);
     let members = members.unwrap_or_else(|| home.groups.clone());
     groups::look(call, errno, &members, &mut scene);
     if task.is_none() {
@@ -487,6 +482,25 @@ fn label(pid: u32) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
+/// The cgroups of a task that does not end. One that does is shown in the root of each hierarchy of version 1
+/// (`proc_cgroup_show`, kernel/cgroup/cgroup.c), and once it has lost its namespaces in that of version 2 too: whether it
+/// ends is asked after they were read.
+fn members(tid: u32) -> Option<Vec<groups::Member>> {
+    let text = read(&format!("/proc/{tid}/cgroup")).ok()?;
+    let stat = read(&format!("/proc/{tid}/stat")).ok()?;
+    (!ends(&text_of(&stat))?).then(|| groups::parse(&text))
+}
+
+/// Whether a task is on its way out, by its line of `/proc/TID/stat` (proc_pid_stat(5)).
+fn ends(stat: &str) -> Option<bool> {
+    /// include/linux/sched.h: set before a task gives back the first of what it has.
+    const PF_EXITING: u32 = 4;
+    // Its name is in parentheses and may hold any character; the flags are the seventh field after it.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let flags: u32 = fields.split_whitespace().nth(6)?.parse().ok()?;
+    Some(flags & PF_EXITING != 0)
+}
+
 fn supplementary(pid: u32) -> Option<Vec<u32>> {
     let text = read(&format!("/proc/{pid}/status")).ok()?;
     let text = text_of(&text);
@@ -554,6 +568,29 @@ mod tests {
         call.task.host_tid = own();
         call.task.pid = own();
         call
+    }
+
+    #[test]
+    fn a_task_that_ends_is_told_by_its_flags() {
+        let stat = |flags: u32| format!("9 (a) b) S 1 9 9 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 1 0 55 0 0");
+        assert_eq!(ends(&stat(0x0040_0100)), Some(false));
+        assert_eq!(ends(&stat(0x0040_0104)), Some(true));
+        assert_eq!(ends("9 (a) S"), None);
+        let own = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
+        assert!(members(own).is_some());
+    }
+
+    #[test]
+    fn a_task_that_has_ended_is_in_no_group() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id();
+        while !read(&format!("/proc/{pid}/stat")).is_ok_and(|stat| ends(&text_of(&stat)) == Some(true)) {
+            std::thread::yield_now();
+        }
+        // Not waited for yet, it is shown in the root of version 1.
+        assert!(read(&format!("/proc/{pid}/cgroup")).is_ok());
+        assert_eq!(members(pid), None);
+        child.wait().unwrap();
     }
 
     #[test]
