@@ -639,17 +639,6 @@ impl Pipeline {
         let clock = self.enricher.clock;
         let all = self.held.values_mut().chain(self.past.iter_mut().rev());
         let held = all.into_iter().find(|held| held.info.id == id)?;
-        let mut draft = Draft::new(self.origin.clone());
-        for told in held.first(clock) {
-            draft.take(&told, None);
-        }
-        let mut first = Vec::new();
-        draft.close(&mut first);
-        Some(Dump {
-            info: held.info.clone(),
-            blocks: std::iter::once(first.into())
-                .chain(held.history.blocks())
-                .collect(),
-        })
+        Some(held.dump(&self.origin, clock))
     }
 }

@@ -57,19 +57,34 @@ impl Held {
 
     /// All of it, for another pipeline.
     pub(super) fn leave(mut self, origin: &Arc<Origin>) -> Blocks {
-        let mut draft = Draft::new(origin.clone());
-        for told in &self.begun {
-            draft.take(told, None);
-        }
-        let mut first = Vec::new();
-        draft.close(&mut first);
-        let whole = std::iter::once(first.into()).chain(self.history.blocks());
-        let blocks: Vec<_> = whole.filter(|block: &Arc<[u8]>| !block.is_empty()).collect();
+        let begun = std::mem::take(&mut self.begun);
+        let blocks = self.blocks(&begun, origin);
         Blocks {
             count: blocks.len(),
             blocks,
             dropped: self.history.dropped(),
         }
+    }
+
+    /// What is held, as a recording has it.
+    pub(super) fn dump(&mut self, origin: &Arc<Origin>, clock: Clock) -> Dump {
+        let first = self.first(clock);
+        Dump {
+            info: self.info.clone(),
+            blocks: self.blocks(&first, origin),
+        }
+    }
+
+    /// Blocks of these events and of what is held.
+    fn blocks(&mut self, before: &[Event], origin: &Arc<Origin>) -> Vec<Arc<[u8]>> {
+        let mut draft = Draft::new(origin.clone());
+        for told in before {
+            draft.take(told, None);
+        }
+        let mut first = Vec::new();
+        draft.close(&mut first);
+        let whole = std::iter::once(first.into()).chain(self.history.blocks());
+        whole.filter(|block: &Arc<[u8]>| !block.is_empty()).collect()
     }
 
     /// What comes before what is held: how it began, and how much is held no more.
