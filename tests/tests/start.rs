@@ -109,7 +109,8 @@ fn the_hook_adds_little() -> Result<()> {
 
 #[test]
 fn without_a_daemon_it_adds_little() -> Result<()> {
-    let dir = tempfile::tempdir()?;
+    // In memory, as /run is: the hook leaves a marker there, and what a disk's journal takes for it is not the hook's time.
+    let dir = tempfile::tempdir_in("/dev/shm")?;
     let mut with = Bundle::new("start", Rootfs::Busybox, &["/bin/true"])?
         .hook(HookStage::CreateRuntime, dir.path())?
         .annotate("true");
