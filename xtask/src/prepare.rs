@@ -89,12 +89,17 @@ pub(crate) fn run() -> Result<()> {
 /// Builds what the tests and the demo run, as it ships.
 pub(crate) fn build() -> Result<()> {
     sh::run(&mut sh::cargo(["build", "--release", "--package", "tracer"]))?;
+    // Static: it starts in half the time, and runs on a host with any libc. By `rustc`, since no profile can say it.
     sh::run(&mut sh::cargo([
-        "build",
+        "rustc",
         "--profile",
         "hook",
         "--package",
         "tracer-hook",
+        "--bin",
+        "tracer-hook",
+        "--",
+        "--codegen=target-feature=+crt-static",
     ]))
 }
 
