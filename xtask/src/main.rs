@@ -28,6 +28,8 @@ enum Verb {
     Ebpf(ebpf::Args),
     /// Formatting, clippy, who may import what, links, leftovers
     Lint,
+    /// Install what the end-to-end tests need, and no more: to run one of them by itself afterwards
+    Prepare,
     /// Install what is missing, build, run all tests
     Test(test::Args),
     /// What CI runs, in its order: lint, ebpf --check, test
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::Ebpf(args) => ebpf::run(&args),
         Verb::Lint => lint::run(),
+        Verb::Prepare => prepare::run(),
         Verb::Test(args) => test::run(&args),
         Verb::Ci => ci::run(),
         Verb::Demo(args) => demo::run(&args),
