@@ -30,7 +30,7 @@ use crate::{
     event::{Body, Books, Container, Event, Exit, Lifecycle, Loss, LossReason},
     explain::Failures,
     filter::Filter,
-    recording::{Bounds, Draft, History, Origin, Raw, Summary},
+    recording::{Bounds, History, Origin, Raw, Summary},
     sinks::{Account, Counts, Output},
     source::{Batch, Item},
 };
