@@ -214,3 +214,40 @@ fn events_go_to_stderr_unless_told() -> Result<()> {
     ensure!(lines.contains("exit_group(0)"), "no exit_group: {lines}");
     Ok(())
 }
+
+#[test]
+fn it_starts_a_command_as_strace_does() -> Result<()> {
+    let script =
+        "id; echo \"$A-$HOME-${LEFT-none}\"; cat /proc/self/environ | tr '\\0' '\\n' | grep -c '^A='";
+    let options = [
+        "-u", "nobody", "-E", "A=1", "-E", "A=b=c", "-E", "HOME", "-E", "LEFT",
+    ];
+    let of = |mut command: Command| {
+        command.env("LEFT", "over").env("HOME", "/root").args(options);
+        programs::success(command.args(["-e", "trace=none", "--", "/bin/sh", "-c", script]))
+    };
+    let mut tracer = programs::command(programs::tracer()?);
+    tracer.args(["run", "-w", "/dev/null"]);
+    let mut strace = programs::command("strace");
+    strace.args(["-f", "-o", "/dev/null"]);
+    let ours = of(tracer)?;
+    ensure!(
+        ours.contains("(nobody)") && ours.contains("b=c--none\n1\n"),
+        "{ours}"
+    );
+    assert_eq!(ours, of(strace)?);
+
+    for (options, said) in [
+        (["-u", "no-such-user"], "no user no-such-user"),
+        (["-E", "=1"], "a variable has a name"),
+    ] {
+        let run = Run::new(&options, &["true"])?;
+        assert_eq!(run.out.status.code(), Some(2));
+        ensure!(
+            programs::both(&run.out).contains(said),
+            "{}",
+            programs::both(&run.out)
+        );
+    }
+    Ok(())
+}

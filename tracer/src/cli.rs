@@ -7,6 +7,7 @@ mod manual;
 mod page;
 mod profile;
 mod record;
+mod start;
 mod top;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
@@ -30,6 +31,7 @@ pub use manual::{Completions, Man, Shell};
 pub use page::Report;
 pub use profile::{Diff, Held, Merge, Profile, ProfileCheck, Seccomp};
 pub use record::{Dump, Record, Recorder, Replay};
+pub use start::Start;
 pub use top::Top;
 
 /// Trace the system calls of containers from the first instruction of their application.
@@ -428,9 +430,8 @@ impl From<Mode> for registry::Mode {
 pub struct Run {
     #[command(flatten)]
     pub events: Events,
-    /// Start the command with DIR as its root.
-    #[arg(long, value_name = "DIR")]
-    pub rootfs: Option<PathBuf>,
+    #[command(flatten)]
+    pub start: Start,
     #[command(flatten)]
     pub tuning: Tuning,
     /// Also record the calls that are traced, of all phases, in FILE, for `tracer replay`.

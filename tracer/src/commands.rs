@@ -334,8 +334,7 @@ fn run_command(arguments: cli::Run) -> Result<u8> {
         "--min-duration needs durations: leave it or --mode out"
     );
     let settings = run::Settings {
-        command: arguments.command,
-        rootfs: arguments.rootfs,
+        command: arguments.start.of(arguments.command),
         phases: arguments.events.phase,
         node,
     };

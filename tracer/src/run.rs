@@ -2,17 +2,14 @@
 //! init that reaps (`init`), and is held before its execve until the proof round has come back; then the same registry,
 //! filter, ring and sinks as in the daemon, while signals and stops go between command and caller (`job`).
 
+mod command;
 mod init;
 mod job;
 
 use std::{
-    ffi::{OsStr, OsString},
     io::{Read, Write},
-    os::{
-        fd::AsFd,
-        unix::{ffi::OsStrExt, net::UnixStream},
-    },
-    path::{Path, PathBuf},
+    os::{fd::AsFd, unix::net::UnixStream},
+    path::Path,
 };
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -24,13 +21,13 @@ use crate::{
     report::{Stats, Verdict, capabilities::Capabilities},
     sinks::{Output, Phases},
 };
+pub use command::{Command, User, Variable};
 use init::GO;
 
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    pub command: Vec<OsString>,
-    pub rootfs: Option<PathBuf>,
+    pub command: Command,
     /// Whose calls [`Outcome::stats`] counts.
     pub phases: Phases,
     pub node: node::Settings,
@@ -51,11 +48,7 @@ pub struct Outcome {
 /// # Errors
 /// A set-up error: the command has not run.
 pub fn run(settings: &Settings, outputs: impl FnOnce(&Node) -> Result<Vec<Output>>) -> Result<Outcome> {
-    let command = settings
-        .command
-        .first()
-        .context("no command: tracer run [options] -- CMD…")?;
-    let path = resolve(command, settings.rootfs.as_deref())?;
+    let path = settings.command.resolve()?;
     // All threads inherit the mask; the signals are read where the command is waited for.
     job::awaited().thread_block().context("block signals")?;
     let init::Started {
@@ -63,7 +56,7 @@ pub fn run(settings: &Settings, outputs: impl FnOnce(&Node) -> Result<Vec<Output
         mut link,
         stops,
         goes_on,
-    } = init::start(settings, &path)?;
+    } = init::start(&settings.command, &path)?;
 
     let (node, threads) = Node::start(&settings.node, None)?;
     node.begin();
@@ -82,14 +75,9 @@ pub fn run(settings: &Settings, outputs: impl FnOnce(&Node) -> Result<Vec<Output
     let mut identity = identity::of(init.pidfd.as_fd(), init.pid_ns.as_fd(), init.mnt_ns.as_fd())?;
     // The PID namespace is the command's: its first process is our own reaper, which is excluded.
     identity.owns_pid_ns = true;
-    let name = Path::new(command)
-        .file_name()
-        .unwrap_or(command)
-        .to_string_lossy()
-        .into_owned();
     let info = event::Container {
         id: format!("run-{pid}"),
-        name,
+        name: name(&path),
         ..event::Container::default()
     };
     let id = info.id.clone();
@@ -140,23 +128,10 @@ fn told_pid(link: &mut UnixStream) -> Result<u32> {
     Ok(u32::from_le_bytes(pid))
 }
 
-/// The file that the command means, as execvp(3) finds it.
-fn resolve(command: &OsStr, rootfs: Option<&Path>) -> Result<PathBuf> {
-    let inside = |path: &Path| match rootfs {
-        Some(rootfs) => rootfs.join(path.strip_prefix("/").unwrap_or(path)),
-        None => path.to_owned(),
-    };
-    if command.as_bytes().contains(&b'/') {
-        let path = PathBuf::from(command);
-        // A link inside the root may point anywhere there; only execve knows.
-        if rootfs.is_none() && !path.exists() {
-            bail!("{}: no such file", path.display());
-        }
-        return Ok(path);
-    }
-    let search = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-    std::env::split_paths(&search)
-        .map(|directory| directory.join(command))
-        .find(|path| std::fs::symlink_metadata(inside(path)).is_ok_and(|found| !found.is_dir()))
-        .with_context(|| format!("{}: no such command in PATH", command.to_string_lossy()))
+/// What the command is called.
+fn name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into_owned()
 }

@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::{Events, Filter, Output, Select, Summary, Tuning};
+use super::{Events, Filter, Output, Select, Start, Summary, Tuning};
 use crate::{
     event::Descriptors,
     filter::{self, Begin},
@@ -37,9 +37,8 @@ pub struct Record {
     /// End when the containers are gone and all their events are written.
     #[arg(long)]
     pub until_gone: bool,
-    /// Of a command: start it with DIR as its root.
-    #[arg(long, value_name = "DIR", requires = "command")]
-    pub rootfs: Option<PathBuf>,
+    #[command(flatten)]
+    pub start: Start,
     #[command(flatten)]
     pub tuning: Tuning,
     /// A command to run and record, with no daemon and no container runtime.

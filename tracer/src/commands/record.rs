@@ -100,8 +100,7 @@ fn of_command(arguments: cli::Record, filter: Filter) -> Result<u8> {
     let descriptors = arguments.descriptors();
     let phases = arguments.phase;
     let settings = run::Settings {
-        command: arguments.command,
-        rootfs: arguments.rootfs,
+        command: arguments.start.of(arguments.command),
         phases,
         node,
     };

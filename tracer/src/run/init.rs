@@ -2,11 +2,9 @@
 //! traced, nor what its caller does about a stop.
 
 use std::{
-    ffi::{OsStr, OsString},
     io::{self, PipeReader, PipeWriter, Read, Write},
-    os::unix::{net::UnixStream, process::CommandExt},
+    os::unix::net::UnixStream,
     path::Path,
-    process::Command,
 };
 
 use anyhow::{Context, Result};
@@ -24,7 +22,7 @@ use rustix::{
     process::{WaitOptions, WaitStatus},
 };
 
-use super::Settings;
+use super::Command;
 
 /// The word that lets the other side go on.
 pub(super) const GO: u8 = 1;
@@ -49,7 +47,7 @@ struct Told {
 }
 
 /// Forks the init of the command's namespaces, which waits for its word. Must be called while there is one thread.
-pub(super) fn start(settings: &Settings, path: &Path) -> Result<Started> {
+pub(super) fn start(command: &Command, path: &Path) -> Result<Started> {
     let (link, far) = UnixStream::pair().context("make a socket pair")?;
     let (stops, tell_stops) = io::pipe().context("make a pipe")?;
     let (goes_on, tell_goes_on) = io::pipe().context("make a pipe")?;
@@ -63,7 +61,7 @@ pub(super) fn start(settings: &Settings, path: &Path) -> Result<Started> {
     match unsafe { fork() }.context("fork")? {
         ForkResult::Child => {
             drop((link, stops, goes_on));
-            let code = match reaper(settings, path, far, told) {
+            let code = match reaper(command, path, far, told) {
                 Ok(code) => code,
                 Err(error) => {
                     let _closed = writeln!(io::stderr(), "tracer: {error:#}");
@@ -93,16 +91,16 @@ fn exit_now(code: i32) -> ! {
 
 /// The first process of the PID namespace: makes the command's process, and reaps until none is left, as strace -f
 /// stays until the last process that it follows has ended. Returns the command's exit code.
-fn reaper(settings: &Settings, path: &Path, mut link: UnixStream, mut told: Told) -> Result<i32> {
+fn reaper(command: &Command, path: &Path, mut link: UnixStream, mut told: Told) -> Result<i32> {
     if link.read_exact(&mut [0]).is_err() {
         // The tracer could not start; it has said why.
         return Ok(2);
     }
     // SAFETY: there is one thread, so the child may do anything.
-    let command = match unsafe { fork() }.context("fork")? {
+    let first = match unsafe { fork() }.context("fork")? {
         ForkResult::Child => {
             drop(told);
-            let error = command(settings, path, link);
+            let error = become_command(command, path, link);
             let _closed = writeln!(io::stderr(), "tracer: {error:#}");
             exit_now(2)
         }
@@ -121,7 +119,7 @@ fn reaper(settings: &Settings, path: &Path, mut link: UnixStream, mut told: Told
         {
             continue;
         }
-        if pid != command {
+        if pid != first {
             continue;
         }
         code = ended(status).unwrap_or(code);
@@ -153,23 +151,15 @@ fn let_go(pid: i32, signal: i32) -> bool {
 }
 
 /// Becomes the command. Returns only with what went wrong.
-fn command(settings: &Settings, path: &Path, link: UnixStream) -> anyhow::Error {
-    match prepare(settings, link) {
+fn become_command(command: &Command, path: &Path, link: UnixStream) -> anyhow::Error {
+    match prepare(command, link) {
         Err(error) => error,
-        Ok(()) => {
-            let arguments = settings.command.get(1..).unwrap_or_default();
-            let name = settings
-                .command
-                .first()
-                .map_or(OsStr::new(""), OsString::as_os_str);
-            let error = Command::new(path).arg0(name).args(arguments).exec();
-            anyhow::Error::from(error).context(format!("start {}", path.display()))
-        }
+        Ok(()) => command.exec(path),
     }
 }
 
 /// Makes the mounts, proves, and waits for the word.
-fn prepare(settings: &Settings, mut link: UnixStream) -> Result<()> {
+fn prepare(command: &Command, mut link: UnixStream) -> Result<()> {
     // Our number outside: the proc file system is still the outer one.
     let own = rustix::fs::readlinkat(CWD, "/proc/self", Vec::new()).context("read /proc/self")?;
     let pid: u32 = own
@@ -180,7 +170,7 @@ fn prepare(settings: &Settings, mut link: UnixStream) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS).context("make a mount namespace")?;
     mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
         .context("make the mounts private")?;
-    if let Some(rootfs) = &settings.rootfs {
+    if let Some(rootfs) = &command.rootfs {
         enter_root(rootfs).with_context(|| format!("enter {}", rootfs.display()))?;
     }
     let proc = mount(
@@ -191,7 +181,7 @@ fn prepare(settings: &Settings, mut link: UnixStream) -> Result<()> {
         None,
     );
     if let Err(error) = proc
-        && settings.rootfs.is_none()
+        && command.rootfs.is_none()
     {
         return Err(error).context("mount /proc");
     }
