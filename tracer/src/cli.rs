@@ -30,7 +30,7 @@ pub use look::{Color, Look, Summary};
 pub use manual::{Completions, Man, Shell};
 pub use page::Report;
 pub use profile::{Diff, Held, Merge, Profile, ProfileCheck, Seccomp};
-pub use record::{Dump, Record, Recorder, Replay};
+pub use record::{Dump, Record, Recorder, Replay, Stretch};
 pub use start::Start;
 pub use top::Top;
 
@@ -205,6 +205,8 @@ pub struct Explain {
     /// Name, id, or the beginning of one, also of a container that has ended; or the file of a recording.
     #[arg(value_name = "CONTAINER|RECORDING")]
     pub container: String,
+    #[command(flatten)]
+    pub stretch: Stretch,
     #[command(flatten)]
     pub output: Output,
     /// Also list the failures that mean nothing.

@@ -11,6 +11,7 @@ mod block;
 mod dumps;
 mod history;
 mod reader;
+mod window;
 mod writer;
 
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use block::Draft;
 pub use dumps::{Dumps, Kept, Reason, Reasons, name_now};
 pub use history::{Bounds, History};
 pub use reader::{Damage, Entry, Recording};
+pub use window::{Moment, Window};
 pub use writer::Writer;
 
 use crate::{

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{Filter, Select};
+use super::{Filter, Select, Stretch};
 use crate::{
     event::Descriptors,
     export,
@@ -38,6 +38,8 @@ pub struct Export {
     /// of devices.
     #[arg(short = 'y', action = clap::ArgAction::Count)]
     pub descriptors: u8,
+    #[command(flatten)]
+    pub stretch: Stretch,
     /// Bytes of strings and buffers to write: no more than were recorded.
     #[arg(short = 's', long = "string-limit", value_name = "BYTES")]
     pub strings: Option<u16>,

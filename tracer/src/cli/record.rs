@@ -8,7 +8,7 @@ use super::{Events, Filter, Output, Select, Start, Summary, Tuning};
 use crate::{
     event::Descriptors,
     filter::{self, Begin},
-    recording::Reasons,
+    recording::{Moment, Reasons, Window},
     sinks::Phases,
 };
 
@@ -77,6 +77,8 @@ pub struct Replay {
     pub select: Select,
     #[command(flatten)]
     pub events: Events,
+    #[command(flatten)]
+    pub stretch: Stretch,
     /// Bytes of strings and buffers to show: no more than were recorded.
     #[arg(short = 's', long = "string-limit", value_name = "BYTES")]
     pub strings: Option<u16>,
@@ -88,6 +90,24 @@ pub struct Replay {
     pub summary_too: bool,
     #[command(flatten)]
     pub summary: Summary,
+}
+
+/// Which stretch of a recording.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Stretch {
+    /// Begin there in the recording: so long after its first event (`1.5s`, `2m`), or at a time
+    /// (`2026-11-27T22:10:44Z`).
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<Moment>,
+    /// End there, likewise.
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<Moment>,
+}
+
+impl From<Stretch> for Window {
+    fn from(Stretch { from, to }: Stretch) -> Self {
+        Self { from, to }
+    }
 }
 
 /// `tracer dump`.

@@ -6,13 +6,12 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::{json_line, print::safe, told};
 use crate::{
     cli::{Format, OfContainer},
-    client,
     control::Request,
     report::capabilities::{Asked, Capabilities, Capability},
 };
@@ -40,9 +39,18 @@ pub(super) fn run(directory: &Path, arguments: OfContainer) -> Result<u8> {
 /// `tracer profile capabilities`: only what follows, for programs.
 pub(super) fn profile(directory: &Path, arguments: OfContainer) -> Result<u8> {
     let request = Request::Caps {
-        container: arguments.container,
+        container: arguments.container.clone(),
     };
-    let told: Capabilities = client::ask(directory, &request)?;
+    let mut all = told(directory, &arguments.container, &request, |summary| {
+        summary.capabilities
+    })?;
+    let told = all.pop().context("nothing is known of it")?;
+    ensure!(
+        all.is_empty(),
+        "{}: it is of {} containers, and a profile is for one: record one alone (`tracer record CONTAINER`)",
+        arguments.container,
+        all.len() + 1
+    );
     if let Some(reason) = &told.unseen {
         bail!(
             "the capability checks of {} were not seen: {reason}",

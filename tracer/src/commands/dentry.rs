@@ -1,4 +1,5 @@
-//! `tracer dentry`: asks which paths a container looked for in vain, finds the variables that led there, and prints.
+//! `tracer dentry`: asks which paths a container looked for in vain, finds the variables that led there, and prints; or
+//! reads them out of a recording.
 
 use std::{
     collections::HashMap,
@@ -6,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::{
@@ -20,6 +21,7 @@ use crate::{
     decode,
     event::Arch,
     identity,
+    recording::{self, Recording, Summary},
     report::{
         self, Names, Row, State, Stats,
         observed::{Lookup, Lookups, Negative, Observed, Search, Who},
@@ -72,18 +74,30 @@ pub(super) fn run(directory: &Path, arguments: cli::Dentry) -> Result<u8> {
     let mut to = io::stdout().lock();
     let json = arguments.output.output == Format::Json;
     let redraw = arguments.watch.is_some() && to.is_terminal() && !json;
+    let word = &arguments.container;
     loop {
-        let report = ask(directory, &arguments.container)?;
+        let reports = if recording::is_file(word) {
+            recorded(Path::new(word))?
+        } else {
+            vec![ask(directory, word)?]
+        };
         let mut text = Vec::new();
         if redraw {
             text.extend_from_slice(REDRAW);
         }
-        if json {
-            json_line(&mut text, &report)?;
-        } else {
-            print(&mut text, &report, arguments.top, fit(&to))?;
+        for report in &reports {
+            if json {
+                json_line(&mut text, report)?;
+                continue;
+            }
+            if reports.len() > 1 {
+                writeln!(text, "container {}", safe(&report.container.name))?;
+            }
+            print(&mut text, report, arguments.top, fit(&to))?;
         }
-        let pause = arguments.watch.filter(|_| report.state == State::Live);
+        // A recording stays as it is.
+        let goes_on = !recording::is_file(word) && reports.iter().any(|report| report.state == State::Live);
+        let pause = arguments.watch.filter(|_| goes_on);
         if pause.is_some() && !json && !redraw {
             text.push(b'\n');
         }
@@ -91,9 +105,37 @@ pub(super) fn run(directory: &Path, arguments: cli::Dentry) -> Result<u8> {
         to.flush()?;
         match pause {
             Some(pause) => std::thread::sleep(pause),
-            None => return Ok(if report.whole { 0 } else { INCOMPLETE }),
+            None => {
+                let whole = reports.iter().all(|report| report.whole);
+                return Ok(if whole { 0 } else { INCOMPLETE });
+            }
         }
     }
+}
+
+/// Of each container of a recording.
+fn recorded(path: &Path) -> Result<Vec<Report>> {
+    let summaries = Recording::open(path)?.summaries()?;
+    let report = |summary: Summary| {
+        let container = summary.verdict.container;
+        let seen = summary.lookups.with_context(|| {
+            format!(
+                "{}: it has not which paths {} looked for in vain: only a daemon keeps that, for `tracer record \
+                 CONTAINER` and its dumps; `tracer replay -e trace=%file -Z` has the calls",
+                path.display(),
+                safe(&container.name)
+            )
+        })?;
+        // Whose environment it was nobody knows any more.
+        Ok(made(
+            container,
+            summary.verdict.state,
+            &summary.stats.app,
+            seen,
+            None,
+        ))
+    };
+    summaries.into_iter().map(report).collect()
 }
 
 /// Asks. What was counted is asked for first: all of it is then among what was seen, unless it was lost.
@@ -120,6 +162,11 @@ fn ask(directory: &Path, container: &str) -> Result<Report> {
         .then(|| init(directory, &names.id))
         .transpose()?
         .flatten();
+    Ok(made(names, state, &stats, seen, init))
+}
+
+/// What is printed. `init`: the host process id of its init, while it lives.
+fn made(names: Names, state: State, stats: &Stats, seen: Lookups, init: Option<u32>) -> Report {
     let mut environments = Environments {
         init,
         known: HashMap::new(),
@@ -156,7 +203,7 @@ fn ask(directory: &Path, container: &str) -> Result<Report> {
         From { from, what: path }
     });
     let paths = paths.collect();
-    Ok(Report {
+    Report {
         searches,
         container: names,
         state,
@@ -169,7 +216,7 @@ fn ask(directory: &Path, container: &str) -> Result<Report> {
         whole: seen.failed >= counted && seen.unkept == 0,
         paths,
         negative: seen.negative,
-    })
+    }
 }
 
 /// Failures of a row's calls to find a path.

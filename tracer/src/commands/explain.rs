@@ -8,7 +8,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::{print::safe, record::what_is_missing};
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     control::Request,
     event::{Body, Container, Event, Lifecycle},
     explain::{self, Explanation, Failures, Questions},
-    recording::{self, Entry, Recording, Summary, Told},
+    recording::{self, Entry, Recording, Summary, Told, Window},
     report::{
         Explained, Names, State,
         explained::{self, Of},
@@ -33,8 +33,9 @@ pub(super) fn run(directory: &Path, arguments: cli::Explain) -> Result<u8> {
         ..TextOptions::default()
     };
     let text = (!json).then_some(options);
+    let stretch = Window::from(arguments.stretch);
     let (all, code) = if recording::is_file(&arguments.container) {
-        let mut recording = Recording::open(Path::new(&arguments.container))?;
+        let mut recording = Recording::open(Path::new(&arguments.container))?.within(&stretch)?;
         let mut story = Story::new()?;
         let mut lost = 0;
         while let Some(entry) = recording.entry()? {
@@ -52,6 +53,11 @@ pub(super) fn run(directory: &Path, arguments: cli::Explain) -> Result<u8> {
             .collect();
         (all, what_is_missing(&recording, lost))
     } else {
+        ensure!(
+            stretch.is_all(),
+            "--from and --to are for a recording: `tracer dump {}` makes one",
+            safe(&arguments.container)
+        );
         let request = Request::Explain {
             container: arguments.container,
             text,

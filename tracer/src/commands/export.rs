@@ -19,7 +19,7 @@ use crate::{
 pub(super) fn run(directory: &Path, arguments: cli::Export) -> Result<u8> {
     let filter = filter(&arguments.words())?;
     let descriptors = arguments.descriptors();
-    let mut recording = client::recording(directory, &arguments.source)?;
+    let mut recording = client::recording(directory, &arguments.source)?.within(&arguments.stretch.into())?;
     if let Some(most) = arguments.strings {
         recording = recording.strings(most);
     }

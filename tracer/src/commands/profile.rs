@@ -1,4 +1,4 @@
-//! `tracer profile`: asks what a container did, reads and writes profiles.
+//! `tracer profile`: asks what a container did, or reads it out of a recording; reads and writes profiles.
 
 use std::{
     fs,
@@ -17,6 +17,7 @@ use crate::{
         self, Form, Profile, Verdict,
         base::{self, Base},
     },
+    recording::{self, Recording},
     report::{
         self, State, Stats,
         observed::{Arguments, Observed},
@@ -57,6 +58,27 @@ struct Did {
     partial: Option<String>,
 }
 
+/// What it did, as the daemon knows or a recording has it.
+fn known(directory: &Path, word: &str) -> Result<Did> {
+    if !recording::is_file(word) {
+        return ask(directory, word);
+    }
+    let mut summaries = Recording::open(Path::new(word))?.summaries()?;
+    let summary = summaries.pop().context("the recording has no books")?;
+    ensure!(
+        summaries.is_empty(),
+        "{word}: it is of {} containers, and a profile is for one: record one alone (`tracer record CONTAINER`)",
+        summaries.len() + 1
+    );
+    let seen = summary.arguments.with_context(|| {
+        format!(
+            "{word}: it has not what a profile is made from beside the counts: only a daemon keeps that, for `tracer record \
+             CONTAINER` and its dumps"
+        )
+    })?;
+    Ok(Did::of(summary.stats.app, seen, summary.verdict))
+}
+
 /// Asks. What was counted is asked for first: all of it is then among what was seen, unless it was lost.
 fn ask(directory: &Path, container: &str) -> Result<Did> {
     let container = || container.to_owned();
@@ -79,30 +101,32 @@ fn ask(directory: &Path, container: &str) -> Result<Did> {
             container: container(),
         },
     )?;
-    let lost = &verdict.books.dropped;
-    let partial = if verdict.round_trip_ns.is_none() || !verdict.away.is_empty() {
-        verdict.reason
-    } else if app.overflow > 0 {
-        Some(format!("{} calls found no row in the counts", app.overflow))
-    } else if lost.no_storage + lost.unpaired > 0 {
-        Some(format!(
-            "{} calls were not counted for want of kernel memory",
-            lost.no_storage + lost.unpaired
-        ))
-    } else if verdict.state == State::Detached {
-        Some("it was detached and goes on".to_owned())
-    } else {
-        None
-    };
-    Ok(Did {
-        app,
-        seen: seen.seen,
-        partial,
-    })
+    Ok(Did::of(app, seen.seen, verdict))
+}
+
+impl Did {
+    fn of(app: Stats, seen: Arguments, verdict: report::Verdict) -> Self {
+        let lost = &verdict.books.dropped;
+        let partial = if verdict.round_trip_ns.is_none() || !verdict.away.is_empty() {
+            verdict.reason
+        } else if app.overflow > 0 {
+            Some(format!("{} calls found no row in the counts", app.overflow))
+        } else if lost.no_storage + lost.unpaired > 0 {
+            Some(format!(
+                "{} calls were not counted for want of kernel memory",
+                lost.no_storage + lost.unpaired
+            ))
+        } else if verdict.state == State::Detached {
+            Some("it was detached and goes on".to_owned())
+        } else {
+            None
+        };
+        Self { app, seen, partial }
+    }
 }
 
 fn seccomp(directory: &Path, arguments: &cli::Seccomp) -> Result<u8> {
-    let did = ask(directory, &arguments.container)?;
+    let did = known(directory, &arguments.container)?;
     ensure!(
         !did.app.calls.is_empty(),
         "container {} has made no call yet: its application has not begun",
@@ -146,7 +170,7 @@ fn ending(did: &Did) -> u8 {
 
 fn check(directory: &Path, arguments: &cli::ProfileCheck) -> Result<u8> {
     let profile = read(&arguments.profile, &arguments.held)?;
-    let did = ask(directory, &arguments.container)?;
+    let did = known(directory, &arguments.container)?;
     let verdict = profile::check(&profile, &did.app, &did.seen);
     let mut to = io::stdout().lock();
     match arguments.output.output {

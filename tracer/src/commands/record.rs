@@ -131,7 +131,7 @@ pub(super) fn replay(arguments: cli::Replay) -> Result<u8> {
             path.display()
         );
     }
-    let mut recording = Recording::open(&arguments.file)?;
+    let mut recording = Recording::open(&arguments.file)?.within(&arguments.stretch.into())?;
     if let Some(most) = arguments.strings {
         recording = recording.strings(most);
     }

@@ -400,7 +400,7 @@ pub(super) enum Said {
 }
 
 /// The items of a block, in their order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Items {
     plain: Vec<u8>,
     at: usize,

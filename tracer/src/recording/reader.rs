@@ -11,7 +11,8 @@
 use std::{
     fmt,
     fs::File,
-    io::{self, BufReader, Cursor, ErrorKind, Read},
+    io::{self, BufReader, Cursor, ErrorKind, Read, Seek, SeekFrom},
+    ops::RangeInclusive,
     path::Path,
     sync::Arc,
 };
@@ -21,6 +22,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::{
     HEAD, MAGIC, Origin, Raw, Summary, VERSION,
     block::{self, Containers, Items, Said, Want},
+    window::{self, Row, Window},
     writer::{END, END_BYTES},
 };
 use crate::event::Event;
@@ -78,9 +80,57 @@ impl fmt::Display for Damage {
     }
 }
 
+/// What can be read from anywhere in it.
+trait Whole: Read + Seek + Send {}
+
+impl<T: Read + Seek + Send> Whole for T {}
+
+/// Where a recording comes from.
+enum Source {
+    Whole(Box<dyn Whole>),
+    Stream(Box<dyn Read + Send>),
+}
+
+impl Read for Source {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Whole(from) => from.read(to),
+            Self::Stream(from) => from.read(to),
+        }
+    }
+}
+
+/// The part of a recording that is read.
+struct Part {
+    window: Window,
+    /// CLOCK_MONOTONIC nanoseconds; no less than the window.
+    times: RangeInclusive<u64>,
+    /// Its blocks, and where the index behind them is; none where it has no index.
+    index: Option<(Vec<Row>, u64)>,
+}
+
+impl Part {
+    /// Whether any of a block may be in it.
+    fn has(&self, first: u64, last: u64) -> bool {
+        first <= *self.times.end() && last >= *self.times.start()
+    }
+
+    fn takes(&self, said: &Said) -> bool {
+        match said {
+            // What could not be read has no time, and is a loss.
+            Said::Event(event) => {
+                let is_in = self.times.contains(&event.ktime) && self.window.has(event.time_ns);
+                event.ktime == 0 || is_in
+            }
+            Said::Summary(_) => false,
+        }
+    }
+}
+
 /// A recording that is being read.
 pub struct Recording {
-    from: Box<dyn Read + Send>,
+    from: Source,
+    part: Option<Part>,
     items: Option<Items>,
     origin: Option<Arc<Origin>>,
     containers: Containers,
@@ -110,7 +160,8 @@ impl Recording {
             return Self::new(io::stdin()).context("read a recording from standard input");
         }
         let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-        Self::new(BufReader::with_capacity(256 * 1024, file)).with_context(|| format!("{}", path.display()))
+        let file = BufReader::with_capacity(256 * 1024, file);
+        Self::whole(file).with_context(|| format!("{}", path.display()))
     }
 
     /// Reads what was fetched.
@@ -118,7 +169,12 @@ impl Recording {
     /// # Errors
     /// When it is no recording.
     pub fn of(bytes: Vec<u8>) -> Result<Self> {
-        Self::new(Cursor::new(bytes))
+        Self::whole(Cursor::new(bytes))
+    }
+
+    /// Reads what can be read from anywhere in it.
+    pub(super) fn whole(from: impl Read + Seek + Send + 'static) -> Result<Self> {
+        Self::begin(Source::Whole(Box::new(from)))
     }
 
     /// Reads from anywhere.
@@ -126,7 +182,10 @@ impl Recording {
     /// # Errors
     /// The reader's, or that it is no recording.
     pub fn new(from: impl Read + Send + 'static) -> Result<Self> {
-        let mut from: Box<dyn Read + Send> = Box::new(from);
+        Self::begin(Source::Stream(Box::new(from)))
+    }
+
+    fn begin(mut from: Source) -> Result<Self> {
         let head = take(&mut from, HEAD)?;
         ensure!(
             head.starts_with(MAGIC),
@@ -148,6 +207,7 @@ impl Recording {
         }
         Ok(Self {
             from,
+            part: None,
             items: None,
             origin: None,
             containers: Containers::default(),
@@ -165,6 +225,61 @@ impl Recording {
             want: Want::Strings(most),
             ..self
         }
+    }
+
+    /// Reads no more than that stretch of it, and leaves out what is of a container's whole life. Blocks that have none
+    /// of it are passed over: by the index where there is one and the recording is a file, else by their heads. For what
+    /// has been opened and not read.
+    ///
+    /// # Errors
+    /// The reader's, or that the stretch ends before it begins.
+    pub fn within(mut self, window: &Window) -> Result<Self> {
+        if window.is_all() {
+            return Ok(self);
+        }
+        let Some((first, clock)) = self.first()? else {
+            return Ok(self);
+        };
+        let mut index = None;
+        if let Source::Whole(from) = &mut self.from {
+            // What is no file, but a pipe with a name, has no places.
+            if let Ok(at) = from.stream_position() {
+                index = window::index(&mut **from).ok().flatten();
+                from.seek(SeekFrom::Start(at)).context("read the recording")?;
+            }
+        }
+        self.part = Some(Part {
+            window: *window,
+            times: window.of(first, clock)?,
+            index,
+        });
+        Ok(self)
+    }
+
+    /// When its first block begins, and how much the wall clock was ahead of CLOCK_MONOTONIC then; `None` where it has no
+    /// event.
+    fn first(&mut self) -> Result<Option<(u64, i64)>> {
+        while !self.done {
+            self.block()?;
+            let Some(items) = &self.items else { continue };
+            let mut probe = items.clone();
+            let mut first: Option<(u64, i64)> = None;
+            // Damage is counted when it is read again.
+            while let Ok(Some((_, said))) = probe.read(&mut Containers::default(), self.want) {
+                let Said::Event(Event { time_ns, ktime, .. }) = said else {
+                    continue;
+                };
+                if ktime != 0 {
+                    let clock = time_ns.cast_signed().wrapping_sub(ktime.cast_signed());
+                    let so_far = first.map_or(u64::MAX, |(first, _)| first);
+                    first = Some((so_far.min(ktime), first.map_or(clock, |(_, clock)| clock)));
+                }
+            }
+            if first.is_some() {
+                return Ok(first);
+            }
+        }
+        Ok(None)
     }
 
     /// What it holds of its containers beside their events, the last of each.
@@ -196,6 +311,11 @@ impl Recording {
             if let Some(items) = &mut self.items {
                 match items.read(&mut self.containers, self.want) {
                     Ok(Some((number, said))) => {
+                        if let Some(part) = &self.part
+                            && !part.takes(&said)
+                        {
+                            continue;
+                        }
                         return Ok(Some(match said {
                             Said::Event(event) => Entry::Event(number, event),
                             Said::Summary(summary) => Entry::Summary(number, summary),
@@ -236,6 +356,7 @@ impl Recording {
 
     /// Reads the next block, or finds the end.
     fn block(&mut self) -> Result<()> {
+        self.pass_over()?;
         let Some(head) = self.head()? else {
             self.done = true;
             return Ok(());
@@ -246,12 +367,38 @@ impl Recording {
             self.done = true;
             return Ok(());
         }
+        let part = self.part.as_ref().filter(|_| head.kind == block::ITEMS);
+        if part.is_some_and(|part| !part.has(head.first, head.last)) {
+            return Ok(());
+        }
         match (head.kind, head.unpack(&stored)) {
             (block::ITEMS, Ok(plain)) => self.items = Some(Items::new(plain)),
             (block::INDEX, Ok(_index)) => self.end()?,
             // Of a later version that adds to this one.
             (_, Ok(_other)) => {}
             (_, Err(_damaged)) => self.damage.damaged += 1,
+        }
+        Ok(())
+    }
+
+    /// Goes to the next block that has any of what is read, or to the index.
+    fn pass_over(&mut self) -> Result<()> {
+        let (Some(part), Source::Whole(from)) = (&self.part, &mut self.from) else {
+            return Ok(());
+        };
+        // Where it has lost its place it looks for a block, byte by byte.
+        let Some((rows, end)) = part.index.as_ref().filter(|_| self.ahead.is_empty()) else {
+            return Ok(());
+        };
+        let at = from.stream_position().context("read the recording")?;
+        let behind = rows.partition_point(|row| row.at < at);
+        let ahead = rows.get(behind..).unwrap_or_default();
+        let next = ahead
+            .iter()
+            .find(|row| part.has(row.first, row.last))
+            .map_or(*end, |row| row.at);
+        if next > at {
+            from.seek(SeekFrom::Start(next)).context("read the recording")?;
         }
         Ok(())
     }

@@ -482,3 +482,108 @@ fn a_head_that_claims_too_much_is_none() {
     huge[block::HEAD - 4..block::HEAD].copy_from_slice(&sum.to_le_bytes());
     assert_eq!(block::Head::read(&huge), None);
 }
+
+/// A file that counts what is read of it.
+struct Counted(std::io::Cursor<Vec<u8>>, Arc<std::sync::atomic::AtomicU64>);
+
+impl std::io::Read for Counted {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let read = self.0.read(to)?;
+        self.1
+            .fetch_add(read as u64, std::sync::atomic::Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+impl std::io::Seek for Counted {
+    fn seek(&mut self, to: std::io::SeekFrom) -> io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
+fn rest(mut recording: Recording) -> (Vec<String>, Damage) {
+    let mut lines = Vec::new();
+    while let Some(entry) = recording.entry().unwrap() {
+        if let Entry::Event(_, event) = entry {
+            lines.push(line(&event));
+        }
+    }
+    (lines, recording.damage().clone())
+}
+
+#[test]
+fn a_stretch_is_read_without_the_blocks_beside_it() {
+    let story = story(0..4000);
+    let bytes = file(&blocks(&story, 40));
+    let expected = lines(&story);
+    let after = |ns: u64| Some(Moment::After(ns));
+    for (window, range) in [
+        ((after(2000), after(2009)), 2000..2010),
+        ((None, after(0)), 0..1),
+        ((after(3990), None), 3990..4000),
+        ((after(5000), None), 0..0),
+        // The first event was at 1000.
+        ((Some(Moment::At(OFFSET + 1100)), after(119)), 100..120),
+        ((Some(Moment::At(0)), Some(Moment::At(OFFSET + 1004))), 0..5),
+        ((None, Some(Moment::At(0))), 0..0),
+        ((None, None), 0..4000),
+    ] {
+        let window = Window {
+            from: window.0,
+            to: window.1,
+        };
+        let read = Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let from = Counted(std::io::Cursor::new(bytes.clone()), read.clone());
+        let (told, damage) = rest(Recording::whole(from).unwrap().within(&window).unwrap());
+        assert_eq!(told, expected[range.clone()], "{window:?}");
+        assert_eq!(damage, WHOLE, "{window:?}");
+        let read = read.load(std::sync::atomic::Ordering::Relaxed);
+        // By the wall clock some more is read than is told: here all is within a second.
+        if matches!(
+            (window.from, window.to),
+            (Some(Moment::After(_)), _) | (None, Some(Moment::After(_)))
+        ) {
+            assert!(read < bytes.len() as u64 / 10, "{read} of {} bytes", bytes.len());
+        }
+        // What cannot be read from anywhere, was cut, or has a wrong index, tells the same.
+        let stream = Recording::new(std::io::Cursor::new(bytes.clone())).unwrap();
+        assert_eq!(rest(stream.within(&window).unwrap()).0, expected[range.clone()]);
+        let cut = Recording::of(bytes[..bytes.len() - 1].to_vec()).unwrap();
+        assert_eq!(rest(cut.within(&window).unwrap()).0, expected[range.clone()]);
+        let mut wrong = bytes.clone();
+        let at = wrong.len() - 16;
+        wrong[at..at + 8].copy_from_slice(&20u64.to_le_bytes());
+        let wrong = Recording::of(wrong).unwrap();
+        assert_eq!(rest(wrong.within(&window).unwrap()).0, expected[range]);
+    }
+    let backwards = Window {
+        from: after(2),
+        to: after(1),
+    };
+    assert!(Recording::of(bytes).unwrap().within(&backwards).is_err());
+    assert!(
+        rest(Recording::of(file(&[])).unwrap().within(&backwards).unwrap())
+            .0
+            .is_empty()
+    );
+}
+
+#[test]
+fn moments_are_read_as_people_write_them() {
+    assert_eq!("1.5s".parse(), Ok(Moment::After(1_500_000_000)));
+    assert_eq!("2m".parse(), Ok(Moment::After(120_000_000_000)));
+    let at = Ok(Moment::At(1_795_817_444_000_000_001));
+    assert_eq!("2026-11-27T22:10:44.000000001Z".parse(), at);
+    assert_eq!("2026-11-27T23:10:44.000000001+01:00".parse(), at);
+    for wrong in [
+        "",
+        "T",
+        "22:10",
+        "2026-11-27",
+        "2026-11-27T22:10:44",
+        "0001-01-01T00:00:00Z",
+        "-1s",
+    ] {
+        assert!(wrong.parse::<Moment>().is_err(), "{wrong}");
+    }
+}

@@ -8,6 +8,8 @@ use super::{HEAD, MAGIC, VERSION, block};
 pub(super) const END: &[u8; 8] = b"tracend\0";
 /// Bytes of the end.
 pub(super) const END_BYTES: usize = 16;
+/// Bytes of a row of the index.
+pub(super) const ROW: usize = 32;
 
 /// Writes a recording.
 #[derive(Debug)]
