@@ -4,6 +4,7 @@
 //! [`look`] fills the scene; only it reads the running system. [`judge`] decides by the rules of `rules/`, which read
 //! nothing but their [`Case`]. It must not know sinks, sockets or the kernel source.
 
+mod acl;
 mod arguments;
 mod case;
 mod failures;
@@ -14,6 +15,7 @@ mod scene;
 
 use std::{sync::mpsc::sync_channel, thread::JoinHandle};
 
+pub use acl::{Acl, Caller};
 use anyhow::Context as _;
 pub use case::{Case, Finding};
 pub(crate) use failures::kind;

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use super::Acl;
+
 /// In [`Scene::gone`]: what a daemon with few capabilities, such as that of its unit, does not see.
 pub(super) const NOT_JOINED: &str = "the container's files and network as its ended processes had them: to join their \
                               namespaces the daemon needs CAP_SYS_ADMIN (setns(2)), which its unit does not give it";
@@ -105,8 +107,8 @@ pub struct Component {
     /// As the initial user namespace counts them.
     pub uid: u32,
     pub gid: u32,
-    /// An access ACL stands on it (`system.posix_acl_access`).
-    pub acl: bool,
+    /// An access ACL stands on it (`system.posix_acl_access`); one that could not be read has no entries.
+    pub acl: Option<Acl>,
     /// `chattr +i` or `+a`.
     pub immutable: bool,
 }

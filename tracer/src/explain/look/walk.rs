@@ -14,7 +14,7 @@ use rustix::{
 };
 
 use super::{Place, mounts, program};
-use crate::explain::{Component, Filesystem, Kind, Mount, Path, arguments::Given};
+use crate::explain::{Acl, Component, Filesystem, Kind, Mount, Path, arguments::Given};
 
 /// As many links as the kernel follows (MAXSYMLINKS of include/linux/namei.h).
 const MAX_LINKS: u32 = 40;
@@ -229,7 +229,7 @@ impl<'a> Walk<'a> {
             mode: u32::from(stat.stx_mode) & 0o7777,
             uid: stat.stx_uid,
             gid: stat.stx_gid,
-            acl: kind != Kind::Link && has_acl(self.fd()),
+            acl: (kind != Kind::Link).then(|| acl(self.fd())).flatten(),
             immutable: stat.stx_attributes.intersects(hard),
         });
     }
@@ -295,10 +295,20 @@ pub(super) fn by_number(fd: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
-fn has_acl(fd: BorrowedFd<'_>) -> bool {
-    let mut none: [u8; 0] = [];
-    // A size of 0 asks for the size (getxattr(2)).
-    rustix::fs::getxattr(by_number(fd), c"system.posix_acl_access", &mut none[..]).is_ok_and(|size| size > 0)
+/// Longest ACL that is read; what a file system takes is about as long (XATTR_SIZE_MAX is 64 KiB).
+const MAX_ACL: usize = 8192;
+
+/// Ids in it are those of this process's user namespace, the initial one.
+fn acl(fd: BorrowedFd<'_>) -> Option<Acl> {
+    let mut bytes = [0; MAX_ACL];
+    let read = rustix::fs::getxattr(by_number(fd), c"system.posix_acl_access", &mut bytes[..]);
+    match read {
+        Ok(0) => None,
+        Ok(size) => Some(bytes.get(..size).and_then(Acl::read).unwrap_or_default()),
+        // There is one, and it is too long (getxattr(2)).
+        Err(Errno::RANGE) => Some(Acl::default()),
+        Err(_none) => None,
+    }
 }
 
 /// `struct vfs_cap_data` of include/uapi/linux/capability.h, versions 2 and 3: a word of magic and flags, then permitted

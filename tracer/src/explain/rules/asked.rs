@@ -321,17 +321,40 @@ fn bad_descriptor(case: &Case<'_>) -> Finding {
     if !case.is(ONE_FD) {
         return Finding::NotMine;
     }
+    let number = ["fd", "sockfd", "oldfd", "epfd", "ufd"]
+        .iter()
+        .find_map(|name| int(case, name));
+    if let Some(number) = number.filter(|number| *number < 0) {
+        return Found::new(
+            Cause::Arguments,
+            format!("{number} is no descriptor: it is what a call returns that failed"),
+        )
+        .always("open(2), socket(2): -1 is returned on error; descriptors are from 0 on")
+        .fix(
+            Place::Program,
+            "look at what should have opened it: it failed before, and nobody asked whether it did",
+        )
+        .done();
+    }
     let fd = fd(case);
-    Found::new(
+    let mut found = Found::new(
         Cause::Arguments,
         format!("descriptor {fd} is not open, or not open for that"),
-    )
-    .always("read(2), write(2): EBADF, also of a descriptor that is open for the other direction alone")
-    .fix(
-        Place::Program,
-        "a descriptor that was closed before, or never opened because an earlier call failed",
-    )
-    .done()
+    );
+    if let (Some(number), Some(limit)) = (number, case.limit(libc::RLIMIT_NOFILE))
+        && u64::from(number.cast_unsigned()) >= limit
+    {
+        found = found.at_call(format!(
+            "RLIMIT_NOFILE is {limit}: none from {limit} on is opened, only one from before the limit was lowered"
+        ));
+    }
+    found
+        .always("read(2), write(2): EBADF, also of a descriptor that is open for the other direction alone")
+        .fix(
+            Place::Program,
+            "a descriptor that was closed before, or never opened because an earlier call failed",
+        )
+        .done()
 }
 
 fn invalid(case: &Case<'_>) -> Finding {
@@ -412,11 +435,32 @@ mod tests {
             failed("dup3", libc::EINVAL, &[("oldfd", 3, "3"), ("newfd", 3, "3")]),
             failed("epoll_wait", libc::EINVAL, &[("maxevents", 0, "0")]),
             failed("read", libc::EBADF, &[("fd", 99, "99")]),
+            failed("read", libc::EBADF, &[("fd", u64::from(u32::MAX), "-1")]),
             failed("read", libc::EFAULT, &[("buf", 1, "0x1")]),
             failed("accept", libc::ENOTSOCK, &[("fd", 1, "1")]),
         ] {
             assert_eq!(told(&call).0, Cause::Arguments, "{}", call.name);
         }
+    }
+
+    #[test]
+    fn what_is_known_of_a_bad_descriptor_is_told() {
+        let bad = |number: u64, text: &str| {
+            let mut evidence = crate::event::Evidence::default();
+            evidence.limits[libc::RLIMIT_NOFILE as usize] = 1024;
+            let call = failed("read", libc::EBADF, &[("fd", number, text)]).knowing(evidence);
+            verdict(&RULE, &call, &Scene::default())
+        };
+        assert_eq!(
+            bad(u64::from(u32::MAX), "-1").why,
+            "-1 is no descriptor: it is what a call returns that failed"
+        );
+        let tells = |number| {
+            let told = bad(number, "").evidence;
+            told.iter()
+                .any(|fact| fact.text.contains("RLIMIT_NOFILE is 1024"))
+        };
+        assert!(tells(1024) && tells(5000) && !tells(1023) && !tells(3));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     event::{Cause, Evidence, Place},
-    explain::{Case, Component, Finding, Kind, Path, arguments, case::Found},
+    explain::{Caller, Case, Component, Finding, Kind, Path, arguments, case::Found},
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -61,11 +61,11 @@ struct Wall<'a> {
     wanted: u32,
 }
 
-/// What the mode says: `None` where an ACL decides, or the caller is not known.
+/// What the mode or the ACL says: `None` where the caller, or an ACL, is not known.
 fn allows(case: &Case<'_>, step: &Component, wanted: u32) -> Option<bool> {
     let evidence = case.evidence()?;
-    if step.acl {
-        return None;
+    if step.acl.is_some() {
+        return Some(by_acl(case, step, wanted)?.0);
     }
     let of = |class: u32| step.mode >> class & wanted == wanted;
     let (owner, group, others) = (6, 3, 0);
@@ -80,6 +80,17 @@ fn allows(case: &Case<'_>, step: &Component, wanted: u32) -> Option<bool> {
         // Its other groups are not known: that matters where they do not come to the same.
         None => (of(group) == of(others)).then(|| of(others)),
     }
+}
+
+/// What its ACL says, and by which entry.
+fn by_acl(case: &Case<'_>, step: &Component, wanted: u32) -> Option<(bool, String)> {
+    let evidence = case.evidence()?;
+    let caller = Caller {
+        uid: evidence.fsuid,
+        gid: evidence.fsgid,
+        groups: case.scene.groups.as_deref(),
+    };
+    step.acl.as_ref()?.allows(caller, step.uid, step.gid, wanted)
 }
 
 /// What the call does with the last step, and what with the directory that the last name is in.
@@ -242,9 +253,12 @@ fn somewhere(case: &Case<'_>) -> Finding {
         .paths
         .iter()
         .flat_map(|path| &path.steps)
-        .find(|step| step.acl);
+        .find(|step| step.acl.is_some());
     let why = match acl {
-        Some(step) => format!("the ACL of {} does not let the caller pass", shown(&step.path)),
+        Some(step) => format!(
+            "the mode, owner or ACL of a file refuses the caller, and {} has an ACL",
+            shown(&step.path)
+        ),
         None => "the mode or owner of a file refuses the caller".to_owned(),
     };
     let mut found = Found::new(Cause::Dac, why).at_call(
@@ -259,15 +273,16 @@ fn somewhere(case: &Case<'_>) -> Finding {
         }
     }
     if let Some(step) = acl {
-        found = found.fix(
-            Place::Host,
-            format!(
-                "getfacl shows the ACL of {}; setfacl -m u:USER:rwX changes it",
-                shown(&step.path)
-            ),
-        );
+        found = found.fix(Place::Host, change_acl(step));
     }
     found.done()
+}
+
+fn change_acl(step: &Component) -> String {
+    format!(
+        "getfacl shows the ACL of {}; setfacl -m u:USER:rwX changes it",
+        shown(&step.path)
+    )
 }
 
 fn step_text(case: &Case<'_>, step: &Component) -> String {
@@ -321,6 +336,12 @@ fn at_wall(case: &Case<'_>, path: &Path, wall: &Wall<'_>, asked: bool) -> Findin
         id(uids, evidence.fsuid)
     );
     let mut found = Found::new(cause, why).at_call(caller(case, evidence));
+    let acl = by_acl(case, step, wall.wanted);
+    if let Some((_, entry)) = &acl {
+        found = found
+            .after(format!("the ACL of {}: {entry} decides", shown(&step.path)))
+            .fix(Place::Host, change_acl(step));
+    }
     if asked {
         found = found.at_call(
             "the kernel looked at the mode, then asked for CAP_DAC_READ_SEARCH or CAP_DAC_OVERRIDE and did not find it",

@@ -239,7 +239,7 @@ fn not_executable(path: &Path) -> Finding {
             .always("execve(2): EACCES")
             .done();
     }
-    if last.mode & 0o111 != 0 || last.acl {
+    if last.mode & 0o111 != 0 || last.acl.is_some() {
         return Finding::NotMine;
     }
     Found::new(

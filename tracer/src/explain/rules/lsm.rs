@@ -106,7 +106,7 @@ mod tests {
     use crate::{
         event::{Evidence, Syscall},
         explain::{
-            Component, Path, Scene,
+            Acl, Component, Path, Scene,
             rules::testing::{ask, failed, verdict},
         },
     };
@@ -179,7 +179,7 @@ mod tests {
             ..Path::default()
         }];
         assert_eq!(verdict(&RULE, &call, &scene).cause, Cause::Lsm);
-        scene.paths[0].steps[0].acl = true;
+        scene.paths[0].steps[0].acl = Some(Acl::default());
         assert!(matches!(ask(&RULE, &call, &scene), Finding::RuledOut(_)));
     }
 }

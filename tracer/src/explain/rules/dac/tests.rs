@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     event::Syscall,
     explain::{
-        IdMap, Mount, Scene,
+        Acl, IdMap, Mount, Scene,
         rules::testing::{ask, failed, verdict},
     },
 };
@@ -141,14 +141,51 @@ fn root_of_a_user_namespace_is_no_master_of_unmapped_files() {
 #[test]
 fn an_acl_is_not_guessed_at() {
     let mut scene = scene(vec![step("/file", Kind::File, 0o640, 0)]);
-    scene.paths[0].steps[0].acl = true;
+    scene.paths[0].steps[0].acl = Some(Acl::default());
     assert_eq!(
         verdict(&RULE, &open("O_RDONLY", PROBED), &scene).why,
-        "the ACL of /file does not let the caller pass"
+        "the mode, owner or ACL of a file refuses the caller, and /file has an ACL"
     );
     let mut blind = open("O_RDONLY", 0);
     blind.evidence.as_mut().unwrap().denied = None;
     assert!(matches!(ask(&RULE, &blind, &scene), Finding::RuledOut(_)));
+}
+
+#[test]
+fn an_acl_that_can_be_read_decides() {
+    // user::rw- user:1000:BITS group::r-- mask::rw- other::r--
+    let acl = |bits: u8| {
+        let entries = [(1, 6, 0), (2, bits, 1000), (4, 4, 0), (0x10, 6, 0), (0x20, 4, 0)];
+        let mut bytes = vec![2, 0, 0, 0];
+        for (tag, bits, id) in entries {
+            bytes.extend([tag, 0, bits, 0]);
+            bytes.extend(u32::to_le_bytes(id));
+        }
+        Acl::read(&bytes)
+    };
+    let mut scene = scene(vec![step("/file", Kind::File, 0o664, 0)]);
+    scene.paths[0].steps[0].acl = acl(0);
+    let told = verdict(&RULE, &open("O_RDONLY", PROBED), &scene);
+    assert_eq!(told.cause, Cause::Dac);
+    assert!(told.why.contains("may not read it"), "{}", told.why);
+    let decides = "the ACL of /file: user:1000:--- decides";
+    assert!(told.evidence.iter().any(|fact| fact.text == decides), "{told:?}");
+    assert!(
+        told.fixes.iter().any(|fix| fix.line.contains("setfacl")),
+        "{told:?}"
+    );
+    // One that lets the caller pass is no reason.
+    scene.paths[0].steps[0].acl = acl(6);
+    assert!(matches!(
+        ask(&RULE, &open("O_RDONLY", 0), &scene),
+        Finding::RuledOut(_)
+    ));
+    let call = open("O_RDONLY", 0);
+    let case = Case {
+        call: &call,
+        scene: &scene,
+    };
+    assert_eq!(permits(&case), Some(true));
 }
 
 #[test]
