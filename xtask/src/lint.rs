@@ -104,6 +104,7 @@ const HOMES: &[Home] = &[
         places: &[
             "tracer-ebpf/src/",
             "tracer/src/source/kernel.rs",
+            "tracer/src/source/kernel/batch.rs",
             "tracer/src/source/kernel/objects.rs",
             "tracer/src/source/ring.rs",
             "tracer/src/identity.rs",

@@ -4,6 +4,7 @@
 //! It must not know containers by name, events, sinks or the command line: a slot is a number here.
 
 mod aggregates;
+mod batch;
 mod capabilities;
 mod objects;
 mod offsets;

@@ -5,20 +5,28 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    os::fd::AsFd,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, anyhow};
-use aya::maps::{self, MapData, MapError, PerCpuArray, PerCpuValues, Queue};
+use aya::{
+    maps::{self, MapData, PerCpuArray, PerCpuValues, Queue},
+    util::nr_cpus,
+};
 use tracer_common::filter::{Aggregate, AggregateKey, BUCKETS};
 
-use super::{Abi, absent_is_fine, objects::Objects};
+use super::{Abi, absent_is_fine, batch, objects::Objects};
 
 /// The maps that have one entry a row.
 pub(super) const MAPS: [&str; 3] = ["ROWS", "ROW_NUMBERS", "FREE_ROWS"];
 
 /// How long a row rests: far longer than any program runs.
 const REST: Duration = Duration::from_secs(1);
+
+/// Rows that are read in one call, and how far one may be from the next: those between them are read in vain.
+const RUN: usize = 127;
+const NEAR: u32 = 4;
 
 const ZERO: Aggregate = Aggregate {
     count: 0,
@@ -31,6 +39,11 @@ pub(super) struct Aggregates {
     rows: PerCpuArray<MapData, Abi<Aggregate>>,
     free: Queue<MapData, u32>,
     resting: VecDeque<(Instant, u32)>,
+    /// Two of them again, for who reads many entries at once.
+    numbers_map: MapData,
+    rows_map: MapData,
+    /// Possible CPUs.
+    cpus: usize,
 }
 
 impl Aggregates {
@@ -40,6 +53,9 @@ impl Aggregates {
             rows: objects.map("ROWS")?,
             free: objects.map("FREE_ROWS")?,
             resting: VecDeque::new(),
+            numbers_map: objects.data("ROW_NUMBERS")?,
+            rows_map: objects.data("ROWS")?,
+            cpus: nr_cpus().map_err(|(what, error)| anyhow!("{what}: {error}"))?,
         })
     }
 
@@ -92,25 +108,31 @@ impl Aggregates {
         wanted: impl Fn(AggregateKey) -> bool,
         mut see: impl FnMut(AggregateKey, Aggregate),
     ) -> Result<()> {
-        for entry in self.numbers.iter() {
-            let (key, row) = match entry {
-                Ok((key, row)) => (key.0, row),
-                // A row that another removal took while we walked.
-                Err(MapError::KeyNotFound) => continue,
-                Err(error) => return Err(error).context("read the aggregates"),
-            };
-            if !wanted(key) {
-                continue;
-            }
-            let mut sum = ZERO;
-            for Abi(cpu) in self.rows.get(&row, 0).context("read an aggregate row")?.iter() {
-                sum.count += cpu.count;
-                sum.total_ns += cpu.total_ns;
-                for (sum, bucket) in sum.buckets.iter_mut().zip(cpu.buckets) {
-                    *sum = sum.saturating_add(bucket);
+        let mut taken: Vec<(Abi<AggregateKey>, u32)> =
+            batch::entries(self.numbers_map.fd().as_fd()).context("read the aggregates")?;
+        taken.retain(|(key, _)| wanted(key.0));
+        taken.sort_unstable_by_key(|(_, row)| *row);
+        let mut rest = taken.as_slice();
+        while let Some((_, first)) = rest.first() {
+            let near = |pair: &&[(_, u32)]| matches!(pair, [(_, a), (_, b)] if b - a <= NEAR);
+            let (run, behind) = rest.split_at(1 + rest.windows(2).take(RUN).take_while(near).count());
+            rest = behind;
+            let place = |row: &u32| (row - first) as usize;
+            let count = 1 + run.last().map_or(0, |(_, last)| place(last));
+            let cpus: Vec<Abi<Aggregate>> =
+                batch::per_cpu(self.rows_map.fd().as_fd(), *first, count, self.cpus)
+                    .context("read aggregate rows")?;
+            for (key, row) in run {
+                let mut sum = ZERO;
+                for Abi(cpu) in cpus.iter().skip(place(row) * self.cpus).take(self.cpus) {
+                    sum.count += cpu.count;
+                    sum.total_ns += cpu.total_ns;
+                    for (sum, bucket) in sum.buckets.iter_mut().zip(cpu.buckets) {
+                        *sum = sum.saturating_add(bucket);
+                    }
                 }
+                see(key.0, sum);
             }
-            see(key, sum);
         }
         Ok(())
     }
