@@ -103,6 +103,11 @@ impl Receiver {
         self.lines("logs")
     }
 
+    /// The points of metrics that it has taken.
+    pub fn points(&self) -> Result<Vec<Event>> {
+        self.lines("metrics")
+    }
+
     /// Path, headers and length of each request.
     pub fn requests(&self) -> Result<Vec<Event>> {
         self.lines("requests")

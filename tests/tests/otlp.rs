@@ -5,8 +5,11 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fs, path::Path};
 use tracer_tests::{
-    Event, event,
+    Event,
+    daemon::Stats,
+    event,
     otlp::{Receiver, ids},
+    programs,
     sink::{self, Caller},
     wait,
 };
@@ -263,5 +266,80 @@ fn it_speaks_tls_and_shows_its_token() -> Result<()> {
     let books = sink::settled(&daemon, &sink::id(&verdict)?, "otlp")?;
     assert_eq!((books.written, books.dropped), (verdict.book("decoded")?, 0));
     all_agree(&delivered(&receiver, &daemon)?, &lines)?;
+    Ok(())
+}
+
+/// The points of the latest metrics of a name, by the value of an attribute.
+fn latest(points: &[Event], name: &str, key: &str) -> BTreeMap<String, Value> {
+    let of_it = points.iter().filter(|point| point.text("name") == name);
+    let value = |point: &Event| point.0["attributes"][key].as_str().unwrap_or_default().to_owned();
+    of_it.map(|point| (value(point), point.0.clone())).collect()
+}
+
+#[test]
+fn metrics_are_what_is_counted_with_as_many_series_as_may_be() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut receiver = Receiver::start()?;
+    let config = sink(
+        &receiver,
+        dir.path(),
+        "events = [\"end\"]\nmetrics_every = \"1s\"\n",
+    );
+    let config = format!("{config}[metrics]\ncalls = 4\nhistograms = 1\n");
+    let daemon = sink::daemon(dir.path(), &config)?;
+    let (verdict, _) = sink::run(&daemon, "figures", 5003)?;
+    let id = sink::id(&verdict)?;
+    // Of the application, as the metrics are.
+    let stats = programs::success(daemon.client("stats").args(["-o", "json", &id]))?;
+    let counts = Stats::parse(&stats)?.counts()?;
+    // Away when the next figures are due: those after them have all in them.
+    receiver.kill()?;
+    wait::until("a refusal in the log", wait::LONG, || {
+        Ok(daemon.log().contains("sink otlp: metrics: ").then_some(()))
+    })?;
+    receiver.run()?;
+    let of_it = |points: Vec<Event>| -> Vec<Event> {
+        let of_it = |point: &Event| point.0["attributes"]["container.id"] == *id;
+        points.into_iter().filter(of_it).collect()
+    };
+    let all: u64 = counts.values().sum();
+    let points = wait::until("all calls to be told", wait::LONG, || {
+        let points = of_it(receiver.points()?);
+        let calls = latest(&points, "tracer.container_syscalls", "tracer.syscall");
+        let told: u64 = calls.values().filter_map(|point| point["value"].as_u64()).sum();
+        Ok((told == all).then_some(points))
+    })?;
+    let calls = latest(&points, "tracer.container_syscalls", "tracer.syscall");
+    ensure!(calls.len() == 5 && calls.contains_key("other"), "{calls:?}");
+    for (call, point) in calls.iter().filter(|(call, _)| *call != "other") {
+        ensure!(
+            point["value"] == json!(counts[call]),
+            "{call}: {point} of {counts:?}"
+        );
+        ensure!(
+            point["kind"] == "sum" && point["cumulative"] == true && point["unit"] == "",
+            "{point}"
+        );
+        ensure!(point["resource"]["service.name"] == "tracer", "{point}");
+        let (since, time) = (point["since"].as_u64(), point["time"].as_u64());
+        ensure!(since < time && since > Some(0), "{point}");
+    }
+    let durations = latest(&points, "tracer.container_syscall_duration", "tracer.syscall");
+    ensure!(durations.len() == 2, "{durations:?}");
+    let busiest = &durations[sink::CALL];
+    ensure!(busiest["count"] == 5003 && busiest["unit"] == "s", "{busiest}");
+    let buckets = busiest["buckets"].as_array().context("buckets")?;
+    let counted: u64 = buckets.iter().filter_map(Value::as_u64).sum();
+    let bounds = busiest["bounds"].as_array().context("bounds")?.len();
+    ensure!(counted == 5003 && buckets.len() == bounds + 1, "{busiest}");
+    // The node's own.
+    let points = receiver.points()?;
+    let stages = latest(&points, "tracer.calls", "tracer.stage");
+    assert_eq!(stages["decoded"]["value"], json!(verdict.book("decoded")?));
+    let queue = latest(&points, "tracer.sink_queue_size", "tracer.sink");
+    ensure!(
+        queue["otlp"]["value"] == 16 << 20 && queue["otlp"]["unit"] == "By",
+        "{queue:?}"
+    );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The daemon's metrics in Prometheus' text format. It takes plain figures and knows neither node nor sockets.
+//! The daemon's metrics by name, and Prometheus' text of them. It takes plain figures and knows neither node nor sockets.
 //!
 //! Names and units are Prometheus' conventions. What a container can make many of is bounded: a call, an errno or a
 //! container that was not among the first so many is counted as `other`, and stays there, so that no counter ever goes
@@ -9,13 +9,15 @@ use std::{
     fmt,
     net::SocketAddr,
     path::Path,
+    sync::Arc,
 };
 
+pub use prometheus_client::registry::Unit;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, prometheus_text},
     metrics::MetricType,
-    registry::{Registry, Unit},
+    registry::Registry,
 };
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +56,17 @@ impl Settings {
     /// The socket's path, where it is one.
     pub fn socket(listen: &str) -> Option<&Path> {
         listen.starts_with('/').then_some(Path::new(listen))
+    }
+
+    /// What whoever set this should know.
+    pub fn warning(&self) -> Option<String> {
+        let address = self.listen.parse::<SocketAddr>().ok()?;
+        (!address.ip().is_loopback()).then(|| {
+            format!(
+                "{address} is no loopback address: whoever reaches it reads the names of all containers and what they \
+                 call, without a password; 127.0.0.1, or a socket, keeps that on this machine"
+            )
+        })
     }
 
     /// What cannot be, by the key that says it.
@@ -97,6 +110,8 @@ pub struct Figures {
     pub ring_bytes: u64,
 }
 
+/// What all names begin with.
+pub const PREFIX: &str = "tracer";
 /// The word for what has no series of its own.
 const OTHER: &str = "other";
 
@@ -147,11 +162,8 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// The figures as text. What is known no more is forgotten.
-    ///
-    /// # Errors
-    /// When a value has no text.
-    pub fn text(&mut self, figures: &Figures, settings: &Settings) -> Result<String, fmt::Error> {
+    /// The figures by name. What is known no more is forgotten.
+    pub fn families(&mut self, figures: &Figures, settings: &Settings) -> Vec<Family> {
         let present: HashSet<_> = figures.containers.iter().map(|one| one.key).collect();
         self.containers.retain(|key, _| present.contains(key));
         let mut counted = Vec::new();
@@ -168,15 +180,9 @@ impl Memory {
                 settings,
             ));
         }
-        let mut registry = Registry::with_prefix("tracer");
-        registry.register_collector(Box::new(Scrape {
-            figures: figures.clone(),
-            counted,
-            left_out,
-        }));
-        let mut text = String::new();
-        prometheus_text::encode(&mut text, &registry)?;
-        Ok(text)
+        let mut families = of_node(figures, left_out);
+        families.extend(of_containers(&counted));
+        families
     }
 }
 
@@ -190,7 +196,8 @@ struct Counted {
     histograms: BTreeMap<String, Histogram>,
 }
 
-type Labels = Vec<(&'static str, String)>;
+/// Keys and values.
+pub type Labels = Vec<(&'static str, String)>;
 
 impl Counted {
     fn of(container: &Container, series: &mut Series, settings: &Settings) -> Self {
@@ -275,178 +282,225 @@ fn lost(books: &Books) -> Vec<(&'static str, u64)> {
     ]
 }
 
-/// One scrape.
-#[derive(Debug)]
-struct Scrape {
-    figures: Figures,
-    counted: Vec<Counted>,
-    /// Containers without series.
-    left_out: u64,
+/// What is told under one name.
+#[derive(Clone, Debug)]
+pub struct Family {
+    /// Without prefix, unit and `_total`.
+    pub name: &'static str,
+    pub help: &'static str,
+    pub unit: Option<Unit>,
+    pub values: Values,
+}
+
+/// Its series, and how their values come to be.
+#[derive(Clone, Debug)]
+pub enum Values {
+    /// They only grow.
+    Counters(Vec<(Labels, u64)>),
+    Gauges(Vec<(Labels, u64)>),
+    Durations(Vec<(Labels, Histogram)>),
+}
+
+impl Values {
+    /// How many series.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Counters(values) | Self::Gauges(values) => values.len(),
+            Self::Durations(values) => values.len(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// Upper ends of a histogram's buckets, as powers of two of nanoseconds: 1 us, and each four times the last. The kernel side
 /// tells no durations apart that are longer than the last.
 const ENDS: [usize; 12] = [10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 31];
 
-impl Collector for Scrape {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Figures {
-            status,
-            registered,
-            books,
-            ring_bytes,
-            ..
-        } = &self.figures;
-        let to = &mut encoder;
-        let one = |value: u64| vec![(Labels::new(), value)];
-        let build = vec![
-            ("version", status.version.clone()),
-            ("abi", status.abi_version.to_string()),
-        ];
-        gauge(
-            to,
-            "build_info",
-            "Version of the daemon, and of its contract with its kernel programs",
-            vec![(build, 1)],
-        )?;
-        gauge(
-            to,
-            "programs_attached",
-            "Whether the kernel programs are attached",
-            one(u64::from(status.attached)),
-        )?;
-        gauge(
-            to,
-            "containers",
-            "Containers that are traced now",
-            one(status.containers as u64),
-        )?;
-        gauge(
-            to,
-            "missed_containers",
-            "Containers that started while no daemon answered",
-            one(status.missed as u64),
-        )?;
-        let unregistered = one(status.tracer_unregistered_containers as u64);
-        gauge(
-            to,
-            "unregistered_containers",
-            "Containers that ask to be traced, run, and are not",
-            unregistered,
-        )?;
-        counter(
-            to,
-            "containers_registered",
-            "Containers that were taken in",
-            one(*registered),
-        )?;
-        let refused = by("reason", borrowed(&status.refused));
-        counter(
-            to,
-            "refused",
-            "Registrations and connections that were refused",
-            refused,
-        )?;
-        counter(
-            to,
-            "kernel",
-            "Counters of the kernel side that belong to no container",
-            by("counter", borrowed(&status.counters)),
-        )?;
-        let ways = [
-            ("admitted", books.admitted),
-            ("emitted", books.emitted),
-            ("filtered", books.filtered),
-            ("counted", books.counted),
-            ("decoded", books.decoded),
-        ];
-        let ways = ways
-            .map(|(way, value)| (vec![("stage", way.to_owned())], value))
-            .to_vec();
-        counter(to, "calls", "System calls by how far they came: the books", ways)?;
-        counter(
-            to,
-            "lost_events",
-            "Events that reached no sink, by reason",
-            by("reason", lost(books)),
-        )?;
-        let help = "Bytes that waited in the kernel's ring buffer when it was last read";
-        gauge_in(to, "ring_backlog", help, Unit::Bytes, one(*ring_bytes))?;
-        sinks_of(to, &status.sinks)?;
-        let left_out = one(self.left_out);
-        gauge(
-            to,
-            "containers_without_series",
-            "Containers beyond the limit: they have no series",
-            left_out,
-        )?;
-        let lost = self.counted.iter().flat_map(|one| {
-            let seen = one.lost.iter().filter(|(_, count)| *count > 0);
-            seen.map(|(reason, count)| (one.with(&[("reason", reason)]), *count))
-        });
-        counter(
-            to,
-            "container_lost_events",
-            "Events of a container that reached no sink, by reason",
-            lost.collect(),
-        )?;
-        let calls = self.counted.iter().flat_map(|one| {
-            one.calls
-                .iter()
-                .map(|(call, count)| (one.with(&[("syscall", call)]), *count))
-        });
-        counter(
-            to,
-            "container_syscalls",
-            "System calls of a container's application that returned",
-            calls.collect(),
-        )?;
-        let errors = self.counted.iter().flat_map(|one| {
-            one.errors
-                .iter()
-                .map(|((call, errno), count)| (one.with(&[("syscall", call), ("errno", errno)]), *count))
-        });
-        let help = "System calls of a container's application that failed";
-        counter(to, "container_syscall_errors", help, errors.collect())?;
-        self.durations(to)
+/// The buckets of durations: upper ends in seconds, and how many are in each; what is beyond the last one comes last, at
+/// infinity.
+pub fn buckets(durations: &Histogram) -> Vec<(f64, u64)> {
+    let mut below = 0;
+    let mut buckets: Vec<(f64, u64)> = Vec::new();
+    for end in ENDS {
+        let upto = durations.below(end);
+        buckets.push((seconds(1 << end), upto - below));
+        below = upto;
     }
+    buckets.push((f64::INFINITY, durations.calls() - below));
+    buckets
 }
 
-impl Scrape {
-    fn durations(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Time in system calls of a container's application";
-        let mut family = to.encode_descriptor(
-            "container_syscall_duration",
-            help,
-            Some(&Unit::Seconds),
-            MetricType::Histogram,
-        )?;
-        for one in &self.counted {
-            for (call, histogram) in &one.histograms {
-                let mut below = 0;
-                let mut buckets: Vec<(f64, u64)> = Vec::new();
-                for end in ENDS {
-                    let upto = histogram.below(end);
-                    buckets.push((seconds(1 << end), upto - below));
-                    below = upto;
-                }
-                let count = histogram.calls();
-                buckets.push((f64::INFINITY, count - below));
-                family
-                    .encode_family(&one.with(&[("syscall", call)]))?
-                    .encode_histogram::<Labels>(seconds(histogram.total_ns()), count, &buckets, None)?;
-            }
-        }
-        Ok(())
-    }
-}
-
+/// Nanoseconds as seconds.
 #[expect(clippy::cast_precision_loss, reason = "a sum of nanoseconds to 15 digits")]
-fn seconds(ns: u64) -> f64 {
+pub fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
 
-fn sinks_of(to: &mut DescriptorEncoder<'_>, sinks: &[SinkStatus]) -> fmt::Result {
+fn counters(name: &'static str, help: &'static str, values: Vec<(Labels, u64)>) -> Family {
+    Family {
+        name,
+        help,
+        unit: None,
+        values: Values::Counters(values),
+    }
+}
+
+fn gauges(name: &'static str, help: &'static str, values: Vec<(Labels, u64)>) -> Family {
+    Family {
+        name,
+        help,
+        unit: None,
+        values: Values::Gauges(values),
+    }
+}
+
+fn bytes(name: &'static str, help: &'static str, values: Vec<(Labels, u64)>) -> Family {
+    Family {
+        unit: Some(Unit::Bytes),
+        ..gauges(name, help, values)
+    }
+}
+
+fn one(value: u64) -> Vec<(Labels, u64)> {
+    vec![(Labels::new(), value)]
+}
+
+/// What is of the node as a whole.
+fn of_node(figures: &Figures, left_out: u64) -> Vec<Family> {
+    let Figures {
+        status,
+        registered,
+        books,
+        ring_bytes,
+        ..
+    } = figures;
+    let build = vec![
+        ("version", status.version.clone()),
+        ("abi", status.abi_version.to_string()),
+    ];
+    let ways = [
+        ("admitted", books.admitted),
+        ("emitted", books.emitted),
+        ("filtered", books.filtered),
+        ("counted", books.counted),
+        ("decoded", books.decoded),
+    ];
+    let ways = ways
+        .map(|(way, value)| (vec![("stage", way.to_owned())], value))
+        .to_vec();
+    let mut families = vec![
+        gauges(
+            "build_info",
+            "Version of the daemon, and of its contract with its kernel programs",
+            vec![(build, 1)],
+        ),
+        gauges(
+            "programs_attached",
+            "Whether the kernel programs are attached",
+            one(u64::from(status.attached)),
+        ),
+        gauges(
+            "containers",
+            "Containers that are traced now",
+            one(status.containers as u64),
+        ),
+        gauges(
+            "missed_containers",
+            "Containers that started while no daemon answered",
+            one(status.missed as u64),
+        ),
+        gauges(
+            "unregistered_containers",
+            "Containers that ask to be traced, run, and are not",
+            one(status.tracer_unregistered_containers as u64),
+        ),
+        counters(
+            "containers_registered",
+            "Containers that were taken in",
+            one(*registered),
+        ),
+        counters(
+            "refused",
+            "Registrations and connections that were refused",
+            by("reason", borrowed(&status.refused)),
+        ),
+        counters(
+            "kernel",
+            "Counters of the kernel side that belong to no container",
+            by("counter", borrowed(&status.counters)),
+        ),
+        counters("calls", "System calls by how far they came: the books", ways),
+        counters(
+            "lost_events",
+            "Events that reached no sink, by reason",
+            by("reason", lost(books)),
+        ),
+        bytes(
+            "ring_backlog",
+            "Bytes that waited in the kernel's ring buffer when it was last read",
+            one(*ring_bytes),
+        ),
+    ];
+    families.extend(sinks_of(&status.sinks));
+    families.push(gauges(
+        "containers_without_series",
+        "Containers beyond the limit: they have no series",
+        one(left_out),
+    ));
+    families
+}
+
+/// What is of one container.
+fn of_containers(counted: &[Counted]) -> Vec<Family> {
+    let lost = counted.iter().flat_map(|one| {
+        let seen = one.lost.iter().filter(|(_, count)| *count > 0);
+        seen.map(|(reason, count)| (one.with(&[("reason", reason)]), *count))
+    });
+    let calls = counted.iter().flat_map(|one| {
+        one.calls
+            .iter()
+            .map(|(call, count)| (one.with(&[("syscall", call)]), *count))
+    });
+    let errors = counted.iter().flat_map(|one| {
+        one.errors
+            .iter()
+            .map(|((call, errno), count)| (one.with(&[("syscall", call), ("errno", errno)]), *count))
+    });
+    let durations = counted.iter().flat_map(|one| {
+        one.histograms
+            .iter()
+            .map(|(call, durations)| (one.with(&[("syscall", call)]), durations.clone()))
+    });
+    vec![
+        counters(
+            "container_lost_events",
+            "Events of a container that reached no sink, by reason",
+            lost.collect(),
+        ),
+        counters(
+            "container_syscalls",
+            "System calls of a container's application that returned",
+            calls.collect(),
+        ),
+        counters(
+            "container_syscall_errors",
+            "System calls of a container's application that failed",
+            errors.collect(),
+        ),
+        Family {
+            name: "container_syscall_duration",
+            help: "Time in system calls of a container's application",
+            unit: Some(Unit::Seconds),
+            values: Values::Durations(durations.collect()),
+        },
+    ]
+}
+
+fn sinks_of(sinks: &[SinkStatus]) -> Vec<Family> {
     let labels = |sink: &SinkStatus| vec![("sink", sink.books.name.clone()), ("kind", sink.kind.clone())];
     let results = sinks.iter().flat_map(|sink| {
         let books = &sink.books;
@@ -461,34 +515,29 @@ fn sinks_of(to: &mut DescriptorEncoder<'_>, sinks: &[SinkStatus]) -> fmt::Result
             (labels, count)
         })
     });
-    counter(
-        to,
-        "sink_events",
-        "Events by what a sink did with them",
-        results.collect(),
-    )?;
     let each = |value: fn(&SinkStatus) -> u64| sinks.iter().map(|sink| (labels(sink), value(sink))).collect();
-    gauge(
-        to,
-        "sink_queue_events",
-        "Events that wait for a sink",
-        each(|sink| sink.books.queued),
-    )?;
-    gauge_in(
-        to,
-        "sink_queue",
-        "Bytes that wait for a sink",
-        Unit::Bytes,
-        each(|sink| sink.queue_bytes as u64),
-    )?;
-    let help = "Bytes that may wait for a sink";
-    gauge_in(
-        to,
-        "sink_queue_size",
-        help,
-        Unit::Bytes,
-        each(|sink| sink.queue_size as u64),
-    )
+    vec![
+        counters(
+            "sink_events",
+            "Events by what a sink did with them",
+            results.collect(),
+        ),
+        gauges(
+            "sink_queue_events",
+            "Events that wait for a sink",
+            each(|sink| sink.books.queued),
+        ),
+        bytes(
+            "sink_queue",
+            "Bytes that wait for a sink",
+            each(|sink| sink.queue_bytes as u64),
+        ),
+        bytes(
+            "sink_queue_size",
+            "Bytes that may wait for a sink",
+            each(|sink| sink.queue_size as u64),
+        ),
+    ]
 }
 
 fn by<'a>(label: &'static str, values: impl IntoIterator<Item = (&'a str, u64)>) -> Vec<(Labels, u64)> {
@@ -500,45 +549,64 @@ fn borrowed(counts: &BTreeMap<String, u64>) -> impl Iterator<Item = (&str, u64)>
     counts.iter().map(|(key, count)| (key.as_str(), *count))
 }
 
-fn counter(
-    to: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    values: Vec<(Labels, u64)>,
-) -> fmt::Result {
-    let mut family = to.encode_descriptor(name, help, None, MetricType::Counter)?;
-    for (labels, value) in values {
-        family
-            .encode_family(&labels)?
-            .encode_counter::<Labels, u64, f64>(&value, None)?;
+/// Prometheus' text.
+///
+/// # Errors
+/// When a value has no text.
+pub fn text(families: &Arc<Vec<Family>>) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix(PREFIX);
+    registry.register_collector(Box::new(Scrape(families.clone())));
+    let mut text = String::new();
+    prometheus_text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+/// One scrape.
+#[derive(Debug)]
+struct Scrape(Arc<Vec<Family>>);
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for Family {
+            name,
+            help,
+            unit,
+            values,
+        } in self.0.iter()
+        {
+            let kind = match values {
+                Values::Counters(_) => MetricType::Counter,
+                Values::Gauges(_) => MetricType::Gauge,
+                Values::Durations(_) => MetricType::Histogram,
+            };
+            let mut family = encoder.encode_descriptor(name, help, unit.as_ref(), kind)?;
+            match values {
+                Values::Counters(values) => {
+                    for (labels, value) in values {
+                        family
+                            .encode_family(labels)?
+                            .encode_counter::<Labels, u64, f64>(value, None)?;
+                    }
+                }
+                Values::Gauges(values) => {
+                    for (labels, value) in values {
+                        family.encode_family(labels)?.encode_gauge(value)?;
+                    }
+                }
+                Values::Durations(values) => {
+                    for (labels, durations) in values {
+                        family.encode_family(labels)?.encode_histogram::<Labels>(
+                            seconds(durations.total_ns()),
+                            durations.calls(),
+                            &buckets(durations),
+                            None,
+                        )?;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
-    Ok(())
-}
-
-fn gauge(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, values: Vec<(Labels, u64)>) -> fmt::Result {
-    let family = to.encode_descriptor(name, help, None, MetricType::Gauge)?;
-    gauges(family, values)
-}
-
-fn gauge_in(
-    to: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    unit: Unit,
-    values: Vec<(Labels, u64)>,
-) -> fmt::Result {
-    let family = to.encode_descriptor(name, help, Some(&unit), MetricType::Gauge)?;
-    gauges(family, values)
-}
-
-fn gauges(
-    mut family: prometheus_client::encoding::MetricEncoder<'_>,
-    values: Vec<(Labels, u64)>,
-) -> fmt::Result {
-    for (labels, value) in values {
-        family.encode_family(&labels)?.encode_gauge(&value)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 """A receiver of OTLP over HTTP, by the published protocol: receiver.py DIRECTORY [PORT]
 
 It prints the port that it listens on. What it accepts is appended to DIRECTORY/logs, a line of JSON for each log record
-with its resource. What it answers is in DIRECTORY/answer, read before each
+with its resource, and to DIRECTORY/metrics, one for each point of a metric. What it answers is in DIRECTORY/answer, read before each
 request: `ok`, a status with seconds to wait (`503 1`), `partial N` (rejects the last N records), `die` (ends without an
 answer, after it has accepted), or `slow SECONDS`. DIRECTORY/cert.pem and key.pem make it speak TLS; DIRECTORY/token is
 what Authorization must be.
@@ -17,6 +17,7 @@ import sys
 import time
 
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics
 
 directory = sys.argv[1]
 
@@ -62,6 +63,32 @@ def records(request):
                 }
 
 
+def points(request):
+    for resource in request.resource_metrics:
+        for scope in resource.scope_metrics:
+            for metric in scope.metrics:
+                kind = metric.WhichOneof("data")
+                data = getattr(metric, kind)
+                for point in data.data_points:
+                    found = {
+                        "resource": attributes(resource.resource.attributes),
+                        "scope": scope.scope.name,
+                        "name": metric.name,
+                        "unit": metric.unit,
+                        "kind": kind,
+                        "since": point.start_time_unix_nano,
+                        "time": point.time_unix_nano,
+                        "attributes": attributes(point.attributes),
+                    }
+                    if kind != "gauge":
+                        found["cumulative"] = data.aggregation_temporality == 2
+                    if kind == "histogram":
+                        found |= {"count": point.count, "sum": point.sum, "buckets": list(point.bucket_counts), "bounds": list(point.explicit_bounds)}
+                    else:
+                        found["value"] = point.as_int
+                    yield found
+
+
 class Receiver(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -89,6 +116,9 @@ class Receiver(http.server.BaseHTTPRequestHandler):
                 reply.partial_success.error_message = "the last ones are too many"
                 found = found[: len(found) - rejected]
             append("logs", found)
+        elif self.path == "/v1/metrics":
+            request, reply = metrics.ExportMetricsServiceRequest.FromString(body), metrics.ExportMetricsServiceResponse()
+            append("metrics", list(points(request)))
         else:
             return self.answer(404)
         if answer[0] == "die":

@@ -1,5 +1,6 @@
-//! Serves the metrics over HTTP where the configuration says so: an address or a socket. Slow and many clients cost only
-//! themselves: connections are few, each has its time, and figures are gathered at most once a second.
+//! Serves the metrics over HTTP where the configuration says so, an address or a socket, and sends them to the OTLP sinks
+//! that ask for them. Slow and many clients cost only themselves: connections are few, each has its time, and figures are
+//! gathered at most once a second, whoever wants them.
 
 use std::{
     convert::Infallible,
@@ -23,14 +24,20 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
     sync::{Mutex, Semaphore},
-    task::spawn_blocking,
-    time::{sleep, timeout},
+    task::{JoinSet, spawn_blocking},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
 use super::{Shared, group_id};
 use crate::{
+    config::Config,
+    enrich::{Clock, monotonic_ns},
     log::note,
-    metrics::{Memory, Settings},
+    metrics::{self, Family, Memory, Settings},
+    sinks::{
+        configured::{Delivered, Kind},
+        otlp::{self, Meter},
+    },
 };
 
 /// Clients at one time.
@@ -52,17 +59,28 @@ struct Page {
 #[derive(Default)]
 struct Latest {
     memory: Memory,
-    text: Option<(Instant, Bytes)>,
+    gathered: Option<Gathered>,
 }
 
-/// Listens where the configuration says, and elsewhere when it says so, until it is aborted.
+struct Gathered {
+    since: Instant,
+    families: Arc<Vec<Family>>,
+    text: Option<Bytes>,
+}
+
+/// Serves and sends them as the configuration says, until it is aborted.
 pub(super) async fn serve(shared: Arc<Shared>) {
-    let mut config = shared.config.subscribe();
     let page = Arc::new(Page {
         shared,
         clients: Arc::new(Semaphore::new(CLIENTS)),
         latest: Mutex::default(),
     });
+    tokio::join!(listen(&page), send(&page));
+}
+
+/// Listens where the configuration says, and elsewhere when it says so.
+async fn listen(page: &Arc<Page>) {
+    let mut config = page.shared.config.subscribe();
     loop {
         let listen = config.borrow_and_update().metrics.listen.clone();
         let changed = async {
@@ -79,7 +97,7 @@ pub(super) async fn serve(shared: Arc<Shared>) {
                 std::future::pending::<()>().await;
             }
             loop {
-                if let Err(error) = listen_on(&listen, &page).await {
+                if let Err(error) = listen_on(&listen, page).await {
                     note(&format!("metrics: {error:#}; tried again"));
                 }
                 sleep(PAUSE).await;
@@ -88,6 +106,72 @@ pub(super) async fn serve(shared: Arc<Shared>) {
         tokio::select! {
             changed = changed => if !changed { return },
             () = listening => {}
+        }
+    }
+}
+
+/// The OTLP sinks that want them: by name.
+fn wanted(config: &Config) -> Vec<(String, otlp::Settings)> {
+    let sinks = config.sinks.iter();
+    sinks
+        .filter_map(|sink| match &sink.kind {
+            Kind::Otlp(Delivered { own, .. }) if !own.metrics_every.0.is_zero() => {
+                Some((sink.common.name.clone(), own.clone()))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+/// Sends them to the sinks of the configuration that want them, and to others when it says so.
+async fn send(page: &Arc<Page>) {
+    let mut config = page.shared.config.subscribe();
+    let since = wall_ns();
+    loop {
+        let now = wanted(&config.borrow_and_update());
+        // They end with it.
+        let mut senders = JoinSet::new();
+        for (name, settings) in now.clone() {
+            senders.spawn(send_to(page.clone(), name, settings, since));
+        }
+        loop {
+            if config.changed().await.is_err() {
+                return;
+            }
+            if wanted(&config.borrow_and_update()) != now {
+                break;
+            }
+        }
+    }
+}
+
+/// Nanoseconds since 1970.
+fn wall_ns() -> u64 {
+    Clock::now().wall(monotonic_ns())
+}
+
+/// Sends them to one.
+async fn send_to(page: Arc<Page>, name: String, settings: otlp::Settings, since: u64) {
+    let mut due = interval(settings.metrics_every.0);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut meter = Meter::new(&name, settings);
+    loop {
+        due.tick().await;
+        let families = match page.families().await {
+            Ok(families) => families,
+            Err(error) => {
+                note(&format!("metrics: {error:#}"));
+                continue;
+            }
+        };
+        let sent = spawn_blocking(move || {
+            meter.send(&families, since, wall_ns(), TIME);
+            meter
+        });
+        match sent.await {
+            Ok(its) => meter = its,
+            // A panic there has been printed by its thread.
+            Err(_panicked) => return,
         }
     }
 }
@@ -116,6 +200,9 @@ async fn listen_on(listen: &str, page: &Arc<Page>) -> Result<()> {
         .with_context(|| format!("listen on {listen}"))?;
     let address = listener.local_addr().context("listen")?;
     note(&format!("metrics: at http://{address}/metrics"));
+    if let Some(warning) = page.shared.config.borrow().metrics.warning() {
+        note(&format!("metrics: {warning}"));
+    }
     loop {
         let (stream, _) = listener.accept().await.context("accept")?;
         take(stream, page);
@@ -186,25 +273,43 @@ async fn answer(request: Request<Incoming>, page: Arc<Page>) -> Result<Response<
 }
 
 impl Page {
-    /// The latest figures. Whoever comes while they are gathered gets the same.
+    /// The latest figures by name.
+    async fn families(&self) -> Result<Arc<Vec<Family>>> {
+        let mut latest = self.latest.lock().await;
+        Ok(self.gather(&mut latest).await?.families.clone())
+    }
+
+    /// The latest figures as text.
     async fn text(&self) -> Result<Bytes> {
         let mut latest = self.latest.lock().await;
-        if let Some((since, text)) = &latest.text
-            && since.elapsed() < FRESH
-        {
+        let gathered = self.gather(&mut latest).await?;
+        if let Some(text) = &gathered.text {
             return Ok(text.clone());
         }
-        let shared = self.shared.clone();
-        let mut figures = spawn_blocking(move || shared.node.figures()).await??;
-        let status = &mut figures.status;
-        status.missed = self.shared.missed.lines().len();
-        status.refused = self.shared.quotas.refusals();
-        status.sinks = self.shared.sinks.status();
-        // As the last audit found; a scrape makes none.
-        status.tracer_unregistered_containers = self.shared.audit.last().len();
-        let settings = self.shared.config.borrow().metrics.clone();
-        let text = Bytes::from(latest.memory.text(&figures, &settings)?);
-        latest.text = Some((Instant::now(), text.clone()));
+        let text = Bytes::from(metrics::text(&gathered.families)?);
+        gathered.text = Some(text.clone());
         Ok(text)
+    }
+
+    /// Gathers figures, where the latest are too old. Whoever comes meanwhile gets the same.
+    async fn gather<'a>(&self, latest: &'a mut Latest) -> Result<&'a mut Gathered> {
+        let is_fresh = |gathered: &Gathered| gathered.since.elapsed() < FRESH;
+        if !latest.gathered.as_ref().is_some_and(is_fresh) {
+            let shared = self.shared.clone();
+            let mut figures = spawn_blocking(move || shared.node.figures()).await??;
+            let status = &mut figures.status;
+            status.missed = self.shared.missed.lines().len();
+            status.refused = self.shared.quotas.refusals();
+            status.sinks = self.shared.sinks.status();
+            // As the last audit found; a scrape makes none.
+            status.tracer_unregistered_containers = self.shared.audit.last().len();
+            let settings = self.shared.config.borrow().metrics.clone();
+            latest.gathered = Some(Gathered {
+                since: Instant::now(),
+                families: Arc::new(latest.memory.families(&figures, &settings)),
+                text: None,
+            });
+        }
+        latest.gathered.as_mut().context("no figures")
     }
 }

@@ -53,6 +53,10 @@ fn settings(containers: usize, calls: usize, histograms: usize) -> Settings {
     }
 }
 
+fn page(memory: &mut Memory, figures: &Figures, settings: &Settings) -> String {
+    text(&Arc::new(memory.families(figures, settings))).unwrap()
+}
+
 fn value(text: &str, series: &str) -> Option<f64> {
     let mut lines = text.lines().filter_map(|line| line.strip_prefix(series));
     lines.next().and_then(|rest| rest.trim().parse().ok())
@@ -84,7 +88,7 @@ fn figures_become_text_with_names_units_and_escapes() {
         )],
         ..Figures::default()
     };
-    let text = Memory::default().text(&figures, &settings(9, 9, 9)).unwrap();
+    let text = page(&mut Memory::default(), &figures, &settings(9, 9, 9));
     let labels = r#"container="we\"b\n",id="id1",pod="web-0""#;
     for (series, number) in [
         (r#"tracer_build_info{version="1.2.3",abi="0"}"#.to_owned(), 1.0),
@@ -144,7 +148,7 @@ fn what_is_many_is_bounded_and_no_counter_goes_back() {
         ..Figures::default()
     };
     let first = figures(&[("a", 5), ("b", 9), ("c", 1), ("d", 2)]);
-    let text = memory.text(&first, &settings).unwrap();
+    let text = page(&mut memory, &first, &settings);
     let of = |text: &str, call: &str| {
         let mut lines = text
             .lines()
@@ -165,7 +169,7 @@ fn what_is_many_is_bounded_and_no_counter_goes_back() {
     assert_eq!(sum(&text, "tracer_container_syscall_duration_seconds_count"), 4.0);
     // What overtakes is still among the others.
     let second = figures(&[("a", 5), ("b", 9), ("c", 100), ("d", 2), ("e", 50)]);
-    let text = memory.text(&second, &settings).unwrap();
+    let text = page(&mut memory, &second, &settings);
     assert_eq!(
         ["a", "b", "c", "other"].map(|call| of(&text, call)),
         [Some(5), Some(9), None, Some(152)]
@@ -173,6 +177,29 @@ fn what_is_many_is_bounded_and_no_counter_goes_back() {
     // A container that is gone makes room.
     let mut last = second;
     last.containers.remove(0);
-    let text = memory.text(&last, &settings).unwrap();
+    let text = page(&mut memory, &last, &settings);
     assert_eq!((of(&text, "read"), of(&text, "b")), (Some(1), None));
+}
+
+#[test]
+fn an_address_that_others_reach_is_warned_of() {
+    let warning = |listen: &str| {
+        let settings = Settings {
+            listen: listen.into(),
+            ..Settings::default()
+        };
+        settings.warning()
+    };
+    for listen in [
+        "",
+        "127.0.0.1:9464",
+        "127.9.9.9:1",
+        "[::1]:9464",
+        "/run/tracer/metrics.sock",
+    ] {
+        assert_eq!(warning(listen), None, "{listen}");
+    }
+    for listen in ["0.0.0.0:9464", "10.0.0.1:9464", "[::]:9464"] {
+        assert!(warning(listen).unwrap().contains("no loopback"), "{listen}");
+    }
 }

@@ -1,8 +1,10 @@
-//! OpenTelemetry: events as log records, over HTTP as protobuf (OTLP 1.x), to a collector or whoever else takes it.
+//! OpenTelemetry: events as log records, and the daemon's metrics where they are asked for, over HTTP as protobuf (OTLP
+//! 1.x), to a collector or whoever else takes it.
 //!
 //! It must not know how events came to be.
 
 pub mod logs;
+mod metrics;
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +24,7 @@ use ureq::{
 };
 
 use super::delivery::{Batch, Receiver, Refusal};
-use crate::{event::Descriptors, log::note};
+use crate::{event::Descriptors, log::note, metrics::Family, units::Time};
 
 /// Bytes of an answer that are read: it says what was rejected, or why.
 const ANSWER: u64 = 64 << 10;
@@ -33,8 +35,10 @@ const NOTE_AGAIN: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Where the receiver is, without `/v1/logs`.
+    /// Where the receiver is, without `/v1/logs` and `/v1/metrics`.
     pub endpoint: String,
+    /// How often the daemon's metrics go there, too; 0: never.
+    pub metrics_every: Time,
     /// A file of `Name: value` lines, which go with each request: a token stands here, not in this file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headers_file: Option<PathBuf>,
@@ -63,6 +67,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             endpoint: "http://127.0.0.1:4318".into(),
+            metrics_every: Time(Duration::ZERO),
             headers_file: None,
             ca_file: None,
             cert_file: None,
@@ -104,11 +109,19 @@ impl Settings {
         if self.cert_file.is_some() != self.key_file.is_some() {
             return Err(("cert_file", "a certificate and its key_file go together".into()));
         }
+        let Time(every) = self.metrics_every;
+        if !every.is_zero() && every < Duration::from_secs(1) {
+            return Err(("metrics_every", "write 1s or more, or 0s for never".into()));
+        }
         Ok(())
     }
 
-    fn url(&self) -> String {
-        format!("{}/v1/logs", self.endpoint.trim_end_matches('/'))
+    fn url(&self, signal: Signal) -> String {
+        let signal = match signal {
+            Signal::Logs => "logs",
+            Signal::Metrics => "metrics",
+        };
+        format!("{}/v1/{signal}", self.endpoint.trim_end_matches('/'))
     }
 
     fn resource(&self) -> Resource {
@@ -130,22 +143,37 @@ impl Settings {
     }
 }
 
+/// What a request carries.
+#[derive(Clone, Copy, Debug)]
+enum Signal {
+    Logs,
+    Metrics,
+}
+
 /// The connection, with what was read from files for it.
 struct Link {
     agent: Agent,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// A receiver of OTLP.
-pub struct Otlp {
+/// Who sends requests.
+struct Sender {
     name: String,
     settings: Settings,
     resource: Resource,
     link: Option<Link>,
-    /// Records of one request at most: halved when the receiver finds one too large.
-    most: usize,
     noted: Option<Instant>,
 }
+
+/// A receiver of events.
+pub struct Otlp {
+    sender: Sender,
+    /// Records of one request at most: halved when the receiver finds one too large.
+    most: usize,
+}
+
+/// A receiver of metrics. What it does not take is not kept: the next figures have it in them.
+pub struct Meter(Sender);
 
 /// What an answer means.
 enum Answer {
@@ -160,16 +188,17 @@ impl Receiver for Otlp {
         let until = Instant::now() + within;
         while !batch.is_empty() {
             let count = batch.len().min(self.most);
-            let request = logs::request(&self.resource, batch.events().take(count));
+            let sender = &mut self.sender;
+            let request = logs::request(&sender.resource, batch.events().take(count));
             let left = until.saturating_duration_since(Instant::now());
-            match self.post(&request, left)? {
+            match sender.post(Signal::Logs, &request, left)? {
                 Answer::Taken(answer) => {
                     let (rejected, why) = logs::rejected(&answer);
                     let rejected = rejected.min(count);
                     if rejected > 0 {
-                        self.complain(&format!("{rejected} of {count} events are rejected: {why:?}"));
+                        sender.complain(&format!("{rejected} of {count} events are rejected: {why:?}"));
                     } else if !why.is_empty() {
-                        self.complain(&format!("the receiver says: {why:?}"));
+                        sender.complain(&format!("the receiver says: {why:?}"));
                     }
                     // Which ones is not said.
                     batch.refuse(rejected);
@@ -177,11 +206,11 @@ impl Receiver for Otlp {
                 }
                 Answer::TooLarge if count > 1 => self.most = count / 2,
                 Answer::TooLarge => {
-                    self.complain("an event is too large for the receiver");
+                    sender.complain("an event is too large for the receiver");
                     batch.refuse(1);
                 }
                 Answer::Rejected(why) => {
-                    self.complain(&format!("{count} events are rejected: {why}"));
+                    sender.complain(&format!("{count} events are rejected: {why}"));
                     batch.refuse(count);
                 }
             }
@@ -193,11 +222,43 @@ impl Receiver for Otlp {
 impl Otlp {
     pub fn new(name: &str, settings: Settings) -> Self {
         Self {
+            sender: Sender::new(name, settings),
+            most: usize::MAX,
+        }
+    }
+}
+
+impl Meter {
+    pub fn new(name: &str, settings: Settings) -> Self {
+        Self(Sender::new(name, settings))
+    }
+
+    /// Sends them all, as of `now`, counted since `since` (nanoseconds since 1970), and waits that long for each answer.
+    /// What goes wrong is said in the log, but not all the time.
+    pub fn send(&mut self, families: &[Family], since: u64, now: u64, within: Duration) {
+        let Self(sender) = self;
+        for request in metrics::requests(&sender.resource, families, since, now) {
+            let wrong = match sender.post(Signal::Metrics, &request, within) {
+                Err(Refusal { why, .. }) => why,
+                Ok(Answer::Rejected(why)) => why,
+                Ok(Answer::TooLarge) => "too large for the receiver".to_owned(),
+                Ok(Answer::Taken(answer)) => match metrics::rejected(&answer) {
+                    (0, why) if why.is_empty() => continue,
+                    (count, why) => format!("{count} points are rejected: {why:?}"),
+                },
+            };
+            sender.complain(&format!("metrics: {wrong}"));
+        }
+    }
+}
+
+impl Sender {
+    fn new(name: &str, settings: Settings) -> Self {
+        Self {
             name: name.to_owned(),
             resource: settings.resource(),
             settings,
             link: None,
-            most: usize::MAX,
             noted: None,
         }
     }
@@ -210,8 +271,8 @@ impl Otlp {
         }
     }
 
-    fn post(&mut self, request: &[u8], within: Duration) -> Result<Answer, Refusal> {
-        let url = self.settings.url();
+    fn post(&mut self, signal: Signal, request: &[u8], within: Duration) -> Result<Answer, Refusal> {
+        let url = self.settings.url(signal);
         if self.link.is_none() {
             self.link = Some(Link::new(&self.settings).map_err(Refusal::new)?);
         }

@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Where the attributes' names come from.
-const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.37.0";
+pub(super) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.37.0";
 
 /// A text as an attribute.
 pub(super) fn word(key: &str, value: impl Into<String>) -> KeyValue {
@@ -329,7 +329,7 @@ fn message(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-fn scope() -> InstrumentationScope {
+pub(super) fn scope() -> InstrumentationScope {
     InstrumentationScope {
         name: "tracer".into(),
         version: env!("CARGO_PKG_VERSION").into(),

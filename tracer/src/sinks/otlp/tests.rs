@@ -1,14 +1,21 @@
 //! Requests, read back by the protocol's own types; the receiver itself is the end-to-end tests' (`tests/tests/otlp.rs`).
 
 use opentelemetry_proto::tonic::{
-    collector::logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse},
+    collector::{
+        logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse},
+        metrics::v1::{
+            ExportMetricsPartialSuccess, ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+        },
+    },
     common::v1::{KeyValue, any_value::Value},
+    metrics::v1::{metric::Data, number_data_point::Value as Number},
 };
 use prost::Message;
 
 use super::*;
 use crate::{
     event::{Arch, Body, Comm, Container, Event, Loss, LossReason, Outcome, Syscall, Task},
+    metrics::{Unit, Values},
     sinks::delivery::Id,
 };
 
@@ -152,6 +159,127 @@ fn an_answer_says_what_was_rejected() {
 }
 
 #[test]
+fn metrics_are_what_the_protocol_says_and_as_many() {
+    let mut durations = crate::histogram::Histogram::default();
+    for ns in [500, 5_000, 3_000_000_000] {
+        durations.took(ns);
+    }
+    let labels = |number: usize| {
+        vec![
+            ("container", "web".to_owned()),
+            ("id", format!("{number}")),
+            ("syscall", "read".to_owned()),
+        ]
+    };
+    let many = 10_000;
+    let family = |name, unit, values| Family {
+        name,
+        help: "what it is",
+        unit,
+        values,
+    };
+    let families = [
+        family(
+            "calls",
+            None,
+            Values::Counters((0..many).map(|at| (labels(at), at as u64)).collect()),
+        ),
+        family("nothing", None, Values::Gauges(Vec::new())),
+        family(
+            "queue",
+            Some(Unit::Bytes),
+            Values::Gauges(vec![(vec![("sink", "s".into())], 7)]),
+        ),
+        family(
+            "time",
+            Some(Unit::Seconds),
+            Values::Durations(vec![(labels(0), durations)]),
+        ),
+    ];
+    let settings = Settings::default();
+    let requests = super::metrics::requests(&settings.resource(), &families, 5, 9);
+    assert_eq!(requests.len(), 2, "10002 points");
+    let read: Vec<_> = requests
+        .iter()
+        .map(|request| ExportMetricsServiceRequest::decode(&request[..]).unwrap())
+        .flat_map(|mut request| {
+            let mut resource = request.resource_metrics.remove(0);
+            assert!(get(&resource.resource.unwrap().attributes, "service.name").is_some());
+            resource.scope_metrics.remove(0).metrics
+        })
+        .collect();
+    let names: Vec<_> = read
+        .iter()
+        .map(|metric| (metric.name.as_str(), metric.unit.as_str()))
+        .collect();
+    let wanted = [
+        ("tracer.calls", ""),
+        ("tracer.calls", ""),
+        ("tracer.queue", "By"),
+        ("tracer.time", "s"),
+    ];
+    assert_eq!(names, wanted);
+    let mut seen = 0;
+    for metric in &read {
+        match metric.data.as_ref().unwrap() {
+            Data::Sum(sum) => {
+                assert!(sum.is_monotonic && sum.aggregation_temporality == 2, "cumulative");
+                for point in &sum.data_points {
+                    assert_eq!((point.start_time_unix_nano, point.time_unix_nano), (5, 9));
+                    let id = format!("{seen}");
+                    assert_eq!(
+                        get(&point.attributes, "container.id"),
+                        Some(&Value::StringValue(id))
+                    );
+                    assert_eq!(point.value, Some(Number::AsInt(seen)));
+                    seen += 1;
+                }
+            }
+            Data::Gauge(gauge) => {
+                let [point] = gauge.data_points.as_slice() else {
+                    panic!("one")
+                };
+                assert_eq!(point.value, Some(Number::AsInt(7)));
+                assert_eq!(
+                    get(&point.attributes, "tracer.sink"),
+                    Some(&Value::StringValue("s".into()))
+                );
+            }
+            Data::Histogram(histogram) => {
+                let [point] = histogram.data_points.as_slice() else {
+                    panic!("one")
+                };
+                assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
+                assert_eq!(point.bucket_counts.iter().sum::<u64>(), 3);
+                assert_eq!((point.bucket_counts[0], point.bucket_counts[12]), (1, 1));
+                assert_eq!((point.count, point.sum), (3, Some(3.000_005_5)));
+                assert!(point.explicit_bounds[0] > 1e-6 && point.explicit_bounds[11] > 2.0);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(seen, many as i64);
+    let answer = ExportMetricsServiceResponse {
+        partial_success: Some(ExportMetricsPartialSuccess {
+            rejected_data_points: 2,
+            error_message: "too many".into(),
+        }),
+    };
+    assert_eq!(
+        super::metrics::rejected(&answer.encode_to_vec()),
+        (2, "too many".into())
+    );
+    assert_eq!(super::metrics::rejected(b"<html>"), (0, String::new()));
+    let every = |ms| Settings {
+        metrics_every: Time(Duration::from_millis(ms)),
+        ..Settings::default()
+    };
+    assert!(every(0).check().is_ok() && every(1000).check().is_ok());
+    assert_eq!(every(999).check().unwrap_err().0, "metrics_every");
+    assert_eq!(every(0).url(Signal::Metrics), "http://127.0.0.1:4318/v1/metrics");
+}
+
+#[test]
 fn times_to_wait_are_read_in_both_forms() {
     let now = std::time::UNIX_EPOCH + Duration::from_secs(1_445_412_470);
     for (value, seconds) in [
@@ -184,7 +312,7 @@ fn headers_and_addresses_are_checked() {
             endpoint: endpoint.into(),
             ..Settings::default()
         };
-        (settings.check().is_ok(), settings.url())
+        (settings.check().is_ok(), settings.url(Signal::Logs))
     };
     assert_eq!(check("http://c:4318/"), (true, "http://c:4318/v1/logs".into()));
     assert_eq!(check("https://c/otlp"), (true, "https://c/otlp/v1/logs".into()));
