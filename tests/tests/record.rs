@@ -419,3 +419,132 @@ fn nothing_is_written_where_nobody_asks_for_dumps() -> Result<()> {
     ensure!(dumps(&daemon)?.is_empty() && !directory.exists());
     Ok(())
 }
+
+#[test]
+fn a_container_is_dumped_on_what_it_asks_for_as_far_as_it_may() -> Result<()> {
+    let state = tempfile::tempdir()?;
+    let directory = state.path().join("dumps");
+    let config = state.path().join("tracer.toml");
+    let text = format!("[annotations]\ndump_on = \"exit\"\n[flight_recorder]\ndump_dir = {directory:?}\n");
+    fs::write(&config, text)?;
+    let daemon = Daemon::start_with(&["--config", config.to_str().context("a path")?])?;
+    let script = "i=0; while [ $i -lt 4000 ]; do i=$((i+1)); true <\"/none-$i\"; done 2>/dev/null; exit 1";
+    let run = |what: &str, annotations: &[(&str, &str)]| {
+        let bundle = Bundle::traced(what, Rootfs::Busybox, &["/bin/sh", "-c", script], &daemon)?;
+        let (_, container) = Runtime::Runc.run(bundle.annotations(annotations))?;
+        let verdict = daemon.verdict_at_end(container.id())?;
+        anyhow::Ok((container.id().to_owned(), verdict.book("decoded")?))
+    };
+    let (asks, its) = run("asks", &[("container-tracer.io/dump-on", "exit")])?;
+    run("silent", &[])?;
+    let (refused, _) = run("refused", &[("container-tracer.io/dump-on", "exit,diagnosis")])?;
+    let few = [
+        ("container-tracer.io/dump-on", "exit"),
+        ("container-tracer.io/flight-recorder", "8K"),
+    ];
+    let (few, its_calls) = run("few", &few)?;
+    let kept = wait::until("two dumps", wait::LONG, || {
+        let kept = dumps(&daemon)?;
+        Ok((kept.len() >= 2).then_some(kept))
+    })?;
+    let of: Vec<_> = kept
+        .iter()
+        .filter_map(|dump| dump["container"]["id"].as_str())
+        .collect();
+    assert_eq!(of, [asks, few], "in this order, and no other");
+    let calls = |dump: &Value| {
+        let path = Path::new(dump["path"].as_str().context("no path")?);
+        let events = event::parse(&replay_lossy(path)?)?;
+        anyhow::Ok(events.iter().filter(|event| event.is_syscall()).count() as u64)
+    };
+    assert_eq!(calls(&kept[0])?, its, "all of it");
+    let bytes = kept[1]["bytes"].as_u64().context("no length")?;
+    let held = calls(&kept[1])?;
+    ensure!(
+        held > 0 && held < its_calls / 2,
+        "{held} of {its_calls} calls in {bytes} bytes"
+    );
+    let text = daemon.tail_of("refused", &[&refused])?.text()?;
+    ensure!(
+        text.contains("annotation container-tracer.io/dump-on asks for a dump on diagnosis"),
+        "{text}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_recording_answers_as_the_daemon_does_and_a_stretch_of_it_is_a_part() -> Result<()> {
+    let daemon = Daemon::start()?;
+    let bundle = Bundle::traced("answers", Rootfs::Busybox, &["/bin/sh", "-c", SCRIPT], &daemon)?;
+    let id = bundle.id.clone();
+    let file = daemon.dir().join("answers.trec");
+    let path = file.to_str().context("a path")?;
+    let recorder = daemon
+        .tail_by(daemon.client("record"), "record", &["-w", path, &id])?
+        .opened()?;
+    Runtime::Runc.run(bundle)?;
+    let (code, _, complaint) = recorder.end()?;
+    ensure!(code == Some(0), "record: {code:?} {complaint}");
+    for words in [
+        &["dentry", "-o", "json"][..],
+        &["profile", "seccomp"],
+        &["profile", "capabilities"],
+    ] {
+        let live = programs::output(daemon.client(words[0]).args(&words[1..]).arg(&id))?;
+        let mut command = programs::command(programs::tracer()?);
+        let told = programs::output(command.args(words).arg(&file))?;
+        ensure!(live.status == told.status, "{words:?}: {}", programs::both(&told));
+        same(
+            &words.join(" "),
+            &String::from_utf8(live.stdout)?,
+            &String::from_utf8(told.stdout)?,
+        )?;
+    }
+    // What a command of our own recorded has no such things, and says so.
+    let own = record(daemon.dir(), &[], "exit 3")?.0;
+    for words in [&["dentry"][..], &["profile", "seccomp"]] {
+        let mut command = programs::command(programs::tracer()?);
+        let out = programs::output(command.args(words).arg(&own))?;
+        let said = programs::both(&out);
+        ensure!(
+            out.status.code() == Some(2) && said.contains("only a daemon keeps that"),
+            "{said}"
+        );
+    }
+
+    let all = replayed(&file, &["-o", "json", "--phase", "all"])?;
+    let lines: Vec<&str> = all.lines().collect();
+    let events = event::parse(&all)?;
+    let times: Vec<u64> = events
+        .iter()
+        .map(|event| event.number("ktime"))
+        .collect::<Result<_>>()?;
+    let start = *times.iter().min().context("no event")?;
+    let mut sorted = times.clone();
+    sorted.sort_unstable();
+    let (from, to) = (sorted[sorted.len() / 3], sorted[sorted.len() / 2]);
+    let within = |keep: &dyn Fn(u64) -> bool| -> String {
+        let kept = lines.iter().zip(&times).filter(|(_, time)| keep(**time));
+        kept.map(|(line, _)| format!("{line}\n")).collect()
+    };
+    let after = |time: u64| format!("{}us", (time - start) as f64 / 1000.0);
+    let stretch = |words: &[&str]| replayed(&file, &[&["-o", "json", "--phase", "all"][..], words].concat());
+    let told = stretch(&["--from", &after(from), "--to", &after(to)])?;
+    same("a stretch", &within(&|time| (from..=to).contains(&time)), &told)?;
+    let shown = events[events.len() / 2].text("time").to_owned();
+    let since = stretch(&["--from", &shown])?;
+    let as_shown = lines
+        .iter()
+        .zip(&events)
+        .filter(|(_, event)| event.text("time") >= &*shown);
+    let as_shown: String = as_shown.map(|(line, _)| format!("{line}\n")).collect();
+    same("by the clock", &as_shown, &since)?;
+    ensure!(stretch(&["--from", "1h"])?.is_empty());
+    let out = replay(&file, &["--from", "2s", "--to", "1s"])?;
+    ensure!(
+        programs::both(&out).contains("--from is after --to"),
+        "{}",
+        programs::both(&out)
+    );
+    Ok(())
+}

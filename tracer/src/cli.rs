@@ -569,7 +569,8 @@ pub struct Bounds {
     /// Bytes that may wait for one user's readers [default: 16M].
     #[arg(long, value_parser = size, value_name = "BYTES")]
     pub user_queue: Option<u32>,
-    /// Which options containers may ask for by annotation: all, none, or of mode,filter,event-rate [default: all].
+    /// Which options containers may ask for by annotation: all, none, or of mode,filter,
+    /// event-rate,flight-recorder,flight-recorder-time,dump-on [default: all].
     #[arg(long, value_name = "LIST")]
     pub annotation_options: Option<Allowed>,
 }

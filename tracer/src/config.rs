@@ -125,13 +125,28 @@ impl From<&Users> for quota::Limits {
 }
 
 /// `[annotations]`: what containers may ask for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Annotations {
-    /// The options that are heard: `all`, `none`, or of `mode,filter,event-rate`.
+    /// The options that are heard: `all`, `none`, or names with commas.
     pub options: Allowed,
     /// Most events a second of one container; 0 is no limit.
     pub max_event_rate: u64,
+    /// Most bytes that are held of a container that asks; `flight_recorder.bytes` where that is more.
+    pub max_flight_recorder: Bytes,
+    /// What a container may ask to be dumped on, beside `flight_recorder.dump_on`.
+    pub dump_on: Reasons,
+}
+
+impl Default for Annotations {
+    fn default() -> Self {
+        Self {
+            options: Allowed::default(),
+            max_event_rate: 0,
+            max_flight_recorder: Bytes(recording::Bounds::default().bytes as u64),
+            dump_on: Reasons::default(),
+        }
+    }
 }
 
 /// `[audit]`: containers that ask to be traced, run, and are not.
@@ -188,11 +203,20 @@ impl Default for FlightRecorder {
 impl Config {
     /// What containers may ask for.
     pub fn policy(&self) -> options::Policy {
+        let held = &self.flight_recorder;
         options::Policy {
             allowed: self.annotations.options.clone(),
             max_event_rate: self.annotations.max_event_rate,
             mode: self.daemon.mode.into(),
+            max_held: self.annotations.max_flight_recorder.max(held.bytes).count(),
+            max_held_time: (!held.time.0.is_zero()).then_some(held.time.0),
+            dump_on: self.dump_on(),
         }
+    }
+
+    /// What any container may be dumped on.
+    pub fn dump_on(&self) -> Reasons {
+        self.flight_recorder.dump_on.and(&self.annotations.dump_on)
     }
 }
 

@@ -152,7 +152,7 @@ pub fn run(settings: &Settings) -> Result<()> {
         }
     });
     let recorder = &config.flight_recorder;
-    let dumps = match recorder.dump_on.is_empty() {
+    let dumps = match config.dump_on().is_empty() {
         true => None,
         false => Some(Dumps::open(
             &recorder.dump_dir,
@@ -183,9 +183,8 @@ pub fn run(settings: &Settings) -> Result<()> {
         auditing: tokio::sync::Mutex::new(()),
         changes: watch::Sender::new(0),
     });
-    let on = shared.config.borrow().flight_recorder.dump_on.clone();
     let recorder = match dumps {
-        Some(dumps) => Some(recorder::start(triggers, Arc::downgrade(&shared), dumps, on)?),
+        Some(dumps) => Some(recorder::start(triggers, Arc::downgrade(&shared), dumps)?),
         None => None,
     };
     let result = runtime.block_on(serve(settings, &shared, hangup));

@@ -358,6 +358,7 @@ impl Node {
         // Before the filter entry: no record of it can come before it is known.
         let asked = Asked {
             filter: options.filter.clone(),
+            recorder: options.recorder,
             warnings: options.warnings,
         };
         self.births

@@ -3,12 +3,18 @@
 //! An option can only make less of a trace: it opens nothing, runs nothing and names no path of the host. One that
 //! means nothing, or that the node does not allow, is told on the container's own event stream, and ignored.
 
-use std::{collections::BTreeMap, str::FromStr, sync::Arc};
+use std::{collections::BTreeMap, str::FromStr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tracer_hook::annotations::{IMAGE, LABELS, NAME, TRACE};
 
-use crate::{decode, filter::Filter, registry::Mode};
+use crate::{
+    decode,
+    filter::Filter,
+    recording::{self, Reasons, Recorder},
+    registry::Mode,
+    units::{Bytes, Time},
+};
 
 /// What stands before every option.
 const PREFIX: &str = "container-tracer.io/";
@@ -24,6 +30,12 @@ pub struct Policy {
     pub max_event_rate: u64,
     /// How the node takes calls: an option asks for no more.
     pub mode: Mode,
+    /// Most bytes that the flight recorder holds of one container.
+    pub max_held: usize,
+    /// How long it holds an event at most; `None` is no limit.
+    pub max_held_time: Option<Duration>,
+    /// What a container may be dumped on.
+    pub dump_on: Reasons,
 }
 
 impl Default for Policy {
@@ -32,12 +44,25 @@ impl Default for Policy {
             allowed: Allowed::default(),
             max_event_rate: 0,
             mode: Mode::Full,
+            max_held: recording::Bounds::default().bytes,
+            max_held_time: None,
+            dump_on: Reasons::default(),
         }
     }
 }
 
 /// The options by name, behind the prefix.
-const KEYS: [&str; 3] = ["mode", "filter", "event-rate"];
+const KEYS: [&str; 6] = [
+    "mode",
+    "filter",
+    "event-rate",
+    "flight-recorder",
+    "flight-recorder-time",
+    "dump-on",
+];
+
+/// Least bytes of a flight recorder.
+const MIN_HELD: usize = 4096;
 
 /// A list of options; the default is all. It travels as it is written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +120,7 @@ pub struct Options {
     pub filter: Option<Arc<Filter>>,
     /// Most events a second; 0 is no limit.
     pub event_rate: u64,
+    pub recorder: Recorder,
     /// What was ignored, and why.
     pub warnings: Vec<String>,
 }
@@ -182,6 +208,40 @@ fn set(
             }
             options.filter = Some(Arc::new(filter));
         }
+        "flight-recorder" => {
+            let asked = value
+                .parse()
+                .map(Bytes::count)
+                .map_err(|why: String| format!("cannot be read ({why})"))?;
+            if !(MIN_HELD..=policy.max_held.max(MIN_HELD)).contains(&asked) {
+                let most = Bytes(policy.max_held as u64);
+                return Err(format!(
+                    "asks for {asked} bytes, where this node holds {MIN_HELD} to {most}"
+                ));
+            }
+            options.recorder.bytes = Some(asked);
+        }
+        "flight-recorder-time" => {
+            let Time(asked) = value.parse().map_err(|why| format!("cannot be read ({why})"))?;
+            if asked.is_zero() {
+                return Err("holds nothing".to_owned());
+            }
+            if let Some(most) = policy.max_held_time.filter(|most| asked > *most) {
+                return Err(format!("asks for more than this node's {}", Time(most)));
+            }
+            options.recorder.time = Some(asked);
+        }
+        "dump-on" => {
+            let asked: Reasons = value.parse().map_err(|why| format!("cannot be read ({why})"))?;
+            let refused = asked.without(&policy.dump_on);
+            if !refused.is_empty() {
+                let refused = String::from(refused);
+                return Err(format!(
+                    "asks for a dump on {refused}, which this node makes for no container"
+                ));
+            }
+            options.recorder.dump_on = Some(asked);
+        }
         _ => {
             let rate = value
                 .parse()
@@ -245,6 +305,13 @@ mod tests {
             ("filter", "read=3", "each reader asks"),
             ("event-rate", "-1", "no number"),
             ("event-rate", "0", "no number"),
+            ("flight-recorder", "much", "no size"),
+            ("flight-recorder", "1K", "4096 to 2M"),
+            ("flight-recorder", "3M", "4096 to 2M"),
+            ("flight-recorder-time", "soon", "no time"),
+            ("flight-recorder-time", "0s", "holds nothing"),
+            ("dump-on", "rain", "no reason"),
+            ("dump-on", "exit,oom", "a dump on exit,oom, which"),
             ("rings", "1", "no option"),
             ("", "1", "no option"),
         ] {
@@ -260,6 +327,7 @@ mod tests {
             );
             assert_eq!((options.mode, options.event_rate), (None, 0));
             assert!(options.filter.is_none());
+            assert_eq!(options.recorder, Recorder::default());
         }
         let long = "x".repeat(MAX_VALUE + 1);
         assert!(
@@ -271,7 +339,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_annotation_is_read_or_told(
-            name in "(mode|filter|event-rate|\\PC{0,12})",
+            name in "(mode|filter|event-rate|flight-recorder|flight-recorder-time|dump-on|\\PC{0,12})",
             value in "([-a-zA-Z%!,=/. 0-9]|\\PC|[\\x00-\\x1f]){0,60}",
         ) {
             let options = asked(&[(&format!("{PREFIX}{name}"), &value)], &Policy::default());
@@ -287,11 +355,42 @@ mod tests {
             allowed: "event-rate".parse().unwrap(),
             max_event_rate: 1000,
             mode: Mode::NoDuration,
+            ..Policy::default()
         };
         let rate = |rate: &str| asked(&[("container-tracer.io/event-rate", rate)], &policy);
         assert_eq!((rate("10").event_rate, rate("10").warnings.len()), (10, 0));
         assert_eq!((rate("1001").event_rate, rate("1001").warnings.len()), (1000, 1));
         assert_eq!(asked(&[], &policy).event_rate, 1000);
+        let policy_of_recorder = Policy {
+            max_held: 8 << 20,
+            max_held_time: Some(Duration::from_secs(60)),
+            dump_on: "exit,signal".parse().unwrap(),
+            ..Policy::default()
+        };
+        let recorder = |pairs: &[(&str, &str)]| {
+            let options = asked(pairs, &policy_of_recorder);
+            (options.recorder, options.warnings.len())
+        };
+        let all = [
+            ("container-tracer.io/flight-recorder", "8M"),
+            ("container-tracer.io/flight-recorder-time", "1m"),
+            ("container-tracer.io/dump-on", "signal"),
+        ];
+        let wanted = Recorder {
+            bytes: Some(8 << 20),
+            time: Some(Duration::from_secs(60)),
+            dump_on: Some("signal".parse().unwrap()),
+        };
+        assert_eq!(recorder(&all), (wanted.clone(), 0));
+        let node = recording::Bounds::default();
+        assert_eq!(wanted.bounds(node).bytes, 8 << 20);
+        assert_eq!(wanted.bounds(node).all, node.all);
+        assert_eq!(
+            recorder(&[("container-tracer.io/flight-recorder-time", "61s")]).1,
+            1
+        );
+        let none = recorder(&[("container-tracer.io/dump-on", "none")]);
+        assert_eq!((none.0.dump_on, none.1), (Some(Reasons::default()), 0));
         let mode = asked(&[("container-tracer.io/mode", "counts")], &policy);
         assert_eq!((mode.mode, mode.warnings.len()), (None, 1));
         assert!("mode,x".parse::<Allowed>().is_err());

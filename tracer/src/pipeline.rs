@@ -501,7 +501,8 @@ impl Pipeline {
             .filter_map(|text| self.enricher.lifecycle(slot, ktime, Lifecycle::Warning { text }))
             .collect();
         self.events.extend(registered.iter().chain(&warnings).cloned());
-        let mut history = History::new(self.origin.clone(), self.hold.unwrap_or_default());
+        let bounds = asked.recorder.bounds(self.hold.unwrap_or_default());
+        let mut history = History::new(self.origin.clone(), bounds);
         let begun = match resumed {
             // Its beginning is in what is taken over.
             Some(Blocks { blocks, dropped, .. }) => {
@@ -514,6 +515,7 @@ impl Pipeline {
             info,
             begun,
             history,
+            asked: asked.recorder,
             triggered: Vec::new(),
         };
         self.held.insert(slot, held);

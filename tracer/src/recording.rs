@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use block::Draft;
 pub use dumps::{Dumps, Kept, Reason, Reasons, name_now};
-pub use history::{Bounds, History};
+pub use history::{Bounds, History, Recorder};
 pub use reader::{Damage, Entry, Recording};
 pub use window::{Moment, Window};
 pub use writer::Writer;

@@ -167,9 +167,11 @@ fn does(path: &Path, config: &Config) -> Result<String> {
     )?;
     writeln!(
         text,
-        "annotations  options {}, {} a second{}",
+        "annotations  options {}, {} a second, recorder of {}, dumps on {}{}",
         String::from(annotations.options.clone()),
         rate(annotations.max_event_rate),
+        annotations.max_flight_recorder.max(flight_recorder.bytes),
+        String::from(config.dump_on()),
         differs(*annotations != default.annotations)
     )?;
     writeln!(
@@ -194,6 +196,9 @@ fn does(path: &Path, config: &Config) -> Result<String> {
             "metrics      at {listen}, of {} containers, {} calls and {} histograms each",
             metrics.containers, metrics.calls, metrics.histograms
         )?,
+    }
+    if let Some(warning) = metrics.warning() {
+        writeln!(text, "             {warning}")?;
     }
     for sink in sinks {
         writeln!(text, "sink         {}", sink_does(sink)?)?;

@@ -125,7 +125,7 @@ impl<'a> Reader<'a> {
                 "daemon" => config.daemon = self.daemon(table),
                 "users" => config.users = self.users(table),
                 "metrics" => config.metrics = self.metrics(table),
-                "annotations" => config.annotations = self.table(table, &[]).unwrap_or_default(),
+                "annotations" => config.annotations = self.annotations(table),
                 "flight_recorder" => config.flight_recorder = self.flight_recorder(table),
                 _ => config.audit = self.table(table, &[]).unwrap_or_default(),
             }
@@ -145,6 +145,13 @@ impl<'a> Reader<'a> {
         let users: super::Users = self.table(table, &[]).unwrap_or_default();
         self.size(&places, "queue", users.queue);
         users
+    }
+
+    fn annotations(&mut self, table: Table<'a>) -> super::Annotations {
+        let places = places(&table);
+        let annotations: super::Annotations = self.table(table, &[]).unwrap_or_default();
+        self.size(&places, "max_flight_recorder", annotations.max_flight_recorder);
+        annotations
     }
 
     fn flight_recorder(&mut self, table: Table<'a>) -> super::FlightRecorder {

@@ -28,6 +28,8 @@ const MOST_WAITING: usize = 64;
 struct Due {
     at: Instant,
     reasons: Vec<Reason>,
+    /// What the container is dumped on.
+    on: Reasons,
 }
 
 /// Starts the thread; it ends with the pipeline.
@@ -38,15 +40,14 @@ pub(super) fn start(
     triggers: Receiver<Trigger>,
     shared: Weak<Shared>,
     dumps: Dumps,
-    on: Reasons,
 ) -> Result<JoinHandle<()>> {
     std::thread::Builder::new()
         .name("recorder".into())
-        .spawn(move || run(&triggers, &shared, &dumps, &on))
+        .spawn(move || run(&triggers, &shared, &dumps))
         .context("start a thread")
 }
 
-fn run(triggers: &Receiver<Trigger>, shared: &Weak<Shared>, dumps: &Dumps, on: &Reasons) {
+fn run(triggers: &Receiver<Trigger>, shared: &Weak<Shared>, dumps: &Dumps) {
     let mut waiting: BTreeMap<String, Due> = BTreeMap::new();
     loop {
         let next = waiting.values().map(|due| due.at).min();
@@ -70,7 +71,7 @@ fn run(triggers: &Receiver<Trigger>, shared: &Weak<Shared>, dumps: &Dumps, on: &
             let (Some(due), Some(shared)) = (waiting.remove(&id), shared.upgrade()) else {
                 return;
             };
-            if let Err(error) = dump(&shared, dumps, on, &id, due.reasons) {
+            if let Err(error) = dump(&shared, dumps, &id, due) {
                 note(&format!("no dump of container {id}: {error:#}"));
             }
         }
@@ -78,7 +79,7 @@ fn run(triggers: &Receiver<Trigger>, shared: &Weak<Shared>, dumps: &Dumps, on: &
 }
 
 fn take(waiting: &mut BTreeMap<String, Due>, trigger: Trigger) {
-    let Trigger { id, reason, over } = trigger;
+    let Trigger { id, reason, over, on } = trigger;
     if waiting.len() >= MOST_WAITING && !waiting.contains_key(&id) {
         note(&format!("no dump of container {id}: {MOST_WAITING} others wait"));
         return;
@@ -87,6 +88,7 @@ fn take(waiting: &mut BTreeMap<String, Due>, trigger: Trigger) {
     let due = waiting.entry(id).or_insert(Due {
         at: now + AFTER,
         reasons: Vec::new(),
+        on,
     });
     if let Some(reason) = reason.filter(|reason| !due.reasons.contains(reason)) {
         due.reasons.push(reason);
@@ -96,8 +98,8 @@ fn take(waiting: &mut BTreeMap<String, Due>, trigger: Trigger) {
     }
 }
 
-fn dump(shared: &Shared, dumps: &Dumps, on: &Reasons, id: &str, reasons: Vec<Reason>) -> Result<()> {
-    let mut reasons = reasons;
+fn dump(shared: &Shared, dumps: &Dumps, id: &str, due: Due) -> Result<()> {
+    let Due { mut reasons, on, .. } = due;
     if reasons.contains(&Reason::Signal) && shared.node.was_out_of_memory(id) {
         reasons.push(Reason::Oom);
     }

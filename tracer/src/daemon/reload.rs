@@ -33,6 +33,7 @@ async fn take(mut new: Config, shared: &Arc<Shared>) {
         ..old.daemon
     };
     new.flight_recorder = old.flight_recorder;
+    new.annotations.dump_on = old.annotations.dump_on;
     let (its, config) = (shared.clone(), new.clone());
     let done = spawn_blocking(move || {
         // Their files may have been moved away, whatever else has changed.
@@ -57,9 +58,11 @@ async fn take(mut new: Config, shared: &Arc<Shared>) {
 /// The keys that are read at the start alone and differ.
 fn need_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let recorder = old.flight_recorder != new.flight_recorder;
+    let dump_on = old.annotations.dump_on != new.annotations.dump_on;
     let (old, new) = (&old.daemon, &new.daemon);
     let differ = [
         ("flight_recorder", recorder),
+        ("annotations.dump_on", dump_on),
         ("daemon.ring_size", old.ring_size != new.ring_size),
         ("daemon.mode", old.mode != new.mode),
         ("daemon.string_limit", old.string_limit != new.string_limit),

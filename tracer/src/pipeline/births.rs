@@ -10,6 +10,7 @@ use crate::{
     enrich::{self, Live, Progress, monotonic_ns},
     event::{Away, Container},
     filter::Filter,
+    recording::Recorder,
 };
 
 /// Containers that are about to send records. They are put here before the filter is armed, and fetched at their first
@@ -33,6 +34,7 @@ pub(super) struct Birth {
 pub struct Asked {
     /// What all its readers get at most.
     pub filter: Option<Arc<Filter>>,
+    pub recorder: Recorder,
     /// What is told on its stream.
     pub warnings: Vec<String>,
 }
@@ -68,6 +70,7 @@ impl Births {
             late: false,
             asked: Asked {
                 filter,
+                recorder: held.asked.clone(),
                 warnings: Vec::new(),
             },
             away: Vec::new(),

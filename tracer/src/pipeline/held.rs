@@ -8,7 +8,7 @@ use crate::{
     enrich::{Clock, monotonic_ns},
     event::{Body, Container, Event, Lifecycle, Loss, LossReason},
     filter::Filter,
-    recording::{Draft, History, Origin, Raw, Reason},
+    recording::{Draft, History, Origin, Raw, Reason, Recorder},
 };
 
 /// What was held of a container: blocks of a recording.
@@ -28,6 +28,9 @@ pub struct Blocks {
     pub count: usize,
     /// Records that were held and are no more.
     pub(super) dropped: u64,
+    /// What the container asked for.
+    #[serde(default)]
+    pub(super) asked: Recorder,
 }
 
 /// A container whose records are still held.
@@ -37,6 +40,8 @@ pub(super) struct Held {
     /// What is told of it first, whatever has become of the rest.
     pub(super) begun: Vec<Event>,
     pub(super) history: History,
+    /// What it asked for.
+    pub(super) asked: Recorder,
     /// What of it was told to the [`Watch`].
     pub(super) triggered: Vec<Reason>,
 }
@@ -63,6 +68,7 @@ impl Held {
             count: blocks.len(),
             blocks,
             dropped: self.history.dropped(),
+            asked: self.asked,
         }
     }
 

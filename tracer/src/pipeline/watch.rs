@@ -17,11 +17,14 @@ pub struct Trigger {
     pub reason: Option<Reason>,
     /// It was its end.
     pub over: bool,
+    /// What the container is dumped on.
+    pub on: Reasons,
 }
 
 /// What is to be told of, and to whom.
 #[derive(Clone, Debug)]
 pub struct Watch {
+    /// Of containers that did not ask for others.
     pub on: Reasons,
     pub to: SyncSender<Trigger>,
 }
@@ -38,19 +41,21 @@ impl Watch {
             Body::Diagnosis(_) => (Some(Reason::Diagnosis), false),
             _ => return,
         };
+        let on = held.asked.dump_on.as_ref().unwrap_or(&self.on);
         // Whether a signal was for want of memory is found out later.
-        let wanted =
-            |reason: &Reason| self.on.has(*reason) || *reason == Reason::Signal && self.on.has(Reason::Oom);
+        let wanted = |reason: &Reason| on.has(*reason) || *reason == Reason::Signal && on.has(Reason::Oom);
         let reason = reason.filter(|reason| wanted(reason) && !held.triggered.contains(reason));
         held.triggered.extend(reason);
         // Its end also ends the wait of what was told before.
         if reason.is_none() && (!over || held.triggered.is_empty()) {
             return;
         }
+        let on = held.asked.dump_on.as_ref().unwrap_or(&self.on).clone();
         let trigger = Trigger {
             id: held.info.id.clone(),
             reason,
             over,
+            on,
         };
         if let Err(TrySendError::Full(lost)) = self.to.try_send(trigger) {
             note(&format!("no dump of container {}: too many at once", lost.id));

@@ -82,6 +82,20 @@ impl Reasons {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// These and those.
+    #[must_use]
+    pub fn and(&self, others: &Self) -> Self {
+        let either = |reason: &Reason| self.has(*reason) || others.has(*reason);
+        Self(Reason::ALL.into_iter().filter(either).collect())
+    }
+
+    /// Those of these that the others have not.
+    #[must_use]
+    pub fn without(&self, others: &Self) -> Self {
+        let missing = |reason: &Reason| self.has(*reason) && !others.has(*reason);
+        Self(Reason::ALL.into_iter().filter(missing).collect())
+    }
 }
 
 impl FromStr for Reasons {

@@ -3,8 +3,10 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use super::{
-    Draft, Origin, Raw,
+    Draft, Origin, Raw, Reasons,
     block::{Containers, HEAD, Head, Items, Said, Want},
 };
 use crate::event::Event;
@@ -29,6 +31,30 @@ impl Default for Bounds {
             bytes: 2 << 20,
             time: None,
             all: 16 << 20,
+        }
+    }
+}
+
+/// What a container asked for of the flight recorder; all else is the node's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Recorder {
+    /// Bytes, packed.
+    pub bytes: Option<usize>,
+    /// How long an event is held while there is room.
+    pub time: Option<Duration>,
+    /// What it is dumped on.
+    pub dump_on: Option<Reasons>,
+}
+
+impl Recorder {
+    /// What is held of it, where the node holds that much of each.
+    #[must_use]
+    pub fn bounds(&self, node: Bounds) -> Bounds {
+        Bounds {
+            bytes: self.bytes.unwrap_or(node.bytes),
+            time: self.time.or(node.time),
+            all: node.all,
         }
     }
 }
