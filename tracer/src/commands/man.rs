@@ -12,7 +12,10 @@ use anyhow::{Context, Result};
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 
-use crate::cli::{self, Cli};
+use crate::{
+    cli::{self, Cli},
+    config,
+};
 
 /// Of the last change to the pages that says something new.
 const DATE: &str = "2026-11-27";
@@ -39,6 +42,10 @@ const WRITTEN: [(&str, &str); 19] = [
     ("tracer-top", include_str!("../../man/top.roff")),
     ("tracer-verify", include_str!("../../man/verify.roff")),
 ];
+/// Of the configuration file: what stands before and behind its keys.
+const TOML: &str = "tracer.toml";
+const TOML_BEGIN: &str = include_str!("../../man/toml.roff");
+const TOML_END: &str = include_str!("../../man/toml-end.roff");
 const ENDING: &str = include_str!("../../man/ending.roff");
 
 pub(super) fn run(arguments: cli::Man) -> Result<u8> {
@@ -46,7 +53,12 @@ pub(super) fn run(arguments: cli::Man) -> Result<u8> {
     if let Some(dir) = arguments.out {
         fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
         write_all(&root, &dir)?;
+        let path = dir.join(format!("{TOML}.5"));
+        fs::write(&path, toml_page()).with_context(|| format!("write {}", path.display()))?;
         return Ok(0);
+    }
+    if arguments.command == [TOML] {
+        return show(&toml_page());
     }
     let mut command = &root;
     for word in &arguments.command {
@@ -58,11 +70,13 @@ pub(super) fn run(arguments: cli::Man) -> Result<u8> {
             )
         })?;
     }
-    let page = page(command)?;
-    if io::stdout().is_terminal() && shown(&page) {
-        return Ok(0);
+    show(&page(command)?)
+}
+
+fn show(page: &[u8]) -> Result<u8> {
+    if !(io::stdout().is_terminal() && shown(page)) {
+        io::stdout().lock().write_all(page)?;
     }
-    io::stdout().lock().write_all(&page)?;
     Ok(0)
 }
 
@@ -124,6 +138,23 @@ fn page(command: &Command) -> Result<Vec<u8>> {
     Ok(to)
 }
 
+/// The page of the configuration file: its keys are those of the default file itself, word by word.
+fn toml_page() -> Vec<u8> {
+    let source = concat!("Container Tracer ", env!("CARGO_PKG_VERSION"));
+    let mut page = format!(".TH {TOML} 5 {DATE} \"{source}\" \"Container Tracer\"\n{TOML_BEGIN}.nf\n");
+    for line in config::DEFAULT.lines() {
+        // A line that begins so would be a request.
+        if line.starts_with(['.', '\'']) {
+            page.push_str("\\&");
+        }
+        page.push_str(&line.replace('\\', "\\e").replace('-', "\\-"));
+        page.push('\n');
+    }
+    page.push_str(".fi\n");
+    page.push_str(TOML_END);
+    plain(&page).into_bytes()
+}
+
 /// Without the line breaks beside blank lines that clap_mangen leaves, and in ASCII: groff alone reads no UTF-8.
 fn plain(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
@@ -171,6 +202,24 @@ mod tests {
             plain("a\n.br\n\n.br\nb…\n.br\nc\n"),
             "a\n.sp\nb\\[u2026]\n.br\nc\n"
         );
+    }
+
+    #[test]
+    fn the_page_of_the_configuration_file_has_the_whole_of_it() {
+        let page = String::from_utf8(toml_page()).unwrap();
+        let shown = page
+            .split_once("\n.nf\n")
+            .unwrap()
+            .1
+            .split_once(".fi\n")
+            .unwrap()
+            .0;
+        let read = shown
+            .replace("\\-", "-")
+            .replace("\\e", "\\")
+            .replace(".sp\n", "\n");
+        assert_eq!(read, config::DEFAULT);
+        assert!(page.starts_with(".TH tracer.toml 5 ") && page.contains(".SH NAME\n"));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use super::*;
 use crate::sinks::{
     configured::{Common, Kind, Settings},
-    file,
+    delivery::Keys,
+    file, nats, otlp,
 };
 
 fn problems(text: &str) -> Vec<String> {
@@ -46,7 +47,7 @@ fn the_default_file_says_nothing_but_the_defaults() {
     assert_eq!(told, all);
 
     let config = read(&sinks).unwrap_or_else(|problems| panic!("{problems:?}\n{sinks}"));
-    let [Settings { common, kind }, journal] = config.sinks.as_slice() else {
+    let [Settings { common, kind }, otlp, nats, journal] = config.sinks.as_slice() else {
         panic!("{config:?}")
     };
     let Kind::File(settings) = kind else {
@@ -56,6 +57,33 @@ fn the_default_file_says_nothing_but_the_defaults() {
         read("[[sink]]\nkind = \"journald\"").unwrap().sinks,
         std::slice::from_ref(journal)
     );
+    let (Kind::Otlp(otlp), Kind::Nats(nats)) = (&otlp.kind, &nats.kind) else {
+        panic!("{config:?}")
+    };
+    // Beside what has no default.
+    let own = otlp::Settings {
+        headers_file: None,
+        ca_file: None,
+        cert_file: None,
+        key_file: None,
+        ..otlp.own.clone()
+    };
+    assert_eq!((own, &otlp.keys), (otlp::Settings::default(), &Keys::default()));
+    let own = nats::Settings {
+        stream: None,
+        credentials_file: None,
+        ca_file: None,
+        cert_file: None,
+        key_file: None,
+        ..nats.own.clone()
+    };
+    assert_eq!((own, &nats.keys), (nats::Settings::default(), &Keys::default()));
+    // Every key of theirs has its line.
+    for sink in [toml::Table::try_from(otlp), toml::Table::try_from(nats)] {
+        for key in sink.unwrap().keys() {
+            assert!(sinks.contains(&format!("\n{key} = ")), "{key}:\n{sinks}");
+        }
+    }
     let default = Common {
         name: "file".into(),
         events: common.events.clone(),
