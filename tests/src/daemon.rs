@@ -65,9 +65,13 @@ impl Daemon {
 
     /// The same, with nothing printed at its end.
     pub fn quiet() -> Result<Self> {
-        let mut daemon = Self::start()?;
-        daemon.quiet = true;
-        Ok(daemon)
+        Ok(Self::start()?.silent())
+    }
+
+    /// This one, with nothing printed at its end.
+    pub fn silent(mut self) -> Self {
+        self.quiet = true;
+        self
     }
 
     /// Starts another in the same directory and with the same arguments, after this one has ended.

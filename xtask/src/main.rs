@@ -40,7 +40,7 @@ enum Verb {
     Generate,
     /// Make the .deb and the .rpm, with the tools that this needs
     Package(package::Args),
-    /// Measure what tracing costs; ARGS go to the bench program
+    /// Measure what tracing costs, beside other tracers
     Bench(bench::Args),
 }
 

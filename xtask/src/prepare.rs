@@ -70,6 +70,21 @@ const PROGRAMS: [(&str, &str); 49] = [
     ("zstd", "zstd"),
 ];
 
+/// What `cargo xtask bench` compares us with, and what it has traced.
+const BENCH: [(&str, &str); 11] = [
+    ("strace", "strace"),
+    ("perf", "linux-perf"),
+    ("bpftrace", "bpftrace"),
+    ("redis-server", "redis-server"),
+    ("redis-benchmark", "redis-tools"),
+    ("cc", "gcc"),
+    ("runc", "runc"),
+    ("podman", "podman"),
+    ("conmon", "conmon"),
+    ("busybox", "busybox-static"),
+    ("nsenter", "util-linux"),
+];
+
 /// Makes the machine ready for the end-to-end tests, or says what is missing.
 pub(crate) fn run() -> Result<()> {
     ensure!(
@@ -83,6 +98,13 @@ pub(crate) fn run() -> Result<()> {
     install(&missing(&PROGRAMS))?;
     containerd::fetch()?;
     python::fetch()?;
+    mount_tracefs()
+}
+
+/// Makes the machine ready for the bench.
+pub(crate) fn bench() -> Result<()> {
+    ensure!(is_root(), "the bench needs root: `sudo -E cargo xtask bench`");
+    install(&missing(&BENCH))?;
     mount_tracefs()
 }
 

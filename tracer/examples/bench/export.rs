@@ -39,6 +39,8 @@ pub(super) fn bench() -> Result<()> {
         id: "bench".into(),
         ..event::Container::default()
     });
+    println!("## What a core exports\n");
+    println!("| format | million events a second | bytes each | memory |\n| --- | --- | --- | --- |");
     for (name, format) in FORMATS {
         // Resets the peak; proc(5).
         fs::write("/proc/self/clear_refs", "5")?;
@@ -60,11 +62,12 @@ pub(super) fn bench() -> Result<()> {
         drop(to);
         let rate = EVENTS as f64 / begin.elapsed().as_secs_f64() / 1e6;
         println!(
-            "decoded and exported as {name}: {rate:.2} M/s on one core, {} bytes each, {} KiB of memory",
+            "| {name} | {rate:.2} | {} | {} KiB |",
             count.0 / EVENTS as u64,
             peak()?.saturating_sub(before)
         );
     }
+    println!();
     Ok(())
 }
 

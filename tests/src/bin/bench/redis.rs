@@ -1,0 +1,270 @@
+//! redis in a podman container, and what redis-benchmark gets from it while it is traced.
+
+use crate::{
+    figure::{Figure, Goals},
+    ways::{Empty, Way},
+};
+use anyhow::{Context, Result};
+use serde_json::Value;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+use tracer_tests::{Daemon, Rootfs, bundle, image, podman::Podman, programs, wait};
+
+/// Of what it gets untraced.
+const GOAL: f64 = 0.85;
+
+/// How the server is traced.
+#[derive(Clone, Copy, Debug)]
+enum How {
+    By(Way),
+    /// Our daemon; with a mode of its own, and with a reader or none.
+    Daemon {
+        mode: &'static str,
+        tail: bool,
+    },
+}
+
+const FULL: How = How::Daemon {
+    mode: "full",
+    tail: false,
+};
+
+const HOWS: [How; 9] = [
+    How::By(Way::Untraced),
+    How::By(Way::Empty),
+    How::Daemon {
+        mode: "counts",
+        tail: false,
+    },
+    How::Daemon {
+        mode: "no-duration",
+        tail: false,
+    },
+    FULL,
+    How::Daemon {
+        mode: "full",
+        tail: true,
+    },
+    How::By(Way::Strace),
+    How::By(Way::PerfTrace),
+    How::By(Way::Bpftrace),
+];
+
+impl How {
+    fn name(self) -> String {
+        match self {
+            Self::By(way @ (Way::Untraced | Way::Empty)) => way.name().into(),
+            Self::By(way) => way.name().replace("-o FILE", "-p PID -o FILE"),
+            Self::Daemon { mode, tail: false } => format!("`tracer daemon`, `{mode}`"),
+            Self::Daemon { mode, tail: true } => {
+                format!("`tracer daemon`, `{mode}`, and a `tracer tail -w FILE`")
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Rounds {
+    rates: Figure,
+    events: u64,
+    lost: u64,
+    /// Seconds of the daemon's CPU.
+    cpu: f64,
+}
+
+/// A container with the server in it.
+struct Server {
+    podman: Podman,
+    id: String,
+    pid: u32,
+    socket: PathBuf,
+    scratch: tempfile::TempDir,
+}
+
+impl Server {
+    fn start() -> Result<Self> {
+        let scratch = tempfile::Builder::new().prefix("tt-redis-").tempdir()?;
+        let root = scratch.path().join("rootfs");
+        bundle::make_rootfs(&root, Rootfs::Host)?;
+        // Hooks of a daemon that is not there: the container is attached to and detached from as it runs.
+        let podman = Podman::of(&image::tar(&root)?, scratch.path(), None)?;
+        let shared = scratch.path().join("shared");
+        fs::create_dir(&shared)?;
+        let mount = format!("{}:/scratch", shared.display());
+        let options = [
+            "-v",
+            "/usr:/usr:ro",
+            "-v",
+            "/etc/ld.so.cache:/etc/ld.so.cache:ro",
+            "-v",
+            &mount,
+        ];
+        let server = [
+            "/usr/bin/redis-server",
+            "--port",
+            "0",
+            "--unixsocket",
+            "/scratch/redis.sock",
+            "--unixsocketperm",
+            "777",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+        ];
+        let id = podman.create(&options, &server)?;
+        let pid = podman.start_detached(&id)?;
+        let socket = shared.join("redis.sock");
+        wait::until("redis's socket", wait::LONG, || Ok(socket.exists().then_some(())))?;
+        Ok(Self {
+            podman,
+            id,
+            pid,
+            socket,
+            scratch,
+        })
+    }
+
+    /// Requests a second: the mean of GET and SET.
+    fn rate(&self, requests: u32) -> Result<f64> {
+        let mut command = programs::command("redis-benchmark");
+        command.arg("-s").arg(&self.socket);
+        command.args(["-n", &requests.to_string(), "-c", "50", "-t", "set,get", "--csv"]);
+        let out = programs::success(&mut command)?;
+        let rates = out.lines().filter_map(|line| {
+            let mut cells = line.split(',').map(|cell| cell.trim_matches('"'));
+            let name = cells.next()?;
+            let rate = cells.next()?;
+            matches!(name, "SET" | "GET").then(|| rate.parse::<f64>().ok())?
+        });
+        let rates: Vec<f64> = rates.collect();
+        anyhow::ensure!(rates.len() == 2, "redis-benchmark said {out}");
+        Ok(rates.iter().sum::<f64>() / 2.0)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Err(why) = self.podman.remove(&self.id) {
+            eprintln!("bench: {why:#}");
+        }
+    }
+}
+
+pub(crate) fn print(quick: bool, goals: &mut Goals) -> Result<()> {
+    let (rounds, requests) = if quick { (1, 5_000) } else { (5, 20_000) };
+    let server = Server::start()?;
+    server.rate(requests)?;
+    let mut results: Vec<(How, Rounds)> = HOWS.iter().map(|how| (*how, Rounds::default())).collect();
+    for round in 0..rounds {
+        for (how, result) in &mut results {
+            eprintln!("bench: redis {how:?} {round}");
+            let slow = matches!(how, How::By(way) if way.is_slow());
+            let requests = if slow { requests / 10 } else { requests };
+            measure(&server, *how, requests, result).with_context(|| format!("redis, {how:?}"))?;
+        }
+    }
+    println!("## redis in a podman container\n");
+    println!(
+        "Requests a second of redis-benchmark (`-c 50 -t set,get`, a unix socket), which runs outside the container, on the same CPUs; the most of {rounds} rounds, all in turn \
+         (their median). The server runs already and is attached to; a peer traces its process.\n"
+    );
+    println!(
+        "| traced by | requests a second | of untraced | events a request | lost | daemon's CPU a million events |\n| --- | --- | --- | --- | --- | --- |"
+    );
+    let untraced = results.first().context("nothing measured")?.1.rates.most();
+    let mut verdict = String::new();
+    for (how, result) in &results {
+        let share = result.rates.most() / untraced;
+        let (mut events, mut lost, mut cpu) = (String::new(), String::new(), String::new());
+        if result.events > 0 {
+            let made = f64::from(requests) * 2.0 * f64::from(rounds);
+            events = format!("{:.2}", result.events as f64 / made);
+            lost = result.lost.to_string();
+            cpu = format!("{:.2} s", result.cpu / (result.events as f64 / 1e6));
+        }
+        println!(
+            "| {} | {:.0} ({:.0}) | {:.0} % | {events} | {lost} | {cpu} |",
+            how.name(),
+            result.rates.most(),
+            result.rates.median(),
+            share * 100.0
+        );
+        if matches!(
+            how,
+            How::Daemon {
+                mode: "full",
+                tail: false
+            }
+        ) {
+            verdict = goals.at_least("redis in a traced container, of untraced", share, GOAL, "");
+        }
+    }
+    println!(
+        "\nFull events, of the untraced rate: goal {verdict}. No tracer at these tracepoints can leave more than the empty programs do; \
+         `counts` is what it costs to count each call and queue no event. The daemon's CPU comes from the CPUs that server and benchmark run on.\n"
+    );
+    Ok(())
+}
+
+fn measure(server: &Server, how: How, requests: u32, result: &mut Rounds) -> Result<()> {
+    let out = server.scratch.path().join("out");
+    drop(fs::remove_file(&out));
+    match how {
+        How::By(way) => {
+            let empty = (way == Way::Empty).then(Empty::attach).transpose()?;
+            let mut attached = way.of_process(server.pid, &out)?;
+            if let Some(attached) = &mut attached {
+                attached.warm(server, &out)?;
+            }
+            result.rates.push(server.rate(requests)?);
+            attached.map(super::ways::Attached::end).transpose()?;
+            drop(empty);
+        }
+        How::Daemon { mode, tail } => {
+            let daemon = Daemon::start_with(&["--mode", mode])?.silent();
+            daemon.attach(&[&server.pid.to_string(), "--name", "redis"])?;
+            let mut reader = tail
+                .then(|| {
+                    let mut reader = daemon.client("tail");
+                    reader
+                        .args(["--phase", "all", "--until-gone", "-w"])
+                        .arg(&out)
+                        .arg("redis");
+                    reader.stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+                })
+                .transpose()?;
+            let cpu = crate::node::cpu(daemon.id())?;
+            result.rates.push(server.rate(requests)?);
+            let verdict = programs::output(daemon.client("detach").args(["-o", "json", "redis"]))?;
+            let verdict: Value =
+                serde_json::from_slice(&verdict.stdout).with_context(|| programs::both(&verdict))?;
+            result.cpu += crate::node::cpu(daemon.id())? - cpu;
+            result.lost += verdict["lost"].as_u64().context("no lost")?;
+            for name in ["decoded", "counted"] {
+                result.events += verdict["books"][name]
+                    .as_u64()
+                    .with_context(|| format!("no {name}: {verdict}"))?;
+            }
+            if let Some(reader) = &mut reader {
+                let status = wait::exit(reader, "tracer tail", wait::LONG)?;
+                // 1: what it lost itself.
+                result.lost += u64::from(!status.success());
+            }
+        }
+    }
+    Ok(())
+}
+
+impl super::ways::Attached {
+    /// Waits until it has taken the server, which answers few requests until then.
+    fn warm(&mut self, server: &Server, out: &Path) -> Result<()> {
+        wait::until("a tracer to see calls", wait::LONG, || {
+            server.rate(100)?;
+            Ok(self.sees(out)?.then_some(()))
+        })
+    }
+}
