@@ -243,8 +243,7 @@ struct Cost {
 }
 
 pub(crate) fn clients(quick: bool) -> Result<()> {
-    const TIMES: usize = 50_000;
-    let rounds = if quick { 1 } else { 4 };
+    let (rounds, times) = if quick { (1, 5_000) } else { (4, 50_000) };
     let mut none = Figure::default();
     let mut costs: Vec<_> = READERS.iter().map(|readers| (readers, Cost::default())).collect();
     for round in 0..rounds {
@@ -252,14 +251,14 @@ pub(crate) fn clients(quick: bool) -> Result<()> {
             eprintln!("bench: {} {round}", readers.name);
             let mut command = programs::command(programs::workload("timed")?);
             none.push(peers::median_of(&programs::success(
-                command.args(["file", &TIMES.to_string()]),
+                command.args(["file", &times.to_string()]),
             )?)?);
-            read(readers, TIMES, cost).context(readers.name)?;
+            read(readers, times, cost).context(readers.name)?;
         }
     }
     println!("## Readers\n");
     println!(
-        "A container opens, reads and closes a file {TIMES} times, as fast as it can, while so many read its events; {rounds} rounds, all in turn. \
+        "A container opens, reads and closes a file {times} times, as fast as it can, while so many read its events; {rounds} rounds, all in turn. \
          CPU is the daemon's for a million events; what the readers take for themselves is theirs. Readers that are too slow lose events of their own, \
          and no one else's. The least of the rounds (their median); losses are of all rounds together.\n"
     );
