@@ -26,6 +26,8 @@ pub mod event;
 pub mod explain;
 pub mod export;
 pub mod filter;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod histogram;
 pub mod identity;
 pub mod install;

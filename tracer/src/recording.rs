@@ -52,6 +52,17 @@ pub struct Raw<'a> {
     pub record: &'a [u8],
 }
 
+/// A recording of one block that holds these bytes.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn around(items: &[u8]) -> Vec<u8> {
+    let (mut block, mut file) = (Vec::new(), Vec::new());
+    block::pack(block::ITEMS, items, (0, 0), (0, 0), &mut block);
+    let mut writer = Writer::new(&mut file);
+    // A vector takes all that is written.
+    let _written = writer.blocks(&block).and_then(|()| writer.finish());
+    file
+}
+
 /// What one has to know of the node to read its records elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {

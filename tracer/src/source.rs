@@ -47,6 +47,21 @@ pub fn kernel_has(structure: &str, member: &str) -> Result<bool> {
     Ok(btf.offset(structure, member).is_ok())
 }
 
+/// Whether the bytes are BTF; these members of its structures are looked for.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn reads(file: &[u8], members: &[(&str, &str)]) -> bool {
+    btf::Btf::parse(file).is_ok_and(|btf| {
+        for (structure, path) in members {
+            let _found = (
+                btf.offset(structure, path),
+                btf.size(structure),
+                btf.has_typedef(structure),
+            );
+        }
+        true
+    })
+}
+
 /// Records, back to back.
 #[derive(Debug, Default)]
 pub struct Batch {

@@ -267,7 +267,7 @@ fn host(toolchain: &str) -> Result<String> {
     host.map(str::to_owned).context("rustc -vV names no host")
 }
 
-fn installed_nightly() -> Result<&'static str> {
+pub(crate) fn installed_nightly() -> Result<&'static str> {
     let mut seen = Vec::new();
     for name in TOOLCHAINS {
         match sh::output(rustup_run(name, "rustc").arg("-V")) {
@@ -332,7 +332,7 @@ pub(crate) fn setup() -> Result<()> {
     Toolchain::find().map(|_| ())
 }
 
-fn rustup_run(toolchain: &str, program: &str) -> Command {
+pub(crate) fn rustup_run(toolchain: &str, program: &str) -> Command {
     clean(sh::command("rustup", ["run", toolchain, program]))
 }
 

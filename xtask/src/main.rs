@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod demo;
 mod ebpf;
+mod fuzz;
 mod generate;
 mod lint;
 mod package;
@@ -42,6 +43,8 @@ enum Verb {
     Package(package::Args),
     /// Measure what tracing costs, beside other tracers
     Bench(bench::Args),
+    /// Give the readers of others' bytes what libFuzzer thinks of
+    Fuzz(fuzz::Args),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Verb::Generate => generate::run(&sh::root()),
         Verb::Package(args) => package::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Fuzz(args) => fuzz::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

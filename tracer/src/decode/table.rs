@@ -412,16 +412,40 @@ fn build(arch: Arch, numbers: impl Iterator<Item = (i32, &'static str)>) -> Tabl
     table
 }
 
+/// Name and parameters of each line of a snapshot.
+fn snapshot(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| {
+        let rest = line.split_once(' ')?.1;
+        Some(rest.split_once(' ').unwrap_or((rest, "")))
+    })
+}
+
+/// Whether a snapshot's calls can be planned for: as its machine has them, and as one with 32 bits.
+#[cfg(any(test, fuzzing))]
+pub(super) fn compiles(text: &str) -> bool {
+    // A table lives as long as the process.
+    let text: &'static str = text.to_owned().leak();
+    let params: HashMap<_, _> = snapshot(text).collect();
+    let rows: Vec<_> = rows::all().collect();
+    let mut planned = false;
+    for (name, _) in snapshot(text) {
+        let (base, list) = find(&params, name);
+        let of_call = |row: &&Row| row.calls.split(' ').any(|call| call == base || call == name);
+        let rows: Vec<&'static Row> = rows.iter().copied().filter(of_call).collect();
+        for wide in [true, false] {
+            let entry = compile(name, list, &rows, wide);
+            let plan = plan(&entry, wide, Limits::default());
+            let _takes = takes(&entry);
+            planned |= list.is_some() && plan.nargs > 0;
+        }
+    }
+    planned
+}
+
 /// Parameters by name: the snapshot's and what [`OTHERS`] has for this architecture.
 fn parameters(arch: Arch) -> HashMap<&'static str, &'static str> {
-    let snapshot = SNAPSHOT
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .filter_map(|line| {
-            let rest = line.split_once(' ')?.1;
-            Some(rest.split_once(' ').unwrap_or((rest, "")))
-        });
-    let mut all: HashMap<_, _> = snapshot.collect();
+    let mut all: HashMap<_, _> = snapshot(SNAPSHOT).collect();
     for line in OTHERS.lines() {
         let (key, list) = line.split_once(' ').unwrap_or((line, ""));
         match key.split_once(':') {

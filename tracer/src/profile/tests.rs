@@ -264,7 +264,16 @@ fn what_is_written_is_read_again() {
         "{object}"
     );
     assert_eq!(read(&object, &[]).unwrap().profile.calls, made.profile.calls);
-    assert!(read("{}", &[]).is_err() && read("x", &[]).is_err());
+    for none in [
+        "{}",
+        "x",
+        "7",
+        "[]",
+        "null",
+        r#"{"kind":"SeccompProfile","spec":"x"}"#,
+    ] {
+        assert!(read(none, &[]).is_err(), "{none}");
+    }
 }
 
 /// In the manner of podman's and Docker's own.

@@ -1,0 +1,4 @@
+//! A request of a client, of any bytes.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| drop(tracer::fuzz::control(bytes)));

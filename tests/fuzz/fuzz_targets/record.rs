@@ -1,0 +1,4 @@
+//! A record of the ring, of any bytes.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| drop(tracer::fuzz::record(bytes)));

@@ -1,0 +1,4 @@
+//! The kernel's description of its calls, of any bytes.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| drop(tracer::fuzz::syscalls(bytes)));
