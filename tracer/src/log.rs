@@ -2,7 +2,10 @@
 
 use std::io::Write;
 
-/// Writes a line. Nothing can be done when nobody reads it.
+use crate::report::table::safe;
+
+/// Writes a line. Parts of it may be a container's, or a stranger's at a socket: no byte of theirs begins another line or
+/// drives a terminal. Nothing can be done when nobody reads it.
 pub(crate) fn note(line: &str) {
-    let _nobody = writeln!(std::io::stderr().lock(), "tracer: {line}");
+    let _nobody = writeln!(std::io::stderr().lock(), "tracer: {}", safe(line));
 }

@@ -38,7 +38,7 @@ use crate::{
     pipeline::{self, Accounts, Asked, Births, End, Mark, Pipeline, Proofs},
     quota::Limits,
     recording::{Bounds, Origin},
-    registry::{Entry, FilterChange, Identity, Mode, Registered, Registry},
+    registry::{Entry, FilterChange, Identity, Mode, Refusal, Registered, Registry},
     report::{State, Verdict, counted::Counted},
     sinks::Selection,
     source::{
@@ -330,8 +330,14 @@ impl Node {
         options: Options,
         away: Vec<event::Away>,
     ) -> Result<Admitted, RegisterError> {
-        self.end_former(identity)?;
-        let mut inner = self.lock();
+        let mut inner = loop {
+            self.end_former(identity, &info)?;
+            let mut inner = self.lock();
+            // Unless another has come meanwhile.
+            if inner.claim(&info)? {
+                break inner;
+            }
+        };
         let armed_at = monotonic_ns();
         let registered = inner
             .registry
@@ -416,14 +422,15 @@ impl Node {
     }
 
     /// Ends the containers whose init has ended and whose inode numbers this one has now: it came before their end was
-    /// noticed.
-    fn end_former(&self, identity: Identity) -> Result<()> {
+    /// noticed. Also users' containers that have the id of root's.
+    fn end_former(&self, identity: Identity, info: &event::Container) -> Result<()> {
         let former: Vec<_> = {
             let inner = self.lock();
             let same = |entry: &&Entry| {
                 let Identity { mnt_ns, pid_ns, .. } = entry.identity;
-                (mnt_ns == identity.mnt_ns || pid_ns == identity.pid_ns)
-                    && inner.kernel.has_ended(entry.slot).unwrap_or(false)
+                let ended = (mnt_ns == identity.mnt_ns || pid_ns == identity.pid_ns)
+                    && inner.kernel.has_ended(entry.slot).unwrap_or(false);
+                ended || info.owner == 0 && takes_id(info, &entry.info)
             };
             let admitted = |entry: &Entry| Admitted {
                 slot: entry.slot,
@@ -628,7 +635,30 @@ impl Node {
     }
 }
 
+/// Whether the other has this id, and is somebody else's.
+fn takes_id(info: &event::Container, other: &event::Container) -> bool {
+    info.id == other.id && info.owner != other.owner
+}
+
 impl Inner {
+    /// Sees to it that all containers that are known by an id are of one owner: what is asked for by id is then never
+    /// another's. An id is its maker's word, so root's container takes it from a user's, and no user's from anybody.
+    /// False while there is one that must end before.
+    fn claim(&mut self, info: &event::Container) -> Result<bool, RegisterError> {
+        let lives = self.registry.iter().any(|entry| takes_id(info, &entry.info));
+        let ended = || self.past.iter().any(|past| takes_id(info, &past.info));
+        if info.owner != 0 && (lives || ended()) {
+            return Err(RegisterError::Refused(Refusal::IdTaken));
+        }
+        let (taken, kept): (VecDeque<_>, VecDeque<_>) =
+            self.past.drain(..).partition(|past| takes_id(info, &past.info));
+        self.past = kept;
+        for past in taken {
+            self.retired.add(&past.verdict.books);
+        }
+        Ok(!lives)
+    }
+
     fn apply(&mut self, changes: Vec<FilterChange>) -> Result<()> {
         for change in changes {
             match change {

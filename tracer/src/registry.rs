@@ -127,6 +127,8 @@ pub enum Refusal {
     SharedMount { other: String },
     /// All slots are taken.
     Full { limit: usize },
+    /// Another owner's container has its id.
+    IdTaken,
     /// Its owner has as many as one user may have.
     Quota { uid: u32, limit: usize },
 }
@@ -149,6 +151,7 @@ impl fmt::Display for Refusal {
             Self::Full { limit } => {
                 write!(to, "all {limit} slots are taken; remove the annotation from containers that need no tracing")
             }
+            Self::IdTaken => to.write_str("another user's container has this id; start it with another id"),
             Self::Quota { uid, limit } => write!(
                 to,
                 "uid {uid} has {limit} containers registered, which is the limit for one user (--user-containers of the \

@@ -16,7 +16,12 @@ pub(super) async fn reload(settings: &Settings, shared: &Arc<Shared>) {
     let _nobody = notify(&states);
     match (settings.load)() {
         Ok(config) => take(config, shared).await,
-        Err(error) => note(&format!("the configuration is left as it was: {error:#}")),
+        Err(error) => {
+            // A line each that is wrong.
+            for line in format!("the configuration is left as it was: {error:#}").lines() {
+                note(line);
+            }
+        }
     }
     let _nobody = notify(&[NotifyState::Ready]);
 }

@@ -21,6 +21,7 @@ impl RegisterError {
                 "shared_namespaces"
             }
             Self::Refused(Refusal::Full { .. }) => "full",
+            Self::Refused(Refusal::IdTaken) => "id_taken",
             Self::Refused(Refusal::Quota { .. }) => "user_containers",
             Self::Failed(_) => "failed",
         }

@@ -50,12 +50,15 @@ impl Node {
         past.chain(live).collect()
     }
 
-    /// The containers whose name is, or whose id begins with, that word, for that uid (`None` sees all): (id, live).
+    /// The containers whose name is, or whose id begins with, that word, for that uid (`None` sees all): (id, live). Who
+    /// has it for an id goes before those that were given it for a name: a name is anybody's to give.
     pub fn find(&self, word: &str, uid: Option<u32>) -> Vec<(String, bool)> {
         let mut all = self.known();
         all.retain(|(info, _)| uid.is_none_or(|uid| uid == info.owner) && info.is_meant_by(word));
-        if all.iter().any(|(info, _)| info.id == word || info.name == word) {
-            all.retain(|(info, _)| info.id == word || info.name == word);
+        if all.iter().any(|(info, _)| info.id == word) {
+            all.retain(|(info, _)| info.id == word);
+        } else if all.iter().any(|(info, _)| info.name == word) {
+            all.retain(|(info, _)| info.name == word);
         }
         all.into_iter()
             .map(|(info, live)| (info.id.clone(), live))
