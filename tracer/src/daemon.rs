@@ -8,6 +8,7 @@ mod handover;
 mod metrics;
 mod recorder;
 mod reload;
+mod rights;
 mod sinks;
 mod watchdog;
 
@@ -15,7 +16,10 @@ use std::{
     fs,
     os::{
         fd::FromRawFd,
-        unix::{fs::PermissionsExt, net::UnixListener as StdListener},
+        unix::{
+            fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+            net::UnixListener as StdListener,
+        },
     },
     path::{Path, PathBuf},
     sync::{Arc, mpsc::sync_channel},
@@ -23,7 +27,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, Mode, fchmod, flock},
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with},
+};
 use tokio::{
     net::UnixListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -124,6 +131,7 @@ fn node_settings(config: &Config, watch: Option<Watch>) -> node::Settings {
 /// # Errors
 /// A set-up error, with what to do next.
 pub fn run(settings: &Settings) -> Result<()> {
+    rights::keep_few()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -135,7 +143,12 @@ pub fn run(settings: &Settings) -> Result<()> {
     };
     let config = (settings.load)()?;
     let directory = &settings.runtime_dir;
-    fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
+    // Whatever the umask: nobody else ever writes there.
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(directory)
+        .with_context(|| format!("make {}", directory.display()))?;
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("set the mode of {}", directory.display()))?;
     let only = only_one(directory)?;
@@ -209,7 +222,6 @@ async fn serve(settings: &Settings, shared: &Arc<Shared>, mut hangup: Signal) ->
     let mut terminate = signal(SignalKind::terminate()).context("watch SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("watch SIGINT")?;
     let directory = &settings.runtime_dir;
-    // The kernel's limit of waiting connections, net.core.somaxconn, bounds this.
     let (hook, own_hook) = listener(directory, "hook.sock", 0o666, None)?;
     let (control, own_control) = listener(directory, "control.sock", 0o660, group_id("tracer"))?;
     let (user, own_user) = listener(directory, "user.sock", 0o666, None)?;
@@ -224,6 +236,10 @@ async fn serve(settings: &Settings, shared: &Arc<Shared>, mut hangup: Signal) ->
     let losses = tokio::spawn(tell_limited(shared.clone()));
     let audits = tokio::spawn(audit::repeat(shared.clone()));
     let scrapes = tokio::spawn(metrics::serve(shared.clone()));
+    // All threads that stay are there, and nobody has been answered yet.
+    if let Err(error) = rights::deny_calls() {
+        note(&format!("{error:#}; the daemon goes on without"));
+    }
     note(&format!("ready: {}", directory.display()));
     // Without systemd there is nobody to tell.
     let _nobody = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -302,8 +318,12 @@ fn only_one(directory: &Path) -> Result<fs::File> {
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(0o600)
         .open(&path)
         .with_context(|| format!("open {}", path.display()))?;
+    // Also one that an older daemon left: whoever may read it may lock it, and no daemon would start.
+    file.set_permissions(fs::Permissions::from_mode(0o600))
+        .with_context(|| format!("set the mode of {}", path.display()))?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         bail!(
             "another daemon serves {}; stop it, or choose another --runtime-dir",
@@ -313,8 +333,7 @@ fn only_one(directory: &Path) -> Result<fs::File> {
     Ok(file)
 }
 
-/// A socket of systemd's by that name, or one of our own: bound under another name, given its mode, then moved into
-/// place, so that it is never open to more than it should be. With the path of one of our own, to be removed.
+/// A socket of systemd's by that name, or one of our own, with its path, to be removed.
 fn listener(
     directory: &Path,
     name: &str,
@@ -326,21 +345,30 @@ fn listener(
         return Ok((given, None));
     }
     let path = directory.join(name);
-    let new = directory.join(format!(".{name}.new"));
-    let _absent = fs::remove_file(&new);
-    let socket = StdListener::bind(&new).with_context(|| format!("bind {}", new.display()))?;
-    socket
-        .set_nonblocking(true)
-        .with_context(|| format!("set up {}", path.display()))?;
-    if group.is_some() {
-        std::os::unix::fs::chown(&new, None, group)
-            .with_context(|| format!("give {} to its group", path.display()))?;
-    }
-    fs::set_permissions(&new, fs::Permissions::from_mode(mode))
-        .with_context(|| format!("set the mode of {}", path.display()))?;
-    fs::rename(&new, &path).with_context(|| format!("move {} into place", path.display()))?;
+    let socket = own_socket(&path, &directory.join(format!(".{name}.new")), mode, group)?;
     let socket = UnixListener::from_std(socket).with_context(|| format!("listen on {}", path.display()))?;
     Ok((socket, Some(path)))
+}
+
+/// A socket at that path that is never open to more than it should be, whatever the umask: bound as `new`, for root alone
+/// (unix(7): bind takes the mode of the socket), given its group and mode, listened on, then moved into place.
+fn own_socket(path: &Path, new: &Path, mode: u32, group: Option<u32>) -> Result<StdListener> {
+    let _absent = fs::remove_file(new);
+    let ready = || -> Result<StdListener> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+        bind(&socket, &SocketAddrUnix::new(new)?)?;
+        if group.is_some() {
+            std::os::unix::fs::chown(new, None, group).context("give it to its group")?;
+        }
+        fs::set_permissions(new, fs::Permissions::from_mode(mode))?;
+        // The kernel's limit of waiting connections, net.core.somaxconn, bounds this.
+        listen(&socket, i32::MAX)?;
+        fs::rename(new, path)?;
+        Ok(socket.into())
+    };
+    ready().with_context(|| format!("set up {}", path.display()))
 }
 
 fn given_by_systemd(name: &str) -> Option<StdListener> {

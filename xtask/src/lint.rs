@@ -2,6 +2,7 @@
 //!
 //! The tables below are the rules; what reads them is in `lint/`.
 
+mod claims;
 mod links;
 mod source;
 
@@ -60,6 +61,16 @@ const HOMES: &[Home] = &[
         why: "others unpack gzip; what only we read is zstd",
     },
     Home {
+        what: What::Crate("seccompiler"),
+        places: &["tracer/src/daemon/rights.rs"],
+        why: "what the daemon gives up is one file",
+    },
+    Home {
+        what: What::Crate("libfuzzer_sys"),
+        places: &["tests/fuzz/"],
+        why: "readers are fuzzed through one list of targets",
+    },
+    Home {
         what: What::Crate("tokio"),
         places: &[
             "tracer/src/main.rs",
@@ -96,7 +107,13 @@ const HOMES: &[Home] = &[
     },
     Home {
         what: What::Crate("toml"),
-        places: &["tracer/src/config/", "tracer/src/commands/config.rs", "tests/"],
+        places: &[
+            "tracer/src/config/",
+            "tracer/src/commands/config.rs",
+            // What a reader of it may be given.
+            "tracer/src/fuzz.rs",
+            "tests/",
+        ],
         why: "the daemon's file is read in one place",
     },
     Home {
@@ -181,6 +198,9 @@ pub(crate) fn run() -> Result<()> {
         }
         if file.ends_with(".md") {
             links::check(&sh::root(), &file, &text, &mut failures);
+        }
+        if file == claims::PAGE {
+            claims::check(&sh::root(), &text, &mut failures);
         }
     }
     if failures.is_empty() {

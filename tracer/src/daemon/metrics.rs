@@ -4,7 +4,6 @@
 
 use std::{
     convert::Infallible,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -28,7 +27,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
-use super::{Shared, group_id};
+use super::{Shared, group_id, own_socket};
 use crate::{
     config::Config,
     enrich::{Clock, monotonic_ns},
@@ -211,18 +210,9 @@ async fn listen_on(listen: &str, page: &Arc<Page>) -> Result<()> {
 
 /// A socket for root and group tracer: who may read the metrics may know of all containers.
 fn socket(path: &Path) -> Result<(UnixListener, Named)> {
-    let new = path.with_extension("new");
-    let _absent = std::fs::remove_file(&new);
-    let listener = UnixListener::bind(&new).with_context(|| format!("bind {}", new.display()))?;
-    let ready = || -> std::io::Result<()> {
-        let group = group_id("tracer");
-        if group.is_some() {
-            std::os::unix::fs::chown(&new, None, group)?;
-        }
-        std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o660))?;
-        std::fs::rename(&new, path)
-    };
-    ready().with_context(|| format!("set up {}", path.display()))?;
+    let listener = own_socket(path, &path.with_extension("new"), 0o660, group_id("tracer"))?;
+    let listener =
+        UnixListener::from_std(listener).with_context(|| format!("listen on {}", path.display()))?;
     Ok((listener, Named(path.to_owned())))
 }
 
