@@ -16,11 +16,11 @@ use crate::{
     admit::{self, Member},
     aggregate::{self, Counted},
     capability, copy,
-    emit::{self, Call},
+    emit::{self, Call, Ended},
     evidence, execve, files,
     kernel::{self, NR_EXECVEAT, NR_SIGRETURN, Regs, TaskPtr},
     known::{Known, Place},
-    maps::{BOOKS, CONTAINERS, EXECS, PLANS, STASH, TASKS, count},
+    maps::{BOOKS, CONTAINERS, ENDED, EXECS, PLANS, STASH, TASKS, count},
     sieve,
 };
 
@@ -114,7 +114,7 @@ pub(crate) fn enter(member: Member, regs: Regs, nr: u64) {
         && let Some(place) = member.place
         && !member.light
     {
-        let index = Filter::index(short_nr(nr), task.is_compat());
+        let index = sieve::index_of(short_nr(nr), task.is_compat());
         if filter.is_light(index) {
             let timed = filter.active & Filter::TIMES != 0 && filter.takes(index);
             return place.begin_light(if timed { now() } else { 0 });
@@ -185,54 +185,61 @@ fn counted(state: &Task, flags: u16, ret: i64) -> Counted {
     }
 }
 
-/// A member leaves a call, or was kept out of one.
-#[inline(always)]
-pub(crate) fn exit(member: Member, regs: Regs, ret: i64) {
+/// A member leaves a call, or was kept out of one. True where [`crate::record::queue`] is due.
+///
+/// A function of its own that has returned before the record is made: before Linux 6.13 the frames of all functions that
+/// are in progress have 512 bytes together.
+#[inline(never)]
+pub(crate) fn exit(member: &Member, regs: Regs, ret: i64) -> bool {
+    let member = *member;
     let task = TaskPtr::current();
     if member.light {
         let flags = if task.is_killed() { flag::UNFINISHED } else { 0 };
         return light_exit(member, task, regs, flags, ret);
     }
     let Some(container) = entry(member.slot) else {
-        return;
+        return false;
     };
     if container.state & state::EXIT_ONLY != 0 {
         return exit_only(member, container, task, regs, ret);
     }
     let now = now();
     let Some(state) = state_of(member, task) else {
-        return;
+        return false;
     };
     if container.generation != state.generation || container.state & state::LIVE == 0 {
         state.flags &= !task::PENDING;
-        return count(Counter::Stale);
+        count(Counter::Stale);
+        return false;
     }
     if state.flags & task::PENDING != 0 {
         state.flags &= !task::PENDING;
         let duration_ns = now - state.entered;
         let flags = if task.is_killed() { flag::UNFINISHED } else { 0 };
-        finish(task, state, container, flags, ret, now, duration_ns);
+        finish(task, state, container, flags, ret, now, duration_ns)
     } else if state.flags & task::FRESH != 0 {
         // The fork's own return in the child.
         state.flags &= !task::FRESH;
+        false
     } else {
         let flags = refused(task, state, regs);
-        finish(task, state, container, flags, ret, now, 0);
+        finish(task, state, container, flags, ret, now, 0)
     }
 }
 
 /// A call ends of whose begin nothing was kept. Mostly only its counts are wanted; where a reader waited for how it ends,
 /// its arguments are still in its registers.
 #[inline(always)]
-fn light_exit(member: Member, task: TaskPtr, regs: Regs, mut flags: u16, ret: i64) {
+fn light_exit(member: Member, task: TaskPtr, regs: Regs, mut flags: u16, ret: i64) -> bool {
     if let Some(place) = member.place {
         place.end_light();
     }
     let (Some(books), Some(container)) = (books(member.slot), entry(member.slot)) else {
-        return;
+        return false;
     };
     if container.state & state::LIVE == 0 {
-        return count(Counter::Stale);
+        count(Counter::Stale);
+        return false;
     }
     if container.state & state::APP != 0 {
         flags |= flag::APP;
@@ -249,23 +256,32 @@ fn light_exit(member: Member, task: TaskPtr, regs: Regs, mut flags: u16, ret: i6
     aggregate::add(&call, None, books);
     if sieve::passes_light(&call) {
         let entered = member.place.map_or(0, Place::entered);
-        if !late(task, regs, flags, ret, entered) {
-            books.no_storage += 1;
+        match late(task, regs, flags, ret, entered) {
+            Late::Due => return true,
+            Late::Done => {}
+            Late::NoState => books.no_storage += 1,
         }
     } else {
         books.filtered += 1;
     }
+    false
 }
 
-/// Queues the record of a call of whose begin nothing was kept, but when it was (0: not even that). False where the
-/// task's state is not there.
+/// What became of the record of a call of whose begin nothing was kept.
+enum Late {
+    Due,
+    Done,
+    NoState,
+}
+
+/// Queues the record of a call of whose begin nothing was kept, but when it was (0: not even that).
 #[inline(never)]
-fn late(task: TaskPtr, regs: Regs, flags: u16, ret: i64, entered: u64) -> bool {
+fn late(task: TaskPtr, regs: Regs, flags: u16, ret: i64, entered: u64) -> Late {
     // SAFETY: null is checked; the value is the current task's own, and the task is here.
     let state = unsafe { TASKS.get(task).as_mut() };
-    let Some(state) = state else { return false };
+    let Some(state) = state else { return Late::NoState };
     let (Some(container), Some(books)) = (admit::container(state), books(state.slot)) else {
-        return false;
+        return Late::NoState;
     };
     state.flags = state.flags & task::LASTING | task::LATE;
     begin(task, state, regs, regs.nr());
@@ -275,15 +291,19 @@ fn late(task: TaskPtr, regs: Regs, flags: u16, ret: i64, entered: u64) -> bool {
     } else {
         (flags, now - entered)
     };
-    queue(task, state, container, books, flags, ret, now, duration_ns);
-    true
+    if queue(task, state, container, books, flags, ret, now, duration_ns) {
+        Late::Due
+    } else {
+        Late::Done
+    }
 }
 
 /// A call of a container whose calls are taken at their exits alone.
 #[inline(always)]
-fn exit_only(member: Member, container: &Container, task: TaskPtr, regs: Regs, ret: i64) {
+fn exit_only(member: Member, container: &Container, task: TaskPtr, regs: Regs, ret: i64) -> bool {
     if container.state & state::LIVE == 0 {
-        return count(Counter::Stale);
+        count(Counter::Stale);
+        return false;
     }
     // A fork's own return in the child comes here with its state: nobody knew the child before.
     // SAFETY: null is checked; the value is the current task's own.
@@ -291,9 +311,11 @@ fn exit_only(member: Member, container: &Container, task: TaskPtr, regs: Regs, r
         && state.flags & task::FRESH != 0
     {
         state.flags &= !task::FRESH;
-        return;
+        return false;
     }
-    let Some(books) = books(member.slot) else { return };
+    let Some(books) = books(member.slot) else {
+        return false;
+    };
     // The kernel sets no number while it restores a signal's context.
     let nr = regs.nr();
     let nr = if nr as u32 == u32::MAX {
@@ -317,13 +339,14 @@ fn exit_only(member: Member, container: &Container, task: TaskPtr, regs: Regs, r
             flags,
             ret,
         };
-        return aggregate::add(&call, None, books);
+        aggregate::add(&call, None, books);
+        return false;
     }
     let Some(state) = state_of(member, task) else {
         books.finished += 1;
         books.no_storage += 1;
         books.overflow += 1;
-        return;
+        return false;
     };
     state.flags &= task::LASTING | task::CHECKED;
     if begin(task, state, regs, nr) & plan::EXEC != 0 {
@@ -332,8 +355,9 @@ fn exit_only(member: Member, container: &Container, task: TaskPtr, regs: Regs, r
             execve::keep_strings(state);
         }
     }
-    finish(task, state, container, flags | flag::NO_DURATION, ret, now(), 0);
+    let due = finish(task, state, container, flags | flag::NO_DURATION, ret, now(), 0);
     state.flags &= !task::CHECKED;
+    due
 }
 
 /// No enter: seccomp and ptrace come before it, the exit comes all the same. Returns the record's flags.
@@ -353,14 +377,15 @@ fn refused(task: TaskPtr, state: &mut Task, regs: Regs) -> u16 {
         }
 }
 
-/// A member ends: the call that it is in ends with it, unfinished.
-#[inline(always)]
-pub(crate) fn task_exit(task: TaskPtr, state: *mut Task) {
+/// A member ends: the call that it is in ends with it, unfinished. True where [`crate::record::queue`] is due.
+#[inline(never)]
+pub(crate) fn last_call(task: TaskPtr, state: *mut Task) -> bool {
     // SAFETY: not null: admit saw to it; the value is the current task's own.
     let state = unsafe { &mut *state };
     let Some(container) = admit::container(state) else {
-        return count(Counter::Stale);
+        return false;
     };
+    let mut due = false;
     let regs = task.regs();
     if let Some(place) = Place::of(regs) {
         if let Known::Light | Known::Member { light: true, .. } = place.known() {
@@ -370,7 +395,7 @@ pub(crate) fn task_exit(task: TaskPtr, state: *mut Task) {
                 light: true,
                 state: ptr::null_mut(),
             };
-            light_exit(member, task, regs, flag::UNFINISHED, 0);
+            due = light_exit(member, task, regs, flag::UNFINISHED, 0);
         }
         place.forget();
     }
@@ -378,8 +403,20 @@ pub(crate) fn task_exit(task: TaskPtr, state: *mut Task) {
         let now = now();
         state.flags &= !task::PENDING;
         let duration_ns = now - state.entered;
-        finish(task, state, container, flag::UNFINISHED, 0, now, duration_ns);
+        due = finish(task, state, container, flag::UNFINISHED, 0, now, duration_ns);
     }
+    due
+}
+
+/// A member ends, after its last call.
+#[inline(never)]
+pub(crate) fn task_exit(task: TaskPtr, state: *mut Task) -> u32 {
+    // SAFETY: not null: admit saw to it; the value is the current task's own.
+    let state = unsafe { &mut *state };
+    let Some(container) = admit::container(state) else {
+        count(Counter::Stale);
+        return 0;
+    };
     emit::process(
         Kind::Exit,
         0,
@@ -396,6 +433,7 @@ pub(crate) fn task_exit(task: TaskPtr, state: *mut Task) {
     }
     // Nothing that this task might still do is a call.
     state.slot = 0;
+    0
 }
 
 /// A member made a task: it is a member from its first instruction.
@@ -476,7 +514,7 @@ pub(crate) fn exec(task: TaskPtr, state: *mut Task, old_tid: u32, bprm: *const u
     }
 }
 
-/// Counts a call that ended and queues its record.
+/// Counts a call that ended and queues its record. True where [`crate::record::queue`] is to do that.
 #[inline(always)]
 fn finish(
     task: TaskPtr,
@@ -486,8 +524,10 @@ fn finish(
     ret: i64,
     ktime: u64,
     duration_ns: u64,
-) {
-    let Some(books) = books(state.slot) else { return };
+) -> bool {
+    let Some(books) = books(state.slot) else {
+        return false;
+    };
     books.finished += 1;
     capability::conclude(state, flags, ret);
     if container.state & state::APP != 0 {
@@ -497,16 +537,19 @@ fn finish(
     aggregate::add(&counted(state, flags, ret), timed.then_some(duration_ns), books);
     if container.state & state::COUNTS != 0 {
         books.counted += 1;
-        return drop_strings(task, state);
+        drop_strings(task, state);
+        return false;
     }
     if !sieve::passes(state, flags, ret, duration_ns) {
         books.filtered += 1;
-        return drop_strings(task, state);
+        drop_strings(task, state);
+        return false;
     }
-    queue(task, state, container, books, flags, ret, ktime, duration_ns);
+    queue(task, state, container, books, flags, ret, ktime, duration_ns)
 }
 
-/// Queues the record of a call that some reader may want, if the container may have one more.
+/// Queues the record of a call that some reader may want, if the container may have one more. One with sections is only
+/// put down for [`crate::record::queue`]: true then.
 #[allow(
     clippy::too_many_arguments,
     reason = "a call's parts; a struct for them would be built once and taken apart"
@@ -521,10 +564,11 @@ fn queue(
     ret: i64,
     ktime: u64,
     duration_ns: u64,
-) {
+) -> bool {
     if !sieve::may_have(container, ktime) {
         books.limited += 1;
-        return drop_strings(task, state);
+        drop_strings(task, state);
+        return false;
     }
     if state.flags & task::VIA_EXEC != 0 {
         flags |= flag::VIA_EXEC;
@@ -535,19 +579,23 @@ fn queue(
     if evidence::is_wanted(state, flags, ret) {
         state.flags |= task::EVIDENCE;
     }
-    let call = Call {
-        task,
-        state,
+    let ended = Ended {
         flags,
         ret,
         ktime,
         duration_ns,
     };
     if state.nops == 0 && state.flags & (task::FILES | task::EVIDENCE) == 0 {
-        emit::plain(&call, books);
-    } else {
-        copy::record(&call, books);
+        emit::plain(&Call { task, state, ended }, books);
+        return false;
     }
+    // Never `None`; but the verifier does not know it.
+    let Some(to) = ENDED.get_ptr_mut(0) else {
+        return false;
+    };
+    // SAFETY: a value of this CPU, which no other program runs on meanwhile.
+    unsafe { to.write(ended) };
+    true
 }
 
 /// Frees what was kept of an execve of which no record is made.

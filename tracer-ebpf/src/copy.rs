@@ -14,16 +14,15 @@ use core::{ffi::c_void, hint::black_box, ptr};
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user, bpf_probe_read_user_str};
 use tracer_common::{
     filter::{
-        Books, MAX_CONTROL, MAX_COPY, MAX_ENTRIES, MAX_KEPT, MAX_NAME, MAX_OPS, MAX_VECTOR, NEAR_BYTES, Op,
-        Plan, Task, copy, descriptors, part, plan, task, when,
+        MAX_CONTROL, MAX_COPY, MAX_ENTRIES, MAX_KEPT, MAX_NAME, MAX_OPS, MAX_VECTOR, NEAR_BYTES, Op, Plan,
+        Task, copy, descriptors, part, plan, task, when,
     },
     record::{DATA_END, MAX_RECORD, Section, flag, section},
 };
 
 use crate::{
     capture::plan_of,
-    emit::{self, Call},
-    evidence, execve, files,
+    emit,
     kernel::{Regs, TaskPtr},
     maps::{KEPT, Scratch},
     sieve,
@@ -125,7 +124,7 @@ fn mark(scratch: &mut Scratch, more: u16) {
 
 /// Marks the record as one that lacks a copy.
 #[inline(always)]
-fn no_room(scratch: &mut Scratch, at: u32) -> u32 {
+pub(crate) fn no_room(scratch: &mut Scratch, at: u32) -> u32 {
     mark(scratch, flag::NO_ROOM);
     at
 }
@@ -284,21 +283,14 @@ pub(crate) extern "C" fn copy_message(at: u32, address: u64, size: u32, of: u64,
         return next;
     }
     let body = at + HEAD;
-    let left = if left == 0 && size == MMSGHDR {
-        u64::from(read::<u32>(scratch, body + MSGHDR))
-    } else {
-        left
-    };
     let name: u64 = read(scratch, body);
     let name_len: u32 = read(scratch, body + 8);
-    let vector: u64 = read(scratch, body + 16);
-    let count: u64 = read(scratch, body + 24);
-    let control: u64 = read(scratch, body + 32);
-    let control_len: u64 = read(scratch, body + 40);
     if name != 0 && name_len != 0 {
         let take = if name_len > MAX_NAME { MAX_NAME } else { name_len };
         next = copy_bytes(next, name, take, part_of(of, part::NAME, 0));
     }
+    let control: u64 = read(scratch, body + 32);
+    let control_len: u64 = read(scratch, body + 40);
     if control != 0 && control_len != 0 {
         let (take, cut) = if control_len > u64::from(MAX_CONTROL) {
             (MAX_CONTROL, section::CUT)
@@ -307,6 +299,13 @@ pub(crate) extern "C" fn copy_message(at: u32, address: u64, size: u32, of: u64,
         };
         next = copy_bytes(next, control, take, part_of(of, part::CONTROL, cut));
     }
+    let left = if left == 0 && size == MMSGHDR {
+        u64::from(read::<u32>(scratch, body + MSGHDR))
+    } else {
+        left
+    };
+    let vector: u64 = read(scratch, body + 16);
+    let count: u64 = read(scratch, body + 24);
     if vector != 0 && count != 0 {
         let of = of + (u64::from(part::VECTOR) << 48);
         next = copy_vector(next, vector, count, of, left);
@@ -421,7 +420,7 @@ pub(crate) extern "C" fn copy_pointed(at: u32, address: u64, of: u64) -> u32 {
 /// The copy is made when the call begins.
 const BEFORE: u64 = 1;
 /// The call failed, or did not return.
-const FAILED: u64 = 2;
+pub(crate) const FAILED: u64 = 2;
 
 /// Whether a reader asked for all that goes through the descriptor of such a call.
 #[inline(always)]
@@ -447,6 +446,15 @@ pub(crate) extern "C" fn copy_one(at: u32, state: *const Task, op: *const Op, re
     if arg > 5 || len_arg > 5 {
         return at;
     }
+    // VERIFIER(6.1): it forgets the bound on the way through the stack, so both are read here, volatile lest LLVM reads
+    // them later.
+    // SAFETY: references to words of the array.
+    let (address, mut asked) = unsafe {
+        (
+            ptr::read_volatile(&raw const state.args[arg]),
+            ptr::read_volatile(&raw const state.args[len_arg]),
+        )
+    };
     let filled = op.flags & when::FILLED != 0;
     let data = op.flags & when::DATA != 0 && is_asked(state, filled || op.kind == copy::LEN_RET);
     if data && let Some(scratch) = emit::scratch() {
@@ -457,7 +465,6 @@ pub(crate) extern "C" fn copy_one(at: u32, state: *const Task, op: *const Op, re
     if verbose && let Some(scratch) = emit::scratch() {
         mark(scratch, flag::VERBOSE);
     }
-    let address = state.args[arg];
     if address == 0 {
         return at;
     }
@@ -469,7 +476,6 @@ pub(crate) extern "C" fn copy_one(at: u32, state: *const Task, op: *const Op, re
     if max > u32::from(MAX_COPY) {
         max = u32::from(MAX_COPY);
     }
-    let mut asked = state.args[len_arg];
     if op.kind == copy::LEN_RET || op.kind == copy::ENTRIES {
         asked = ret as u64;
     } else if op.flags & when::LEN_INT != 0 {
@@ -551,7 +557,7 @@ fn is_apart(state: &Task, op: &Op) -> bool {
 /// Copies what a call's arguments point to: with [`BEFORE`], what is taken when it begins; else the rest. Returns where
 /// the next section begins.
 #[inline(always)]
-fn copy_all(at: u32, state: &Task, plan: &Plan, ret: i64, how: u64) -> u32 {
+pub(crate) fn copy_all(at: u32, state: &Task, plan: &Plan, ret: i64, how: u64) -> u32 {
     let mut at = at;
     let mut index = 0;
     while index < MAX_OPS as u32 && index < u32::from(plan.nops) {
@@ -593,71 +599,4 @@ pub(crate) fn at_enter(task: TaskPtr, state: &mut Task, regs: Regs) -> u32 {
     kept.len = at;
     state.flags |= task::KEPT;
     0
-}
-
-/// Puts a record with sections together and queues it.
-#[inline(never)]
-pub(crate) fn record(call: &Call<'_>, books: &mut Books) -> u32 {
-    let plan = plan_of(call.state.nr, call.flags & flag::COMPAT != 0);
-    // Both are there for all numbers that have copies; if not, the call is told without them rather than not at all.
-    let (Some(plan), Some(scratch)) = (plan, emit::scratch()) else {
-        emit::bare(call, books);
-        return 0;
-    };
-    let at = emit::head(scratch, call, books);
-    let at = evidence::take_evidence(at, u64::from(call.state.flags));
-    let end = if plan.flags & plan::EXEC != 0 {
-        execve::sections(scratch, at, call)
-    } else {
-        sections(scratch, at, call, plan)
-    };
-    let end = if call.state.flags & task::FILES == 0 {
-        end
-    } else {
-        files::append(scratch, end, call, plan)
-    };
-    emit::scratch_record(scratch, end, books, evidence::wakes(call.state.flags, call.ktime));
-    0
-}
-
-#[inline(always)]
-fn sections(scratch: &mut Scratch, at: u32, call: &Call<'_>, plan: &Plan) -> u32 {
-    let mut at = at;
-    let failed = call.flags & flag::UNFINISHED != 0 || (call.ret < 0 && call.ret >= -4095);
-    if plan.flags & plan::ENTER != 0 {
-        at = kept(scratch, at, call);
-    }
-    copy_all(at, call.state, plan, call.ret, if failed { FAILED } else { 0 })
-}
-
-/// Appends the sections that were kept when the call began.
-#[inline(always)]
-fn kept(scratch: &mut Scratch, at: u32, call: &Call<'_>) -> u32 {
-    if call.state.flags & task::NONE_KEPT != 0 {
-        return at;
-    }
-    if call.state.flags & task::KEPT == 0 {
-        // A call that seccomp refused never began.
-        return if call.flags & (flag::SECCOMP | flag::SKIPPED) == 0 {
-            no_room(scratch, at)
-        } else {
-            at
-        };
-    }
-    let kept = KEPT.get(call.task);
-    // SAFETY: null is checked; the value is the current task's own.
-    let Some(kept) = (unsafe { kept.as_mut() }) else {
-        return no_room(scratch, at);
-    };
-    let at = at & (MAX_RECORD as u32 - 1);
-    let mut len = kept.len & (2 * MAX_KEPT as u32 - 1);
-    if len > MAX_KEPT as u32 {
-        len = MAX_KEPT as u32;
-    }
-    // SAFETY: at most MAX_KEPT bytes at an offset below MAX_RECORD, both within the scratch; the source is a map value.
-    unsafe {
-        let to = scratch.0.as_mut_ptr().add(at as usize);
-        bpf_probe_read_kernel(to.cast(), len, kept.sections.as_ptr().cast());
-    }
-    at + len
 }

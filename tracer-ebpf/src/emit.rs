@@ -26,14 +26,21 @@ const WAKE_EVERY: u64 = 16;
 /// narrow enough that a reader that lags is not woken at each record (an irq_work each: +680 ns a call).
 const WAKE_WINDOW: u64 = 8 * 1024;
 
+/// How a call ended, and when.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Ended {
+    pub ret: i64,
+    pub ktime: u64,
+    pub duration_ns: u64,
+    pub flags: u16,
+}
+
 /// A call that ended.
 pub(crate) struct Call<'a> {
     pub task: TaskPtr,
     pub state: &'a Task,
-    pub flags: u16,
-    pub ret: i64,
-    pub ktime: u64,
-    pub duration_ns: u64,
+    pub ended: Ended,
 }
 
 /// Wakes the reader when the backlog crosses the mark.
@@ -92,11 +99,11 @@ pub(crate) fn plain(call: &Call<'_>, books: &mut Books) {
 /// The same for a call whose copies could not be made.
 #[inline(never)]
 pub(crate) fn bare(call: &Call<'_>, books: &mut Books) -> u32 {
-    let call = Call {
-        flags: call.flags | flag::NO_ROOM,
-        ..*call
+    let ended = Ended {
+        flags: call.ended.flags | flag::NO_ROOM,
+        ..call.ended
     };
-    reserve::<6>(&call, books);
+    reserve::<6>(&Call { ended, ..*call }, books);
     0
 }
 
@@ -109,14 +116,21 @@ fn reserve<const N: usize>(call: &Call<'_>, books: &mut Books) {
         return;
     };
     let record = entry.as_mut_ptr();
-    let mut head = header(Kind::Syscall, call.flags, call.task, call.state, seq, call.ktime);
+    let mut head = header(
+        Kind::Syscall,
+        call.ended.flags,
+        call.task,
+        call.state,
+        seq,
+        call.ended.ktime,
+    );
     head.nargs = N as u16;
     // SAFETY: the entry is of that size and ours until the submit.
     unsafe {
         (&raw mut (*record).fixed).write(Syscall {
             header: head,
-            duration_ns: call.duration_ns,
-            ret: call.ret,
+            duration_ns: call.ended.duration_ns,
+            ret: call.ended.ret,
         });
         for index in 0..N {
             (&raw mut (*record).args)
@@ -143,11 +157,11 @@ pub(crate) fn head(scratch: &mut Scratch, call: &Call<'_>, books: &mut Books) ->
     books.seq += 1;
     let mut head = header(
         Kind::Syscall,
-        call.flags,
+        call.ended.flags,
         call.task,
         call.state,
         books.seq,
-        call.ktime,
+        call.ended.ktime,
     );
     head.nargs = 6;
     let record = scratch.0.as_mut_ptr().cast::<Plain<6>>();
@@ -159,8 +173,8 @@ pub(crate) fn head(scratch: &mut Scratch, call: &Call<'_>, books: &mut Books) ->
         }
         (&raw mut (*record).fixed).write(Syscall {
             header: head,
-            duration_ns: call.duration_ns,
-            ret: call.ret,
+            duration_ns: call.ended.duration_ns,
+            ret: call.ended.ret,
         });
     }
     if nargs <= 3 {

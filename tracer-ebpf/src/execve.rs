@@ -152,7 +152,7 @@ pub(crate) fn sections(scratch: &mut Scratch, at: u32, call: &Call<'_>) -> u32 {
     };
     let execveat = call.state.flags & task::COMPAT == 0 && u32::from(call.state.nr) == NR_EXECVEAT.load();
     let first = u8::from(execveat);
-    if call.ret < 0 && stash.path_flags & u32::from(section::FAULT) != 0 {
+    if call.ended.ret < 0 && stash.path_flags & u32::from(section::FAULT) != 0 {
         let path = if execveat {
             call.state.args[1]
         } else {

@@ -47,7 +47,7 @@ pub(crate) fn at_enter(task: TaskPtr, state: &mut Task) -> u32 {
     };
     if filter.files == files::NONE
         || (plan.fds == 0 && plan.list == list::NONE)
-        || (filter.active & Filter::SIEVES != 0 && !filter.takes(Filter::index(state.nr, compat)))
+        || (filter.active & Filter::SIEVES != 0 && !filter.takes(sieve::index_of(state.nr, compat)))
     {
         return 0;
     }
@@ -143,8 +143,9 @@ fn next(count: u64) -> u64 {
     black_box(count) + 1
 }
 
-/// A word of a user's set; nothing is in one that is not there.
-#[inline(always)]
+/// A word of a user's set; nothing is in one that is not there. A function of its own: three of it take no stack where
+/// [`describe`] is in progress (see [`crate::capture::exit`]).
+#[inline(never)]
 fn word_at(set: u64, at: u64) -> u64 {
     let mut word = 0u64;
     let from = set.wrapping_add(at) as *const c_void;
@@ -172,9 +173,9 @@ pub(crate) fn append(scratch: &mut Scratch, at: u32, call: &Call<'_>, plan: &Pla
         } else {
             0
         };
-    if call.ret >= 0 && call.flags & flag::UNFINISHED == 0 {
+    if call.ended.ret >= 0 && call.ended.flags & flag::UNFINISHED == 0 {
         if plan.fds & list::RETURNED != 0 {
-            describe(call.ret as u64, how);
+            describe(call.ended.ret as u64, how);
         }
         let arg = plan.list_arg as usize;
         if plan.list == list::PAIR && arg < 6 {
@@ -350,7 +351,8 @@ fn walk(stash: &mut Files, body: usize, mount: Mount, dentry: Dentry) -> (usize,
 /// Puts a name with its NUL. Returns where it ends.
 #[inline(always)]
 fn put_name(stash: &mut Files, at: usize, name: Name) -> usize {
-    let at = at & (FILES_ROOM - 1);
+    // VERIFIER(6.1): it forgets what `at` was compared with, on the way through the stack; LLVM does not.
+    let at = sieve::opaque(at as u64) as usize & (FILES_ROOM - 1);
     // SAFETY: NAME bytes at an offset below FILES_ROOM: the buffer holds both; the helper checks the source.
     let len = unsafe {
         bpf_probe_read_kernel_str(

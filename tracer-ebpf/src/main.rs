@@ -33,6 +33,8 @@ mod known;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
+mod record;
+#[cfg(target_arch = "bpf")]
 mod sieve;
 
 #[cfg(target_arch = "bpf")]
@@ -48,6 +50,7 @@ mod programs {
         capability::{self, Check},
         capture,
         kernel::{Credentials, Regs, TaskPtr, UserNamespace},
+        record,
     };
 
     /// `sys_enter(struct pt_regs *regs, long id)`, include/trace/events/syscalls.h.
@@ -64,8 +67,10 @@ mod programs {
     #[btf_tracepoint(function = "sys_exit")]
     pub(crate) fn sys_exit(ctx: BtfTracePointContext) -> i32 {
         let regs = Regs::new(ctx.arg(0));
-        if let Some(member) = admit::on_exit(regs) {
-            capture::exit(member, regs, ctx.arg(1));
+        if let Some(member) = admit::on_exit(regs)
+            && capture::exit(&member, regs, ctx.arg(1))
+        {
+            record::queue();
         }
         0
     }
@@ -94,6 +99,9 @@ mod programs {
     #[btf_tracepoint(function = "sched_process_exit")]
     pub(crate) fn sched_process_exit(_ctx: BtfTracePointContext) -> i32 {
         if let Some((task, state)) = admit::member() {
+            if capture::last_call(task, state) {
+                record::queue();
+            }
             capture::task_exit(task, state);
         }
         0

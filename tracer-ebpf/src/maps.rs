@@ -18,7 +18,7 @@ use tracer_common::{
     record::MAX_RECORD,
 };
 
-use crate::{kernel::TaskPtr, known::Entry};
+use crate::{emit::Ended, kernel::TaskPtr, known::Entry};
 
 /// Records to the daemon. It sets the size.
 #[map]
@@ -81,6 +81,10 @@ pub(crate) static CHECKS: HashMap<CheckKey, Checks> = HashMap::with_max_entries(
 /// CLOCK_MONOTONIC nanoseconds when a CPU last woke the reader for evidence.
 #[map]
 pub(crate) static WOKEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// The call that has just ended, of which [`crate::record::queue`] makes a record.
+#[map]
+pub(crate) static ENDED: PerCpuArray<Ended> = PerCpuArray::with_max_entries(1, 0);
 
 /// Where records with sections are put together. The tail lets the verifier see that a copy of the largest size that
 /// begins at the last offset stays inside.

@@ -11,7 +11,7 @@ use super::{
     OFF_CRED_PERMITTED, OFF_CRED_UCOUNTS, OFF_CRED_USER_NS, OFF_GROUP_AUTOGROUP, OFF_GROUP_RT_RUNTIME,
     OFF_MM_LOCKED_VM, OFF_MM_TOTAL_VM, OFF_SIGNAL_RLIM, OFF_TASK_ATOMIC_FLAGS, OFF_TASK_CRED, OFF_TASK_GROUP,
     OFF_TASK_MM, OFF_TASK_REAL_CRED, OFF_TASK_SECCOMP_MODE, OFF_TASK_SIGNAL, OFF_UCOUNTS_TASKS,
-    OFF_USERNS_INUM, OFF_USERNS_LEVEL, TaskPtr, load, load_at,
+    OFF_USERNS_INUM, OFF_USERNS_LEVEL, TaskPtr, load, load_at, probe,
 };
 
 /// PFA_NO_NEW_PRIVS, include/linux/sched.h: a bit of `task_struct.atomic_flags`.
@@ -150,7 +150,8 @@ impl TaskPtr {
         to.user_tasks = 0;
         if OFF_UCOUNTS_TASKS.load() != 0 {
             let counts: *const u8 = load(cred.0, &OFF_CRED_UCOUNTS);
-            to.user_tasks = load(counts, &OFF_UCOUNTS_TASKS);
+            // VERIFIER(6.1): it does not know an `atomic_long_t` in an array for a number.
+            to.user_tasks = probe(counts.wrapping_add(OFF_UCOUNTS_TASKS.load() as usize));
             to.flags |= evidence::USER_TASKS;
         }
     }
