@@ -18,7 +18,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, ensure};
 use aya::{
-    Ebpf, EbpfLoader, Pod,
+    Ebpf, EbpfError, EbpfLoader, Pod,
     maps::{self, Array, MapData, MapError, PerCpuArray},
     programs::{Program, ProgramError},
 };
@@ -60,6 +60,25 @@ const ENTER: &str = "sys_enter";
 
 /// The pair that `cargo xtask bench` measures the others against.
 const EMPTY: [(&str, &str); 2] = [("empty_enter", "sys_enter"), ("empty_exit", "sys_exit")];
+
+/// Maps in task-local storage.
+const STORAGES: [&str; 4] = ["TASKS", "FILES", "EXECS", "KEPT"];
+
+/// Why the object does not load at all: which of its maps this kernel has not, or that the caller may not.
+fn lacking(error: EbpfError) -> anyhow::Error {
+    match &error {
+        // The kernel refuses a type of maps that it does not know as an invalid argument: bpf(2), BPF_MAP_CREATE.
+        EbpfError::MapError(MapError::CreateError { name, io_error, .. })
+            if io_error.raw_os_error() == Some(libc::EINVAL) && STORAGES.contains(&name.as_str()) =>
+        {
+            anyhow!(
+                "this kernel has no task-local storage for tracing programs (map {name}), which came with Linux 5.11: \
+                 boot Linux 5.15 or newer"
+            )
+        }
+        _ => anyhow!(error).context("load the eBPF object (root, or CAP_BPF and CAP_PERFMON, is needed)"),
+    }
+}
 
 /// Gives a type of the contract to the maps.
 #[derive(Clone, Copy)]
@@ -172,9 +191,7 @@ impl Kernel {
         for (name, value) in &globals {
             loader.override_global(name, value, true);
         }
-        let mut ebpf = loader
-            .load(OBJECT)
-            .context("load the eBPF object (root, or CAP_BPF and CAP_PERFMON, is needed)")?;
+        let mut ebpf = loader.load(OBJECT).map_err(lacking)?;
         let btf = aya::Btf::from_sys_fs().context("read /sys/kernel/btf/vmlinux")?;
         let mut verified = Vec::new();
         for (name, tracepoint) in PROGRAMS.iter().chain(&EMPTY) {
@@ -193,7 +210,19 @@ impl Kernel {
                     .and_then(|info| info.verified_instruction_count()),
             });
         }
-        let absent = capabilities::load(&mut ebpf, &btf, own.has_typedef(capabilities::TRACEPOINT_TYPE))?;
+        let began = Instant::now();
+        let has_tracepoint = own.has_typedef(capabilities::TRACEPOINT_TYPE);
+        let absent = match capabilities::load(&mut ebpf, &btf, has_tracepoint)? {
+            Ok((program, instructions)) => {
+                verified.push(Verified {
+                    program,
+                    instructions,
+                    took: began.elapsed(),
+                });
+                None
+            }
+            Err(why) => Some(why),
+        };
         let log = EbpfLogger::init_with_logger(&mut ebpf, Diagnostics).context("open the programs' log")?;
         let (mut kernel, ring) = Self::of(Objects::of(&mut ebpf)?, absent)?;
         kernel.aggregates.fill()?;

@@ -83,10 +83,11 @@ pub(super) fn programs() -> [Need; 3] {
                 Need::required("programs attach", attached.map_err(|error| format!("{error:#}"))),
                 Need::useful(
                     "capability checks",
-                    kernel.unchecked().map_or_else(
-                        || Ok("cap_capable attaches".to_owned()),
-                        |reason| Err(reason.to_owned()),
-                    ),
+                    match (kernel.unchecked(), kernel.verified().last()) {
+                        (Some(reason), _) => Err(reason.to_owned()),
+                        (None, Some(Verified { program, .. })) => Ok(format!("{program} attaches")),
+                        (None, None) => Ok("attaches".to_owned()),
+                    },
                 ),
             ]
         }
@@ -113,11 +114,14 @@ fn verified(programs: &[Verified]) -> Need {
             }),
         ) => {
             detail += &format!(", {all} instructions looked at, {most} of them in {program}");
-            [
+            let each = programs
+                .iter()
+                .filter_map(|verified| Some((verified.program, verified.instructions?.into())));
+            each.chain([
                 ("instructions", all.into()),
                 ("most_instructions", (*most).into()),
-            ]
-            .into()
+            ])
+            .collect()
         }
         _ => Default::default(),
     };

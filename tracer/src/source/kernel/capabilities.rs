@@ -27,25 +27,33 @@ pub(super) struct Capabilities {
     held: Array<MapData, Abi<Held>>,
 }
 
-/// Loads the one program that this kernel has a place for; else says why there is none.
-pub(super) fn load(ebpf: &mut Ebpf, btf: &Btf, has_tracepoint: bool) -> Result<Option<String>> {
+/// Loads the one program that this kernel has a place for: which it was, and what the verifier had to do; or why there is
+/// none.
+pub(super) fn load(
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    has_tracepoint: bool,
+) -> Result<Result<(&'static str, Option<u32>), String>> {
     let name = if has_tracepoint { TRACEPOINT } else { EXIT };
     let loaded = match ebpf.program_mut(name) {
-        Some(Program::BtfTracePoint(program)) => program.load("cap_capable", btf),
-        Some(Program::FExit(program)) => program.load("cap_capable", btf),
+        Some(Program::BtfTracePoint(program)) => {
+            program.load("cap_capable", btf).map(|()| program.info().ok())
+        }
+        Some(Program::FExit(program)) => program.load("cap_capable", btf).map(|()| program.info().ok()),
         _ => anyhow::bail!("the eBPF object has no program {name}: it was built from other sources"),
     };
-    Ok(loaded.err().map(|error| {
-        let place = if has_tracepoint {
-            "the tracepoint cap_capable"
-        } else {
-            "the return of cap_capable (the tracepoint came with Linux 6.14)"
-        };
-        format!(
+    let place = if has_tracepoint {
+        "the tracepoint cap_capable"
+    } else {
+        "the return of cap_capable (the tracepoint came with Linux 6.14)"
+    };
+    Ok(match loaded {
+        Ok(info) => Ok((name, info.and_then(|info| info.verified_instruction_count()))),
+        Err(error) => Err(format!(
             "the kernel refused the program at {place}: {}",
             first_line(&error)
-        )
-    }))
+        )),
+    })
 }
 
 impl Capabilities {
