@@ -2,6 +2,7 @@
 
 mod bench;
 mod ci;
+mod debian;
 mod demo;
 mod ebpf;
 mod fuzz;
@@ -11,6 +12,7 @@ mod package;
 mod prepare;
 mod sh;
 mod test;
+mod test_vm;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -33,7 +35,9 @@ enum Verb {
     Prepare,
     /// Install what is missing, build, run all tests
     Test(test::Args),
-    /// What CI runs, in its order: lint, ebpf --check, test
+    /// Boot other kernels in virtual machines and trace containers there
+    TestVm(test_vm::Args),
+    /// What CI runs, in its order: lint, ebpf --check, test, test-vm
     Ci,
     /// Trace a real container and print its system calls
     Demo(demo::Args),
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
         Verb::Lint => lint::run(),
         Verb::Prepare => prepare::run(),
         Verb::Test(args) => test::run(&args),
+        Verb::TestVm(args) => test_vm::run(&args),
         Verb::Ci => ci::run(),
         Verb::Demo(args) => demo::run(&args),
         Verb::Generate => generate::run(&sh::root()),

@@ -4,12 +4,12 @@
 mod containerd;
 mod python;
 
-use crate::sh;
+use crate::{sh, test_vm};
 use anyhow::{Context, Result, bail, ensure};
 use std::{fs, path::Path};
 
 /// Program (or the path of another file), and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 49] = [
+const PROGRAMS: [(&str, &str); 53] = [
     ("runc", "runc"),
     ("crun", "crun"),
     ("podman", "podman"),
@@ -68,6 +68,10 @@ const PROGRAMS: [(&str, &str); 49] = [
     ("/lib/systemd/systemd-journald", "systemd"),
     ("prometheus", "prometheus"),
     ("zstd", "zstd"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    (test_vm::FILES, "qemu-system-common"),
+    ("cpio", "cpio"),
+    ("xz", "xz-utils"),
 ];
 
 /// What `cargo xtask bench` compares us with, and what it has traced.
