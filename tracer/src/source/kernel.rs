@@ -577,13 +577,20 @@ impl Kernel {
         self.capabilities.absent()
     }
 
-    /// Gives up a slot's aggregate rows and capability checks, whatever their generation.
+    /// Gives up a slot's aggregate rows and capability checks, whatever their generation, and what proof rounds have left,
+    /// unless one is under way: who proves may make any call, and would fill the tables in time.
     ///
     /// # Errors
     /// When a map refuses.
     pub fn forget(&mut self, slot: u32) -> Result<()> {
-        self.capabilities.forget(slot)?;
-        self.aggregates.forget(slot)
+        let mut slots = vec![slot];
+        if self.proofs.keys().next().is_none() {
+            // Of another generation, so that no CPU takes a row for the next proof's that it remembers from this one.
+            self.open_proof_slot()?;
+            slots.push(PROOF_SLOT);
+        }
+        self.capabilities.forget(&slots)?;
+        self.aggregates.forget(&slots)
     }
 
     /// Prints what the programs have to say of themselves.
@@ -648,13 +655,17 @@ fn verdict(error: ProgramError) -> anyhow::Error {
 pub const PROOF_SLOT: u32 = MAX_CONTAINERS - 1;
 
 impl Kernel {
-    /// Opens the proof slot. Its records belong to no container's books.
+    /// Opens the proof slot, with another generation than it had. Its records belong to no container's books.
     ///
     /// # Errors
     /// When a map refuses.
     pub fn open_proof_slot(&mut self) -> Result<()> {
+        let before = self
+            .containers
+            .get(&PROOF_SLOT, 0)
+            .context("read the container table")?;
         let entry = Container {
-            generation: 1,
+            generation: before.0.generation.wrapping_add(1),
             state: state::LIVE,
             ..Container::default()
         };

@@ -137,13 +137,13 @@ impl Aggregates {
         Ok(())
     }
 
-    /// Gives up a slot's rows, whatever their generation, and frees those that have rested.
-    pub(super) fn forget(&mut self, slot: u32) -> Result<()> {
+    /// Gives up the rows of these slots, whatever their generation, and frees those that have rested.
+    pub(super) fn forget(&mut self, slots: &[u32]) -> Result<()> {
         let given_up: Vec<_> = self
             .numbers
             .iter()
             .filter_map(Result::ok)
-            .filter(|(key, _)| slot_of(key.0) == slot)
+            .filter(|(key, _)| slots.contains(&slot_of(key.0)))
             .collect();
         let now = Instant::now();
         for (key, row) in given_up {

@@ -115,16 +115,18 @@ impl Capabilities {
         Ok((held.user_ns != 0).then_some(held))
     }
 
-    /// Removes a slot's rows and what it held, whatever their generation.
-    pub(super) fn forget(&mut self, slot: u32) -> Result<()> {
-        self.held
-            .set(slot, Abi(Held::default()), 0)
-            .context("forget what a container held")?;
+    /// Removes the rows of these slots and what they held, whatever their generation.
+    pub(super) fn forget(&mut self, slots: &[u32]) -> Result<()> {
+        for slot in slots {
+            self.held
+                .set(*slot, Abi(Held::default()), 0)
+                .context("forget what a container held")?;
+        }
         let keys: Vec<_> = self
             .rows
             .keys()
             .filter_map(Result::ok)
-            .filter(|key| u32::from(key.0.slot) == slot)
+            .filter(|key| slots.contains(&u32::from(key.0.slot)))
             .collect();
         for key in keys {
             absent_is_fine(self.rows.remove(&key)).context("remove a row of capability checks")?;
