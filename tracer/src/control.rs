@@ -29,7 +29,7 @@ use crate::{
     node::Node,
     observe::Observed,
     pipeline::Dump,
-    quota::Connections,
+    quota::{self, Connections},
     recording::{Draft, Kept, Summary},
     registration,
     report::{Line, State, Unregistered, activity::Activity, explained},
@@ -46,6 +46,8 @@ const REQUEST_TIME: Duration = Duration::from_secs(5);
 /// Connections to `user.sock` at one time, in all and of one uid that is not root.
 const MAX_USERS: usize = 256;
 const MAX_OF_USER: usize = 16;
+/// Descriptors that clients leave free: a further one still hears why it is refused.
+const SPARE_FDS: u64 = 8;
 /// How long a subscriber may take nothing before it is given up.
 const STALL: Duration = Duration::from_secs(60);
 
@@ -227,16 +229,23 @@ pub async fn serve(listener: UnixListener, door: Door, shared: Arc<Shared>) {
         };
         let Ok(peer) = stream.peer_cred() else { continue };
         let place = connections.take(peer.uid());
+        let full = match &place {
+            None => Some((
+                "connections",
+                "too many connections at this time; end a tail, or try again".to_owned(),
+            )),
+            Some(_) => quota::out_of_descriptors(&stream, SPARE_FDS).map(|few| ("descriptors", few)),
+        };
         let shared = shared.clone();
         tokio::spawn(async move {
-            let Some(_place) = place else {
-                shared.quotas.refused("connections");
-                let full =
-                    Answer::<()>::Error("too many connections at this time; end a tail, or try again".into());
+            let _place = place;
+            if let Some((reason, why)) = full {
+                shared.quotas.refused(reason);
+                let full = Answer::<()>::Error(why);
                 // The peer may have gone; the reason was for it.
                 let _gone = timeout(Duration::from_millis(100), say(&mut stream, &full)).await;
                 return;
-            };
+            }
             if let Err(error) = connection(stream, peer, door, shared).await
                 && !crate::node::is_broken_pipe(&error)
             {

@@ -30,6 +30,7 @@ use anyhow::{Context, Result, bail};
 use rustix::{
     fs::{FlockOperation, Mode, fchmod, flock},
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with},
+    process::{Resource, Rlimit, getrlimit, setrlimit},
 };
 use tokio::{
     net::UnixListener,
@@ -58,6 +59,8 @@ pub use sinks::Sinks;
 
 /// Reasons for a dump that wait to be heard.
 const TRIGGERS: usize = 64;
+/// Files that a daemon opens with a few containers and clients; with fewer allowed it would fail at some later moment.
+const LEAST_FILES: u64 = 128;
 /// Between two signs of life while containers are traced.
 const BEAT: Duration = Duration::from_secs(1);
 
@@ -142,6 +145,7 @@ pub fn run(settings: &Settings) -> Result<()> {
         signal(SignalKind::hangup()).context("watch SIGHUP")?
     };
     let config = (settings.load)()?;
+    allow_files()?;
     let directory = &settings.runtime_dir;
     // Whatever the umask: nobody else ever writes there.
     fs::DirBuilder::new()
@@ -309,6 +313,22 @@ async fn beat(shared: Arc<Shared>) {
             shared.missed.beat();
         }
     }
+}
+
+/// Has this process open as many files as it may: containers and clients take some each.
+fn allow_files() -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    // Where that is refused, what was allowed before may do.
+    let _refused = setrlimit(Resource::Nofile, raised);
+    let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    if most < LEAST_FILES {
+        bail!("may open only {most} files of the {LEAST_FILES} that it needs: raise LimitNOFILE= of its unit (ulimit -n)");
+    }
+    Ok(())
 }
 
 /// Holds the lock of the directory for as long as it lives.

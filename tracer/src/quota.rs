@@ -1,18 +1,23 @@
-//! What one user may take of the node, and how often somebody was refused, by reason. Bookkeeping alone: who refuses
-//! and drops is elsewhere.
+//! What one user may take of the node, and what all may together; how often somebody was refused, by reason. Bookkeeping
+//! alone: who refuses and drops is elsewhere.
 //!
-//! Root has no quota.
+//! Root has no quota, but shares what there is for all.
 
 use std::{
     collections::{BTreeMap, HashMap},
+    os::fd::{AsFd, AsRawFd},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
 };
 
+use rustix::process::{Resource, getrlimit};
+
 /// Most bytes that wait for one live subscriber that has no quota.
 const SUBSCRIBER_BYTES: usize = 64 << 20;
+/// Most bytes that wait for all of these together, in equal shares: so those that read on never pay for those that do not.
+const SUBSCRIBERS_BYTES: usize = 256 << 20;
 
 /// What one uid that is not root may have at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +45,8 @@ impl Default for Limits {
 pub struct Quotas {
     /// Bytes that wait for one user's readers.
     queue: AtomicUsize,
+    /// Each reader without a quota holds it, too.
+    readers: Arc<()>,
     queues: Mutex<HashMap<u32, Weak<AtomicUsize>>>,
     refused: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -49,7 +56,35 @@ pub struct Quotas {
 pub struct Room {
     /// Bytes that wait now, of all who share it.
     pub waiting: Arc<AtomicUsize>,
-    pub most: usize,
+    most: usize,
+    /// Held by all who share [`SUBSCRIBERS_BYTES`], and by who counts them.
+    readers: Option<Arc<()>>,
+}
+
+impl Room {
+    /// Most bytes that may wait, now that there are so many others.
+    pub fn most(&self) -> usize {
+        match &self.readers {
+            None => self.most,
+            Some(readers) => self.most.min(SUBSCRIBERS_BYTES / (Arc::strong_count(readers) - 1).max(1)),
+        }
+    }
+}
+
+/// Why that descriptor, the newest, is one too many where so many are to stay free. The kernel gives the lowest number
+/// that is free (open(2)), so what it gave tells how many are left.
+pub fn out_of_descriptors(newest: impl AsFd, spare: u64) -> Option<String> {
+    let most = getrlimit(Resource::Nofile).current?;
+    let number = u64::try_from(newest.as_fd().as_raw_fd()).ok()?;
+    (number.saturating_add(spare) >= most).then(no_descriptors)
+}
+
+/// What to do where there is no room for a further descriptor.
+pub fn no_descriptors() -> String {
+    let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    format!(
+        "the daemon may open {most} files, and they are taken: raise LimitNOFILE= of its unit, or end containers or tails"
+    )
 }
 
 impl Quotas {
@@ -71,6 +106,7 @@ impl Quotas {
             return Room {
                 waiting: Arc::default(),
                 most: SUBSCRIBER_BYTES,
+                readers: Some(self.readers.clone()),
             };
         };
         let mut queues = lock(&self.queues);
@@ -80,6 +116,7 @@ impl Quotas {
         Room {
             waiting,
             most: self.queue.load(Relaxed),
+            readers: None,
         }
     }
 
@@ -170,13 +207,32 @@ mod tests {
         });
         let (first, second) = (quotas.room(Some(7)), quotas.room(Some(7)));
         first.waiting.fetch_add(4, Ordering::Relaxed);
-        assert_eq!((second.waiting.load(Ordering::Relaxed), second.most), (4, 10));
+        assert_eq!((second.waiting.load(Ordering::Relaxed), second.most()), (4, 10));
         assert_eq!(quotas.room(Some(8)).waiting.load(Ordering::Relaxed), 0);
         let root = quotas.room(None);
         root.waiting.fetch_add(4, Ordering::Relaxed);
         assert_eq!(quotas.room(None).waiting.load(Ordering::Relaxed), 0);
         drop((first, second));
         assert_eq!(quotas.room(Some(7)).waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn readers_without_a_quota_share_what_there_is_for_all() {
+        let quotas = Quotas::default();
+        let first = quotas.room(None);
+        assert_eq!(first.most(), SUBSCRIBER_BYTES);
+        let others: Vec<_> = (1..16).map(|_| quotas.room(None)).collect();
+        assert_eq!(first.most(), SUBSCRIBERS_BYTES / 16);
+        assert!(others.iter().all(|room| room.most() == first.most()));
+        drop(others);
+        assert_eq!(first.most(), SUBSCRIBER_BYTES);
+    }
+
+    #[test]
+    fn a_number_near_the_limit_is_one_too_many() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert_eq!(out_of_descriptors(&file, 0), None);
+        assert!(out_of_descriptors(&file, u64::MAX).unwrap().contains("LimitNOFILE"));
     }
 
     #[test]

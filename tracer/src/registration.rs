@@ -15,7 +15,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 use tokio::{
     io::{AsyncWriteExt, Interest, unix::AsyncFd},
     net::{UnixListener, UnixStream, unix::UCred},
@@ -35,7 +35,7 @@ use crate::{
     names::{self, describe},
     node::Admitted,
     options::{self, Options},
-    quota::Connections,
+    quota::{self, Connections},
 };
 
 pub use late::{attach, attach_found, attach_missed, detach, leave_all, resume};
@@ -45,6 +45,8 @@ const CONNECTION_TIME: Duration = Duration::from_secs(2);
 /// Connections at one time, in all and of one uid that is not root.
 const MAX_CONNECTIONS: usize = 1024;
 const MAX_CONNECTIONS_OF_USER: usize = 64;
+/// Descriptors that containers leave free: hooks still hear why they are refused, and commands are answered.
+const SPARE_FDS: u64 = 24;
 
 /// Serves hooks until it is aborted.
 pub async fn serve(listener: UnixListener, shared: Arc<Shared>) {
@@ -91,6 +93,8 @@ struct Receiver {
     deadline: Instant,
     lines: Lines,
     fds: Vec<OwnedFd>,
+    /// Some came for which there was no room.
+    cut: bool,
 }
 
 impl Receiver {
@@ -102,9 +106,9 @@ impl Receiver {
             }
             in_time(self.deadline, self.stream.readable()).await?;
             let mut bytes = [0; 8192];
-            let fds = &mut self.fds;
+            let (fds, cut) = (&mut self.fds, &mut self.cut);
             let received = self.stream.try_io(Interest::READABLE, || {
-                receive(self.stream.as_fd(), &mut bytes, fds)
+                receive(self.stream.as_fd(), &mut bytes, fds, cut)
             });
             match received {
                 Ok(0) => return Ok(None),
@@ -138,8 +142,14 @@ async fn in_time(deadline: Instant, what: impl Future<Output = io::Result<()>>) 
     }
 }
 
-/// recvmsg(2) with room for the descriptors of a registration; more than that is cut by the kernel, which closes them.
-fn receive(socket: impl AsFd, bytes: &mut [u8], fds: &mut Vec<OwnedFd>) -> io::Result<usize> {
+/// recvmsg(2) with room for the descriptors of a registration; more than that is cut by the kernel, which closes them, and
+/// so is what this process may not open any more.
+fn receive(
+    socket: impl AsFd,
+    bytes: &mut [u8],
+    fds: &mut Vec<OwnedFd>,
+    cut: &mut bool,
+) -> io::Result<usize> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(REGISTER_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut parts = [io::IoSliceMut::new(bytes)];
@@ -150,6 +160,7 @@ fn receive(socket: impl AsFd, bytes: &mut [u8], fds: &mut Vec<OwnedFd>) -> io::R
             fds.extend(given.take(REGISTER_FDS.saturating_sub(fds.len())));
         }
     }
+    *cut |= received.flags.contains(ReturnFlags::CTRUNC);
     Ok(received.bytes)
 }
 
@@ -159,6 +170,7 @@ async fn connection(stream: UnixStream, peer: UCred, shared: &Arc<Shared>) -> Re
         deadline: Instant::now() + CONNECTION_TIME,
         lines: Lines::default(),
         fds: Vec::new(),
+        cut: false,
     };
     let request = match receiver.next().await {
         Ok(Some(request)) => request,
@@ -192,7 +204,17 @@ async fn register(
     annotations: BTreeMap<String, String>,
     late: bool,
 ) -> Result<()> {
-    let mut fds = std::mem::take(&mut receiver.fds).into_iter();
+    let fds = std::mem::take(&mut receiver.fds);
+    let few = match fds.last() {
+        _ if receiver.cut && fds.len() < REGISTER_FDS => Some(quota::no_descriptors()),
+        Some(newest) => quota::out_of_descriptors(newest, SPARE_FDS),
+        None => None,
+    };
+    if let Some(few) = few {
+        shared.quotas.refused("descriptors");
+        return receiver.refuse(few).await;
+    }
+    let mut fds = fds.into_iter();
     let (Some(pidfd), Some(pid_ns), Some(mnt_ns)) = (fds.next(), fds.next(), fds.next()) else {
         return receiver
             .refuse("register needs three descriptors: pidfd, PID namespace, mount namespace".into())

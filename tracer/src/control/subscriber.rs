@@ -45,15 +45,18 @@ impl Sink for Subscriber {
     fn write(&mut self, chunk: &mut sinks::Chunk) -> io::Result<Taken> {
         let lines = chunk.bytes();
         let len = lines.len();
-        if self.room.waiting.load(Ordering::Relaxed) + len > self.room.most {
+        if self.room.waiting.load(Ordering::Relaxed) + len > self.room.most() {
             if self.queue.is_closed() {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
             return Ok(Taken::Dropped);
         }
         self.room.waiting.fetch_add(len, Ordering::Relaxed);
+        let mut lines = chunk.take_bytes();
+        // A buffer that was grown for them may have room for twice as much, which would wait with them.
+        lines.shrink_to_fit();
         let chunk = Chunk {
-            lines: chunk.take_bytes(),
+            lines,
             waiting: self.room.waiting.clone(),
         };
         // It waits, but for the client: what it does not fetch is its own loss.
