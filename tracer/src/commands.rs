@@ -18,7 +18,7 @@ mod top;
 use std::{
     fs::File,
     io::{self, BufWriter, IsTerminal, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -267,9 +267,28 @@ fn writer(events: &Events, default: impl Write + Send + 'static) -> Result<Box<d
         Some(path) => {
             let file =
                 File::create(path).with_context(|| format!("open {} to write events", path.display()))?;
-            Box::new(BufWriter::with_capacity(256 * 1024, file))
+            Box::new(BufWriter::with_capacity(256 * 1024, Named(file, path.to_owned())))
         }
     })
+}
+
+/// A file whose errors say which it is.
+struct Named(File, PathBuf);
+
+impl Named {
+    fn told(&self, error: &io::Error) -> io::Error {
+        io::Error::new(error.kind(), format!("write to {}: {error}", self.1.display()))
+    }
+}
+
+impl Write for Named {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(|error| self.told(&error))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(|error| self.told(&error))
+    }
 }
 
 /// Reads the filter here too, so that a wrong word is told before anything runs.

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{
-    INCOMPLETE, check_tree, code_of, end_of_tail, explain::Story, filter, format, json_line, node_settings,
+    INCOMPLETE, Named, check_tree, code_of, end_of_tail, explain::Story, filter, format, json_line, node_settings,
     print, writer,
 };
 use crate::{
@@ -44,7 +44,7 @@ pub(super) fn create(path: &Path) -> Result<Target> {
     }
     let file =
         recording::create(path).with_context(|| format!("open {} to record events", path.display()))?;
-    Ok(recording::Writer::new(Box::new(file)))
+    Ok(recording::Writer::new(Box::new(Named(file, path.to_owned()))))
 }
 
 /// A recording as a sink of a node.
