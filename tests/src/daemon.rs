@@ -32,8 +32,13 @@ impl Daemon {
 
     /// With further arguments.
     pub fn start_with(args: &[&str]) -> Result<Self> {
+        Self::start_as(programs::command(programs::tracer()?), args)
+    }
+
+    /// As that command, which becomes the daemon: one that first takes something away from itself.
+    pub fn start_as(command: Command, args: &[&str]) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("tt-daemon-").tempdir()?;
-        let child = spawn(programs::command(programs::tracer()?), dir.path(), 1, args)?;
+        let child = spawn(command, dir.path(), 1, args)?;
         Self::started(dir, child, args, None)
     }
 

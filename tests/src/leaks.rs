@@ -129,11 +129,20 @@ impl Held {
 
 /// Bytes of memory that a process has to itself.
 pub fn memory(pid: u32) -> Result<u64> {
+    field(pid, "RssAnon:")
+}
+
+/// Bytes of memory that are resident, its own and those of files.
+pub fn resident(pid: u32) -> Result<u64> {
+    field(pid, "VmRSS:")
+}
+
+fn field(pid: u32, name: &str) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kib: u64 = line
         .and_then(|line| line.split_whitespace().next())
-        .context("no RssAnon")?
+        .with_context(|| format!("no {name}"))?
         .parse()?;
     Ok(kib * 1024)
 }

@@ -174,6 +174,14 @@ impl Container {
         programs::success(&mut self.runtime.command(&args))
     }
 
+    /// Kills the runtime that started it, wherever that is; the container may be there or not.
+    pub fn kill_runtime(&mut self) -> Result<()> {
+        let mut child = self.child.take().context("waited for already")?;
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
     /// Sends a signal to its init.
     pub fn kill(&self, signal: &str) -> Result<()> {
         programs::success(&mut self.runtime.command(&["kill", self.id(), signal])).map(|_| ())

@@ -11,6 +11,7 @@ mod lint;
 mod package;
 mod prepare;
 mod sh;
+mod soak;
 mod test;
 mod test_vm;
 
@@ -49,6 +50,8 @@ enum Verb {
     Bench(bench::Args),
     /// Give the readers of others' bytes what libFuzzer thinks of
     Fuzz(fuzz::Args),
+    /// Run the daemon under mixed load and churn; what it holds must stay flat
+    Soak(soak::Args),
 }
 
 fn main() -> ExitCode {
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Verb::Package(args) => package::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Fuzz(args) => fuzz::run(&args),
+        Verb::Soak(args) => soak::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
