@@ -149,10 +149,19 @@ impl Report {
             last.events,
             self.recordings,
             self.wrong.len(),
-            self.left.as_deref().unwrap_or("what it held before, to the descriptor and the map entry"),
-            if self.complaints().is_empty() { "flat" } else { "NOT flat" },
+            self.left
+                .as_deref()
+                .unwrap_or("what it held before, to the descriptor and the map entry"),
+            if self.complaints().is_empty() {
+                "flat"
+            } else {
+                "NOT flat"
+            },
         )?;
-        writeln!(text, "| | least | most | drift | bound |\n| --- | --- | --- | --- | --- |")?;
+        writeln!(
+            text,
+            "| | least | most | drift | bound |\n| --- | --- | --- | --- | --- |"
+        )?;
         for measure in &MEASURES {
             let values = || self.warm().iter().map(measure.of);
             writeln!(
@@ -204,16 +213,24 @@ fn slope(samples: &[Sample], of: fn(&Sample) -> f64) -> f64 {
 fn percentile(values: &mut [f64], part: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let at = (values.len() as f64 * part) as usize;
-    values.get(at.min(values.len().saturating_sub(1))).copied().unwrap_or(0.0)
+    values
+        .get(at.min(values.len().saturating_sub(1)))
+        .copied()
+        .unwrap_or(0.0)
 }
 
 /// The machine and what ran on it.
 fn machine() -> Result<String> {
     let cpu = fs::read_to_string("/proc/cpuinfo")?;
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let memory = fs::read_to_string("/proc/meminfo")?;
     let kib = memory.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib: u64 = kib.and_then(|kib| kib.split_whitespace().next()).context("MemTotal")?.parse()?;
+    let kib: u64 = kib
+        .and_then(|kib| kib.split_whitespace().next())
+        .context("MemTotal")?
+        .parse()?;
     let version = |program: &str| -> Result<String> {
         let text = programs::success(programs::command(program).arg("--version"))?;
         Ok(text.lines().next().unwrap_or_default().to_owned())
@@ -319,10 +336,18 @@ impl Churn {
                 let bundle = Bundle::sharing("soak", root.path(), &["/bin/sh", "-c", &script])?
                     .hook(bundle::HookStage::CreateRuntime, &dir)?
                     .annotate("true");
-                let runtime = if number % 2 == 0 { Runtime::Runc } else { Runtime::Crun };
+                let runtime = if number % 2 == 0 {
+                    Runtime::Runc
+                } else {
+                    Runtime::Crun
+                };
                 let mut container = runtime.start(bundle)?.quiet();
                 let status = container.wait()?;
-                ensure!(status.code() == Some(code as i32), "{status}: {}", container.outputs());
+                ensure!(
+                    status.code() == Some(code as i32),
+                    "{status}: {}",
+                    container.outputs()
+                );
                 let mut gone = into.lock().unwrap_or_else(PoisonError::into_inner);
                 gone.push(container.id().to_owned());
                 drop(gone);
@@ -341,7 +366,9 @@ impl Churn {
         self.stop.store(true, Relaxed);
         let gone = self.gone.clone();
         self.thread.join().ok().context("the churn panicked")??;
-        Ok(std::mem::take(&mut gone.lock().unwrap_or_else(PoisonError::into_inner)))
+        Ok(std::mem::take(
+            &mut gone.lock().unwrap_or_else(PoisonError::into_inner),
+        ))
     }
 }
 
@@ -363,7 +390,9 @@ impl Recorder {
 
     /// Ends it as a user does; it is a whole recording.
     fn end(&mut self) -> Result<()> {
-        let Some(mut client) = self.client.take() else { return Ok(()) };
+        let Some(mut client) = self.client.take() else {
+            return Ok(());
+        };
         let pid = rustix::process::Pid::from_child(&client);
         rustix::process::kill_process(pid, rustix::process::Signal::INT)?;
         let status = wait::exit(&mut client, "tracer record", wait::LONG)?;
@@ -459,9 +488,14 @@ pub fn run(length: Duration, mut told: impl FnMut(&Sample)) -> Result<Report> {
     let id = beats.end()?;
     check(&daemon, &id, &mut report.wrong)?;
     let (verdict, lines) = steady.end(&daemon)?;
-    let calls = lines.iter().filter(|line| line.starts_with("{\"type\":\"syscall\"")).count() as u64;
+    let calls = lines
+        .iter()
+        .filter(|line| line.starts_with("{\"type\":\"syscall\""))
+        .count() as u64;
     if calls != verdict.book("decoded")? {
-        report.wrong.push(format!("{calls} lines of the steady one: {}", verdict.0));
+        report
+            .wrong
+            .push(format!("{calls} lines of the steady one: {}", verdict.0));
     }
     drop(all);
     daemon.detached()?;
@@ -469,7 +503,10 @@ pub fn run(length: Duration, mut told: impl FnMut(&Sample)) -> Result<Report> {
         Ok((Held::of(daemon.id())? == before).then_some(()))
     });
     if held.is_err() {
-        report.left = Some(format!("not what it held: before {before:?}, after {:?}", Held::of(daemon.id())?));
+        report.left = Some(format!(
+            "not what it held: before {before:?}, after {:?}",
+            Held::of(daemon.id())?
+        ));
     }
     let files = fs::read_dir(dir.path())?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let files = files.filter(|name| name.starts_with("calls.jsonl")).count();
@@ -520,7 +557,10 @@ mod tests {
 
     #[test]
     fn what_fills_and_stays_is_flat() {
-        assert_eq!(report(|at| 20.0 + at.min(14.0)).complaints(), Vec::<String>::new());
+        assert_eq!(
+            report(|at| 20.0 + at.min(14.0)).complaints(),
+            Vec::<String>::new()
+        );
         // Nor is it one odd sample, however odd.
         assert_eq!(
             report(|at| if at == 59.0 { 900.0 } else { 20.0 + at % 3.0 }).complaints(),

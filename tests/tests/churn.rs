@@ -12,10 +12,11 @@ use tracer_tests::{
     programs, wait,
 };
 
+/// Under each runtime; `TRACER_CHURN` has another number, such as 5000.
 const CONTAINERS: u64 = 200;
 const AT_ONCE: usize = 20;
 
-/// How much the daemon may grow while its second 200 containers come and go. Both times the books of 64 ended ones and
+/// How much the daemon may grow while the second half of the containers come and go. Both times the books of 64 ended ones and
 /// up to 16 MiB of their records are kept.
 const GROWTH: u64 = 8 << 20;
 
@@ -34,11 +35,18 @@ fn start(runtime: Runtime, daemon: &Daemon, number: u64) -> Result<Container> {
         .quiet())
 }
 
-/// 200 containers under that runtime, 20 at a time: (id, number) of each.
+fn containers() -> Result<u64> {
+    match std::env::var("TRACER_CHURN") {
+        Ok(word) => word.parse().with_context(|| format!("TRACER_CHURN={word}")),
+        Err(_unset) => Ok(CONTAINERS),
+    }
+}
+
+/// So many containers under that runtime, 20 at a time: (id, number) of each.
 fn churn(runtime: Runtime, daemon: &Daemon, first: u64) -> Result<BTreeMap<String, u64>> {
     let mut ids = BTreeMap::new();
     let mut running: VecDeque<Container> = VecDeque::new();
-    for number in first..first + CONTAINERS {
+    for number in first..first + containers()? {
         if running.len() == AT_ONCE
             && let Some(mut oldest) = running.pop_front()
         {
@@ -77,9 +85,10 @@ fn no_event_is_anothers_and_nothing_stays_behind() -> Result<()> {
         "no maps: this test would prove nothing"
     );
 
-    let mut numbers = churn(Runtime::Runc, &daemon, 1_000)?;
+    let began = std::time::Instant::now();
+    let mut numbers = churn(Runtime::Runc, &daemon, 1_000_000)?;
     let memory = leaks::memory(daemon.id())?;
-    numbers.extend(churn(Runtime::Crun, &daemon, 2_000)?);
+    numbers.extend(churn(Runtime::Crun, &daemon, 2_000_000)?);
     let grown = leaks::memory(daemon.id())?.saturating_sub(memory);
 
     let after = wait::until("the daemon to hold what it held", wait::LONG, || {
@@ -93,10 +102,16 @@ fn no_event_is_anothers_and_nothing_stays_behind() -> Result<()> {
     );
     ensure!(
         grown <= GROWTH,
-        "the daemon grew by {} KiB with its second 200 containers",
+        "the daemon grew by {} KiB with the second half of the containers",
         grown / 1024
     );
-    eprintln!("grown by {} KiB of {} KiB", grown / 1024, memory / 1024);
+    eprintln!(
+        "{} containers in {:?}; grown by {} KiB of {} KiB in the second half",
+        numbers.len(),
+        began.elapsed(),
+        grown / 1024,
+        memory / 1024
+    );
 
     numbers.insert(warm.id().to_owned(), 1);
     wait::until("all containers in the tail", wait::LONG, || {

@@ -189,3 +189,31 @@ fn every_command_is_run_or_says_why_not() -> Result<()> {
     assert_eq!(left_out, allowed, "blocks that are not run, by page");
     Ok(())
 }
+
+/// What docs/reliability.md says that a test shows, a test of that name is there for.
+#[test]
+fn the_tests_that_are_named_are_there() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = fs::read_to_string(root.join("docs/reliability.md"))?;
+    let mut sources = String::new();
+    for folder in ["tests/tests", "tracer/src/sinks/file"] {
+        for entry in fs::read_dir(root.join(folder))? {
+            let path = entry?.path();
+            if path.is_file() {
+                sources += &fs::read_to_string(path)?;
+            }
+        }
+    }
+    let words = page.split('`').skip(1).step_by(2);
+    let names = words.filter(|word| word.matches('_').count() > 2 && !word.contains(' '));
+    let mut found = 0;
+    for name in names {
+        ensure!(
+            sources.contains(&format!("fn {name}(")),
+            "there is no test {name}"
+        );
+        found += 1;
+    }
+    ensure!(found > 20, "{found} tests are named");
+    Ok(())
+}

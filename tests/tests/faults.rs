@@ -10,9 +10,12 @@ use std::{
     time::Duration,
 };
 use tracer_tests::{
-    Bundle, Container, Daemon, Event, Rootfs, Runtime, Verdict, event, event::Sequence,
+    Bundle, Container, Daemon, Event, Rootfs, Runtime, Verdict, event,
+    event::Sequence,
     faults::{self, Disk, Memory, Step, silent},
-    hook, leaks::Held, programs,
+    hook,
+    leaks::Held,
+    programs,
     sink::{self, Caller},
     unique_id, wait,
 };
@@ -105,7 +108,10 @@ fn a_recording_on_a_full_disk_is_whole_as_far_as_it_goes() -> Result<()> {
     );
     ensure!(said.contains("calls.trec"), "it does not say which file: {said}");
     let mut replay = programs::command(programs::tracer()?);
-    replay.arg("replay").arg(&file).args(["-o", "json", "--phase", "all"]);
+    replay
+        .arg("replay")
+        .arg(&file)
+        .args(["-o", "json", "--phase", "all"]);
     let out = programs::output(&mut replay)?;
     ensure!(
         out.status.code() == Some(1) && String::from_utf8_lossy(&out.stderr).contains("not whole"),
@@ -211,7 +217,10 @@ fn receivers_that_never_answer_cost_nobody_anything() -> Result<()> {
         + &delivery("otlp", &format!("endpoint = \"http://127.0.0.1:{}\"", silent()?))
         + &delivery(
             "nats",
-            &format!("servers = [\"nats://127.0.0.1:{}\"]\nstream = \"TRACER\"", silent()?),
+            &format!(
+                "servers = [\"nats://127.0.0.1:{}\"]\nstream = \"TRACER\"",
+                silent()?
+            ),
         );
     let mut daemon = sink::daemon(dir.path(), &text)?;
     let (verdict, lines) = sink::run(&daemon, "silent", 5003)?;
@@ -318,12 +327,17 @@ fn readers_that_stop_cost_themselves_and_no_memory_without_bound() -> Result<()>
     let memory = Memory::limit(LIMIT)?;
     {
         let daemon = Daemon::start_as(memory.command(&programs::tracer()?), &[])?;
-        let script = format!("read line </scratch/go; exec /workloads/calls {CALLS} {}", sink::CALL);
+        let script = format!(
+            "read line </scratch/go; exec /workloads/calls {CALLS} {}",
+            sink::CALL
+        );
         let bundle = Bundle::traced("readers", Rootfs::Host, &["/bin/sh", "-c", &script], &daemon)?;
         let go = bundle.scratch().join("go");
         programs::success(programs::command("mkfifo").arg(&go))?;
         let id = bundle.id.clone();
-        let reader = daemon.tail_of("reader", &["-o", "text", "--phase", "all", &id])?.opened()?;
+        let reader = daemon
+            .tail_of("reader", &["-o", "text", "--phase", "all", &id])?
+            .opened()?;
         let stopped: Vec<_> = (0..READERS)
             .map(|number| Stopped::start(&daemon, number, &id))
             .collect::<Result<_>>()?;
@@ -336,7 +350,10 @@ fn readers_that_stop_cost_themselves_and_no_memory_without_bound() -> Result<()>
         // The one that reads has all of it.
         let text = reader.text()?;
         let calls = text.lines().filter(|line| line.starts_with("[pid ")).count() as u64;
-        let processes = text.lines().filter(|line| line.starts_with("[pid ") && !line.contains('(')).count() as u64;
+        let processes = text
+            .lines()
+            .filter(|line| line.starts_with("[pid ") && !line.contains('('))
+            .count() as u64;
         assert_eq!(calls - processes, decoded, "lines of the one that reads");
         let (peak, kills) = (memory.peak()?, memory.kills()?);
         eprintln!("{} MiB of {} MiB at most", peak >> 20, LIMIT >> 20);
@@ -353,7 +370,10 @@ fn readers_that_stop_cost_themselves_and_no_memory_without_bound() -> Result<()>
             );
             dropped += told;
         }
-        eprintln!("{dropped} of {} dropped for {READERS} readers", READERS as u64 * decoded);
+        eprintln!(
+            "{dropped} of {} dropped for {READERS} readers",
+            READERS as u64 * decoded
+        );
     }
     Ok(())
 }
@@ -374,7 +394,9 @@ fn a_clock_that_is_set_moves_no_duration_and_no_order() -> Result<()> {
     let admitted = || daemon.verify_now(caller.id())?.book("admitted");
     let more = || {
         let from = admitted()?;
-        wait::until("calls", wait::LONG, || Ok((admitted()? > from + 1000).then_some(())))
+        wait::until("calls", wait::LONG, || {
+            Ok((admitted()? > from + 1000).then_some(()))
+        })
     };
     more()?;
     {
@@ -395,7 +417,11 @@ fn a_clock_that_is_set_moves_no_duration_and_no_order() -> Result<()> {
     for event in events.iter().filter(|event| event.is_syscall()) {
         let (cpu, seq, ktime) = (event.number("cpu")?, event.number("seq")?, event.number("ktime")?);
         if let Some((seq_before, ktime_before)) = last.insert(cpu, (seq, ktime)) {
-            ensure!(seq > seq_before && ktime >= ktime_before || seq < seq_before, "{}", event.0);
+            ensure!(
+                seq > seq_before && ktime >= ktime_before || seq < seq_before,
+                "{}",
+                event.0
+            );
         }
         // The container's longest call is its pause of 50 ms, on a busy machine.
         if let Some(duration) = event.0["duration_ns"].as_u64() {
@@ -406,9 +432,15 @@ fn a_clock_that_is_set_moves_no_duration_and_no_order() -> Result<()> {
         ahead.push((if ran > DAY / 2 { ran - DAY } else { ran }) / 100_000_000);
     }
     // In tenths of a second: before, while it was ahead, after. A call that waited in the ring over a step has the new time.
-    let steps: Vec<_> = ahead.chunk_by(|a, b| (a - b).abs() <= 1).map(|same| same[0]).collect();
+    let steps: Vec<_> = ahead
+        .chunk_by(|a, b| (a - b).abs() <= 1)
+        .map(|same| same[0])
+        .collect();
     ensure!(
-        steps.len() == 3 && steps[0].abs() <= 1 && (steps[1] - 10 * i128::from(STEP)).abs() <= 1 && steps[2].abs() <= 1,
+        steps.len() == 3
+            && steps[0].abs() <= 1
+            && (steps[1] - 10 * i128::from(STEP)).abs() <= 1
+            && steps[2].abs() <= 1,
         "the time ran {steps:?} tenths of a second ahead"
     );
     Ok(())
@@ -448,7 +480,11 @@ fn without_descriptors_it_refuses_and_goes_on() -> Result<()> {
     let mut inits = Vec::new();
     let mut refused = 0;
     while refused < 3 {
-        ensure!(inits.len() < 64, "128 descriptors are enough for {} containers", inits.len());
+        ensure!(
+            inits.len() < 64,
+            "128 descriptors are enough for {} containers",
+            inits.len()
+        );
         let init = hook::Init::start()?;
         let state = hook::state(&unique_id("many"), init.pid).to_string();
         let (out, took) = hook::run(daemon.dir(), &["createRuntime"], state.as_bytes())?;
@@ -476,8 +512,13 @@ fn without_descriptors_it_refuses_and_goes_on() -> Result<()> {
         let before = open()?;
         let err = daemon.dir().join(format!("many-{}.err", tails.len()));
         let mut tail = daemon.client("tail");
-        tail.arg(caller.id()).stdout(Stdio::null()).stderr(File::create(&err)?);
-        tails.push(Tail { tail: tail.spawn()?, err });
+        tail.arg(caller.id())
+            .stdout(Stdio::null())
+            .stderr(File::create(&err)?);
+        tails.push(Tail {
+            tail: tail.spawn()?,
+            err,
+        });
         wait::until("the tail at the daemon", wait::LONG, || {
             let ended = tails.last_mut().map(|tail| tail.tail.try_wait()).transpose()?;
             Ok((ended.flatten().is_some() || open()? > before).then_some(()))

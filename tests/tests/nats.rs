@@ -5,6 +5,7 @@ use anyhow::{Context, Result, ensure};
 use std::{collections::BTreeMap, fs, path::Path};
 use tracer_tests::{
     Daemon, Event, event,
+    faults::Disk,
     nats::{Message, Server},
     otlp::certify,
     sink::{self, Caller},
@@ -202,18 +203,8 @@ fn what_finds_no_room_is_told_when_the_server_is_back() -> Result<()> {
 fn a_full_disk_costs_what_it_has_no_room_for() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let mut server = Server::stopped("")?;
-    let small = dir.path().join("spool");
-    fs::create_dir(&small)?;
-    rustix::mount::mount(
-        "none",
-        &small,
-        "tmpfs",
-        rustix::mount::MountFlags::empty(),
-        Some(c"size=512k"),
-    )?;
-    let result = full_disk(&dir, &mut server);
-    rustix::mount::unmount(&small, rustix::mount::UnmountFlags::DETACH)?;
-    result
+    let _small = Disk::small(dir.path().join("spool"), "512k")?;
+    full_disk(&dir, &mut server)
 }
 
 fn full_disk(dir: &tempfile::TempDir, server: &mut Server) -> Result<()> {

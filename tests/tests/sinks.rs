@@ -1,14 +1,15 @@
 //! Configured sinks: what they hold is what was called, over rotations, full disks and readers that are away.
 
 use anyhow::{Context, Result, ensure};
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
-use tracer_tests::{Bundle, Daemon, Rootfs, Runtime, Verdict, event, journal::Journal, programs, wait};
+use tracer_tests::{
+    Bundle, Daemon, Rootfs, Runtime, Verdict, event, faults::Disk, journal::Journal, programs, wait,
+};
 
 /// A daemon with these sinks.
 fn daemon(dir: &Path, sinks: &str) -> Result<Daemon> {
@@ -126,36 +127,12 @@ fn rotated_and_compressed_files_hold_every_call_once() -> Result<()> {
     Ok(())
 }
 
-/// A file system of its own, gone with this.
-struct Small(PathBuf);
-
-impl Small {
-    fn new(path: PathBuf, size: &str) -> Result<Self> {
-        fs::create_dir(&path)?;
-        let options = std::ffi::CString::new(format!("size={size}"))?;
-        mount(
-            "none",
-            &path,
-            "tmpfs",
-            MountFlags::empty(),
-            Some(options.as_c_str()),
-        )?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _gone = unmount(&self.0, UnmountFlags::DETACH);
-    }
-}
-
 #[test]
 fn a_full_disk_costs_what_is_counted_and_tears_no_line() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let small = Small::new(dir.path().join("small"), "4M")?;
-    let path = small.0.join("calls");
-    let ballast = small.0.join("ballast");
+    let small = Disk::small(dir.path().join("small"), "4M")?;
+    let path = small.path().join("calls");
+    let ballast = small.path().join("ballast");
     fs::write(&ballast, vec![0; 3 << 20])?;
     let text = format!(
         "[[sink]]\nkind = \"file\"\nname = \"full\"\npath = {path:?}\nqueue = \"1M\"\nphases = \"all\"\nrotate_size = 0\n"

@@ -27,8 +27,13 @@ struct Outcome {
 
 impl Outcome {
     fn said(&self, what: &str) -> Result<u64> {
-        let line = self.said.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(' '));
-        Ok(line.with_context(|| format!("{what} of {}", self.said))?.parse()?)
+        let line = self
+            .said
+            .lines()
+            .find_map(|line| line.strip_prefix(what)?.strip_prefix(' '));
+        Ok(line
+            .with_context(|| format!("{what} of {}", self.said))?
+            .parse()?)
     }
 }
 
@@ -53,19 +58,31 @@ fn storm(words: &[&str], change: impl FnOnce(Bundle) -> Bundle) -> Result<Outcom
     let verdict = daemon.verdict_at_end(container.id())?;
     verdict.balances()?;
     ensure!(verdict.book("in_flight")? == 0, "{}", verdict.0);
-    let counted = daemon.stats(container.id())?.counts()?.get(CALL).copied().unwrap_or(0);
+    let counted = daemon
+        .stats(container.id())?
+        .counts()?
+        .get(CALL)
+        .copied()
+        .unwrap_or(0);
     let (_, text, complaint) = tail.end()?;
 
     // Who runs beside it: whole, and each call in its reader's hands.
     let (its, lines) = beside.end(&daemon)?;
-    let calls = event::parse(&lines.join("\n"))?.iter().filter(|event| event.is_syscall()).count() as u64;
+    let calls = event::parse(&lines.join("\n"))?
+        .iter()
+        .filter(|event| event.is_syscall())
+        .count() as u64;
     assert_eq!(calls, its.book("decoded")?, "lines of who runs beside it");
 
     daemon.detached()?;
     let held = wait::until("the daemon to hold what it held", wait::LONG, || {
         Ok((Held::of(daemon.id())? == before).then_some(()))
     });
-    ensure!(held.is_ok(), "before {before:#?}\nafter {:#?}", Held::of(daemon.id())?);
+    ensure!(
+        held.is_ok(),
+        "before {before:#?}\nafter {:#?}",
+        Held::of(daemon.id())?
+    );
     let grown = leaks::memory(daemon.id())?.saturating_sub(memory);
     ensure!(grown <= GROWTH, "the daemon grew by {} KiB", grown >> 10);
     let left = leaks::processes(daemon.dir())?;
@@ -87,9 +104,17 @@ fn forks_to_the_limit_of_processes() -> Result<()> {
     })?;
     outcome.verdict.whole()?;
     let forked = outcome.said("forked")?;
-    ensure!(forked > 25 * 30 && outcome.said("refused")? == 25, "{}", outcome.said);
+    ensure!(
+        forked > 25 * 30 && outcome.said("refused")? == 25,
+        "{}",
+        outcome.said
+    );
     assert_eq!(outcome.counted, forked, "a call of each child");
-    let refused = outcome.text.lines().filter(|line| line.contains("EAGAIN (")).count();
+    let refused = outcome
+        .text
+        .lines()
+        .filter(|line| line.contains("EAGAIN ("))
+        .count();
     assert_eq!(refused, 25, "refused forks in the tail");
     Ok(())
 }
@@ -110,14 +135,21 @@ fn floods_of_paths_that_a_terminal_would_obey() -> Result<()> {
     eprintln!("{opens} paths of 1 KiB in {} ms", outcome.said("milliseconds")?);
     // A busy machine may be slower; it is a flood all the same.
     ensure!(outcome.said("milliseconds")? < 12_000, "{}", outcome.said);
-    let shown = outcome.text.lines().filter(|line| line.contains("\"/\\33]0;owned\\7\\33[2J")).count() as u64;
+    let shown = outcome
+        .text
+        .lines()
+        .filter(|line| line.contains("\"/\\33]0;owned\\7\\33[2J"))
+        .count() as u64;
     let lost = outcome.verdict.number("/lost")?;
     ensure!(
         shown == opens || !outcome.complaint.is_empty(),
         "{shown} of {opens} shown, and nothing is said of it"
     );
     ensure!(shown + lost <= opens + lost && shown > 0, "{shown} of {opens}");
-    let raw = outcome.text.chars().find(|c| c.is_control() && *c != '\n' || *c == '\u{202e}');
+    let raw = outcome
+        .text
+        .chars()
+        .find(|c| c.is_control() && *c != '\n' || *c == '\u{202e}');
     ensure!(raw.is_none(), "{raw:?} reaches the terminal");
     Ok(())
 }

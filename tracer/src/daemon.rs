@@ -326,7 +326,9 @@ fn allow_files() -> Result<()> {
     let _refused = setrlimit(Resource::Nofile, raised);
     let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     if most < LEAST_FILES {
-        bail!("may open only {most} files of the {LEAST_FILES} that it needs: raise LimitNOFILE= of its unit (ulimit -n)");
+        bail!(
+            "may open only {most} files of the {LEAST_FILES} that it needs: raise LimitNOFILE= of its unit (ulimit -n)"
+        );
     }
     Ok(())
 }

@@ -75,7 +75,9 @@ impl Missed {
     fn away(&self, marker: &Marker) -> Vec<Away> {
         let (last, now) = self.before.clone();
         // A container that came after the last sign was traced from then on.
+        // Nor does a clock that was set back make it end before it began.
         let from = last.max(marker.time.clone());
+        let now = now.max(from.clone());
         let mut away: Vec<_> = marker.away.iter().cloned().chain([(from, now)]).collect();
         away.drain(..away.len().saturating_sub(MAX_AWAY));
         away.into_iter().map(|(from, to)| Away { from, to }).collect()

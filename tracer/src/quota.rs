@@ -66,7 +66,9 @@ impl Room {
     pub fn most(&self) -> usize {
         match &self.readers {
             None => self.most,
-            Some(readers) => self.most.min(SUBSCRIBERS_BYTES / (Arc::strong_count(readers) - 1).max(1)),
+            Some(readers) => self
+                .most
+                .min(SUBSCRIBERS_BYTES / (Arc::strong_count(readers) - 1).max(1)),
         }
     }
 }
@@ -232,7 +234,11 @@ mod tests {
     fn a_number_near_the_limit_is_one_too_many() {
         let file = std::fs::File::open("/dev/null").unwrap();
         assert_eq!(out_of_descriptors(&file, 0), None);
-        assert!(out_of_descriptors(&file, u64::MAX).unwrap().contains("LimitNOFILE"));
+        assert!(
+            out_of_descriptors(&file, u64::MAX)
+                .unwrap()
+                .contains("LimitNOFILE")
+        );
     }
 
     #[test]

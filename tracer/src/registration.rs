@@ -144,12 +144,7 @@ async fn in_time(deadline: Instant, what: impl Future<Output = io::Result<()>>) 
 
 /// recvmsg(2) with room for the descriptors of a registration; more than that is cut by the kernel, which closes them, and
 /// so is what this process may not open any more.
-fn receive(
-    socket: impl AsFd,
-    bytes: &mut [u8],
-    fds: &mut Vec<OwnedFd>,
-    cut: &mut bool,
-) -> io::Result<usize> {
+fn receive(socket: impl AsFd, bytes: &mut [u8], fds: &mut Vec<OwnedFd>, cut: &mut bool) -> io::Result<usize> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(REGISTER_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut parts = [io::IoSliceMut::new(bytes)];

@@ -19,7 +19,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     prepare::run()?;
     prepare::build()?;
     // With the workloads that its containers run.
-    sh::run(&mut sh::cargo(["build", "--release", "--package", "tracer-tests", "--bins"]))?;
+    sh::run(&mut sh::cargo([
+        "build",
+        "--release",
+        "--package",
+        "tracer-tests",
+        "--bins",
+    ]))?;
     let mut soak = std::process::Command::new(sh::target().join("release/soak"));
     soak.arg(args.minutes.to_string());
     if args.write {

@@ -49,7 +49,9 @@ fn run(calls: u32, program: &OsString, arguments: &[OsString]) -> Result<ExitCod
             return Err(Error::last_os_error());
         }
         if libc::WIFEXITED(status) {
-            return Ok(ExitCode::from(u8::try_from(libc::WEXITSTATUS(status)).unwrap_or(1)));
+            return Ok(ExitCode::from(
+                u8::try_from(libc::WEXITSTATUS(status)).unwrap_or(1),
+            ));
         }
         if libc::WIFSIGNALED(status) {
             // As it did.
@@ -59,7 +61,11 @@ fn run(calls: u32, program: &OsString, arguments: &[OsString]) -> Result<ExitCod
         let mut deliver = 0;
         if !begun {
             // The stop behind its execve.
-            request(libc::PTRACE_SETOPTIONS, pid, (libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_EXITKILL) as usize)?;
+            request(
+                libc::PTRACE_SETOPTIONS,
+                pid,
+                (libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_EXITKILL) as usize,
+            )?;
             begun = true;
         } else if libc::WSTOPSIG(status) == libc::SIGTRAP | 0x80 {
             enters = !enters;

@@ -52,7 +52,9 @@ fn soak() -> Result<bool> {
 fn write(table: &str) -> Result<()> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reliability.md");
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let (before, rest) = text.split_once(MARKS.0).context("no mark where the table begins")?;
+    let (before, rest) = text
+        .split_once(MARKS.0)
+        .context("no mark where the table begins")?;
     let (_, after) = rest.split_once(MARKS.1).context("no mark where the table ends")?;
     let text = format!("{before}{}\n{table}\n{}{after}", MARKS.0, MARKS.1);
     fs::write(&path, text).with_context(|| path.display().to_string())

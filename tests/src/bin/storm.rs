@@ -139,7 +139,12 @@ fn unshares(count: u32) -> Result<(), Error> {
 }
 
 fn paths(seconds: u32) -> Result<(), Error> {
-    let mut path: Vec<u8> = b"/".iter().chain(SEQUENCES.iter().cycle()).copied().take(PATH - 1).collect();
+    let mut path: Vec<u8> = b"/"
+        .iter()
+        .chain(SEQUENCES.iter().cycle())
+        .copied()
+        .take(PATH - 1)
+        .collect();
     path.push(0);
     let bursts = seconds * RATE / BURST;
     let began = Instant::now();
@@ -154,6 +159,10 @@ fn paths(seconds: u32) -> Result<(), Error> {
         let due = began + Duration::from_secs(1) * (burst + 1) * BURST / RATE;
         thread::sleep(due.saturating_duration_since(Instant::now()));
     }
-    println!("opens {}\nmilliseconds {}", bursts * BURST, began.elapsed().as_millis());
+    println!(
+        "opens {}\nmilliseconds {}",
+        bursts * BURST,
+        began.elapsed().as_millis()
+    );
     Ok(())
 }

@@ -9,8 +9,8 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{
-    INCOMPLETE, Named, check_tree, code_of, end_of_tail, explain::Story, filter, format, json_line, node_settings,
-    print, writer,
+    INCOMPLETE, Named, check_tree, code_of, end_of_tail, explain::Story, filter, format, json_line,
+    node_settings, print, writer,
 };
 use crate::{
     cli::{self, Format},

@@ -237,7 +237,10 @@ impl File {
     fn keep_time(&mut self) -> io::Result<()> {
         let now = SystemTime::now();
         let patient = self.is_patient();
+        let next = self.end_of(now);
         let open = self.ready()?;
+        // No end lies behind that of this time, but where the clock was set back since.
+        open.until = open.until.min(next);
         if patient || open.until.is_none_or(|until| now < until) {
             return Ok(());
         }

@@ -251,3 +251,29 @@ fn a_file_is_rotated_at_the_multiples_of_its_time() {
     file.deliver(&mut chunk(&Arc::default(), 2..3)).unwrap();
     assert_eq!(text(&path), (lines(0..3), 1));
 }
+
+#[test]
+fn a_clock_that_was_set_back_does_not_keep_a_file_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("calls");
+    // Written in a year's time, by the clock before.
+    fs::write(&path, lines(0..1)).unwrap();
+    let year = Duration::from_secs(365 * 86_400);
+    fs::File::options()
+        .append(true)
+        .open(&path)
+        .unwrap()
+        .set_modified(SystemTime::now() + year)
+        .unwrap();
+    let mut file = File::new(
+        "test",
+        Settings {
+            rotate_every: Time(Duration::from_secs(86_400)),
+            ..settings(&path)
+        },
+    );
+    file.open();
+    file.tick();
+    assert!(file.due().unwrap() <= Instant::now() + Duration::from_secs(86_400));
+    assert_eq!(text(&path), (lines(0..1), 0));
+}
