@@ -448,7 +448,7 @@ pub fn run(length: Duration, mut told: impl FnMut(&Sample)) -> Result<Report> {
     let (began, every) = (Instant::now(), length / SAMPLES);
     let (mut containers, mut ended_events) = (0, 0);
     for number in 1..=SAMPLES {
-        if report.samples.len() % RECORDED == 0 {
+        if report.samples.len().is_multiple_of(RECORDED) {
             recorder.end()?;
             recorder.begin(&daemon, steady.id())?;
         }
