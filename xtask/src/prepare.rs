@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use std::{fs, path::Path};
 
 /// Program (or the path of another file), and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 53] = [
+const PROGRAMS: [(&str, &str); 54] = [
     ("runc", "runc"),
     ("crun", "crun"),
     ("podman", "podman"),
@@ -22,6 +22,7 @@ const PROGRAMS: [(&str, &str); 53] = [
     ("rootlesskit", "rootlesskit"),
     ("slirp4netns", "slirp4netns"),
     ("jq", "jq"),
+    ("curl", "curl"),
     ("protoc", "protobuf-compiler"),
     ("busybox", "busybox-static"),
     ("strace", "strace"),
