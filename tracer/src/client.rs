@@ -37,7 +37,11 @@ fn connect(runtime_dir: &Path, request: &Request) -> Result<BufReader<UnixStream
     })?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
-    stream.write_all(&line).context("ask the daemon")?;
+    match stream.write_all(&line) {
+        // It has refused, and why can be read, before it was asked.
+        Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {}
+        sent => sent.context("ask the daemon")?,
+    }
     Ok(BufReader::new(stream))
 }
 
@@ -164,4 +168,29 @@ fn end_on_signal(stream: &UnixStream) -> Result<()> {
         })
         .context("start a thread")?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_that_comes_before_the_question_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(directory.path().join("control.sock")).unwrap();
+        let daemon = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let line = serde_json::to_string(&Answer::<()>::Error("no room".into())).unwrap();
+            stream.write_all(format!("{line}\n").as_bytes()).unwrap();
+        });
+        // Longer than what the socket holds: it is being written when the other end closes.
+        let request = Request::Dump {
+            container: "x".repeat(4 << 20),
+        };
+        let error = ask::<()>(directory.path(), &request).unwrap_err();
+        daemon.join().unwrap();
+        assert_eq!(error.to_string(), "no room");
+    }
 }
