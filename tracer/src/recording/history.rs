@@ -11,8 +11,10 @@ use super::{
 };
 use crate::event::Event;
 
-/// Bytes of items in a block: it goes as a whole.
+/// Bytes of items in a block, at most: it goes as a whole.
 const BLOCK: usize = 64 * 1024;
+/// A history has as many blocks at least, so that what it has room for is not lost with one of them.
+const LEAST: usize = 4;
 
 /// How much is held of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +96,7 @@ impl History {
     /// Holds an event.
     pub fn take(&mut self, event: &Event, raw: Option<Raw<'_>>) {
         self.draft.take(event, raw);
-        if self.draft.len() < BLOCK {
+        if self.draft.len() < BLOCK.min(self.bounds.bytes / LEAST) {
             return;
         }
         let mut block = Vec::new();
