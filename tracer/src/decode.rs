@@ -176,11 +176,8 @@ pub fn compat_of(native: Arch) -> Arch {
     table::compat_of(native)
 }
 
-/// Whether parameters of calls, written as in the table, are of any use: at least one of them is planned for.
 #[cfg(any(test, fuzzing))]
-pub(crate) fn compiles(text: &str) -> bool {
-    table::compiles(text)
-}
+pub(crate) use table::compiles;
 
 /// A string as arguments show it.
 pub fn quoted(bytes: &[u8]) -> String {

@@ -5,6 +5,7 @@ mod books;
 mod figures;
 mod handover;
 mod late;
+mod proof;
 mod rates;
 mod readers;
 mod recorded;
@@ -17,14 +18,12 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::AtomicU64,
-        mpsc::{Receiver, channel, sync_channel},
+        mpsc::{channel, sync_channel},
     },
     thread::JoinHandle,
-    time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow};
-use rustix::rand::{GetRandomFlags, getrandom};
+use anyhow::{Context, Result};
 use tracer_common::filter::{self as kernel_filter, Aggregate, AggregateKey};
 
 use crate::{
@@ -58,9 +57,6 @@ type Rows = HashMap<AggregateKey, Aggregate>;
 /// Ended containers whose books are kept.
 pub const PAST: usize = 64;
 
-/// How long a proof's record may take. The hook's own deadline is 1 s in all.
-const PROOF_TIME: Duration = Duration::from_millis(700);
-
 /// How to start.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -85,16 +81,6 @@ pub struct Admitted {
     pub generation: u32,
     /// It was in already.
     pub already: bool,
-}
-
-/// A proof round under way.
-#[derive(Debug)]
-pub struct Proof {
-    /// 63 bits: an offset for lseek(2).
-    pub nonce: u64,
-    tid: u32,
-    began: u64,
-    seen: Receiver<u64>,
 }
 
 /// An open sink, and what it asks.
@@ -443,58 +429,6 @@ impl Node {
             self.end(admitted)?;
         }
         Ok(())
-    }
-
-    /// Begins a proof round: that thread's `lseek(-1, nonce, SEEK_SET)` must come out of the ring.
-    ///
-    /// # Errors
-    /// When the kernel side refuses.
-    pub fn begin_proof(&self, tid: u32) -> Result<Proof> {
-        let mut bytes = [0; 8];
-        getrandom(&mut bytes, GetRandomFlags::empty()).context("draw a nonce")?;
-        let nonce = u64::from_ne_bytes(bytes) >> 1;
-        let (sender, seen) = channel();
-        self.proofs.expect(tid, nonce, sender);
-        self.lock().kernel.set_proof(tid, Some(PROOF_SLOT))?;
-        Ok(Proof {
-            nonce,
-            tid,
-            began: monotonic_ns(),
-            seen,
-        })
-    }
-
-    /// Waits for the record of the proof's call, which has been made, and books the round trip for that container.
-    ///
-    /// # Errors
-    /// When the record does not come.
-    pub fn finish_proof(&self, slot: u32, proof: &Proof) -> Result<u64> {
-        self.marks.wake();
-        let seen = proof.seen.recv_timeout(PROOF_TIME);
-        self.dismiss(proof)?;
-        seen.map_err(|_timeout| {
-            anyhow!("the proof's record did not come out of the ring within {PROOF_TIME:?}")
-        })?;
-        let ktime = monotonic_ns();
-        let round_trip_ns = ktime.saturating_sub(proof.began);
-        if let Some(live) = self.lock().live.get_mut(&slot) {
-            live.round_trip_ns = Some(round_trip_ns);
-        }
-        self.marks.post(Mark::Armed {
-            slot: slot as u16,
-            ktime,
-            round_trip_ns,
-        })?;
-        Ok(round_trip_ns)
-    }
-
-    /// Gives a proof up.
-    ///
-    /// # Errors
-    /// When the kernel side refuses.
-    pub fn dismiss(&self, proof: &Proof) -> Result<()> {
-        self.proofs.dismiss(proof.tid);
-        self.lock().kernel.set_proof(proof.tid, None)
     }
 
     /// The receipt's time for a container: CLOCK_MONOTONIC nanoseconds.

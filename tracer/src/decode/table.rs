@@ -423,7 +423,7 @@ fn snapshot(text: &str) -> impl Iterator<Item = (&str, &str)> {
 
 /// Whether a snapshot's calls can be planned for: as its machine has them, and as one with 32 bits.
 #[cfg(any(test, fuzzing))]
-pub(super) fn compiles(text: &str) -> bool {
+pub(crate) fn compiles(text: &str) -> bool {
     // A table lives as long as the process.
     let text: &'static str = text.to_owned().leak();
     let params: HashMap<_, _> = snapshot(text).collect();
