@@ -11,7 +11,7 @@ use tracer_tests::{Bundle, Daemon, HookStage, Rootfs, Runtime, programs, unique_
 /// Starts of each kind in a round.
 const STARTS: usize = 101;
 /// A machine that does something else in one round does not in another: the best of so many counts.
-const ROUNDS: usize = 6;
+const ROUNDS: usize = 20;
 /// The hook may add so many milliseconds.
 const MEDIAN: f64 = 3.0;
 const P99: f64 = 10.0;
