@@ -171,19 +171,19 @@ pub fn filter(bytes: &[u8]) -> bool {
     let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= LONG) else {
         return false;
     };
-    if let Ok(labels) = selector::labels(text) {
-        for requirement in labels {
-            let shown = requirement.to_string();
-            assert_eq!(shown.parse(), Ok(requirement), "{shown}");
-        }
+    let labels = selector::labels(text);
+    let labelled = labels.is_ok();
+    for requirement in labels.unwrap_or_default() {
+        let shown = requirement.to_string();
+        assert_eq!(shown.parse(), Ok(requirement), "{shown}");
     }
     let Ok(words) = cli::filter_words(text) else {
-        return false;
+        return labelled;
     };
     stays(&words);
     let of = |arch| Filter::new(&words, arch);
     let (Ok(here), Ok(there)) = (of(Arch::X86_64), of(Arch::Aarch64)) else {
-        return false;
+        return labelled;
     };
     let all = Filter::default();
     assert_eq!(

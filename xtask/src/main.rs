@@ -38,7 +38,7 @@ enum Verb {
     Test(test::Args),
     /// Boot other kernels in virtual machines and trace containers there
     TestVm(test_vm::Args),
-    /// What CI runs, in its order: lint, ebpf --check, test, test-vm
+    /// What CI runs, in its order: lint, ebpf --check, test
     Ci,
     /// Trace a real container and print its system calls
     Demo(demo::Args),
