@@ -81,13 +81,14 @@ fn change(bytes: &mut Vec<u8>, other: &[u8], (what, at, to, word): &Edit) {
 
 #[test]
 fn every_seed_is_understood() {
+    let mut not = Vec::new();
     for (name, target) in TARGETS {
         let seeds = seeds(name);
         assert!(!seeds.is_empty(), "{name} has no corpus");
-        for (file, bytes) in seeds {
-            assert!(target(&bytes), "{name}/{file}: none of it is understood any more");
-        }
+        let its = seeds.into_iter().filter(|(_, bytes)| !target(bytes));
+        not.extend(its.map(|(file, _)| format!("{name}/{file}")));
     }
+    assert!(not.is_empty(), "none of these is understood any more: {not:?}");
 }
 
 #[test]
