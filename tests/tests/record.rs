@@ -440,7 +440,7 @@ fn a_container_is_dumped_on_what_it_asks_for_as_far_as_it_may() -> Result<()> {
     let (refused, _) = run("refused", &[("container-tracer.io/dump-on", "exit,diagnosis")])?;
     let few = [
         ("container-tracer.io/dump-on", "exit"),
-        ("container-tracer.io/flight-recorder", "8K"),
+        ("container-tracer.io/flight-recorder", "64K"),
     ];
     let (few, its_calls) = run("few", &few)?;
     let kept = wait::until("two dumps", wait::LONG, || {
