@@ -408,6 +408,31 @@ pub enum ProcessEvent {
     Join,
 }
 
+impl Process {
+    /// Of a fork, the new task; it is in its maker's phase, and there by the same way.
+    pub fn child(&self) -> Option<Task> {
+        let ProcessEvent::Fork {
+            pid,
+            tid,
+            host_pid,
+            host_tid,
+            comm,
+            ..
+        } = self.what
+        else {
+            return None;
+        };
+        Some(Task {
+            pid,
+            tid,
+            host_pid,
+            host_tid,
+            comm,
+            ..self.task.clone()
+        })
+    }
+}
+
 /// How a task ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exit {

@@ -242,32 +242,18 @@ impl<W: Write> Chrome<W> {
         let task = &process.task;
         let ids = (task.host_pid, task.host_tid);
         self.thread(&event.container, task);
-        match &process.what {
-            ProcessEvent::Fork {
-                pid,
-                tid,
-                host_pid,
-                host_tid,
-                comm,
-                ..
-            } => {
-                let child = Task {
-                    pid: *pid,
-                    tid: *tid,
-                    host_pid: *host_pid,
-                    host_tid: *host_tid,
-                    comm: *comm,
-                    ..task.clone()
-                };
-                self.thread(&event.container, &child);
-                self.arrows += 1;
-                let arrow = self.arrows;
-                for (phase, ids) in [(b's', ids), (b'f', (*host_pid, *host_tid))] {
-                    let out = self.event(phase, ids, event.ktime, "fork", "process");
-                    field(out, b",\"id\":", arrow);
-                    out.push(b'}');
-                }
+        if let Some(child) = process.child() {
+            self.thread(&event.container, &child);
+            self.arrows += 1;
+            let arrow = self.arrows;
+            for (phase, ids) in [(b's', ids), (b'f', (child.host_pid, child.host_tid))] {
+                let out = self.event(phase, ids, event.ktime, "fork", "process");
+                field(out, b",\"id\":", arrow);
+                out.push(b'}');
             }
+        }
+        match &process.what {
+            ProcessEvent::Fork { .. } => {}
             ProcessEvent::Exec { path, .. } => {
                 let name = format!("exec {}", String::from_utf8_lossy(path));
                 self.instant(event, ids, b't', &name, "process");

@@ -1,9 +1,6 @@
 //! The tasks of a container by who made whom: the rows of the timeline.
 
-use std::{
-    cmp::Reverse,
-    collections::{HashMap, hash_map::Entry},
-};
+use std::{cmp::Reverse, collections::HashMap};
 
 use crate::event::{Comm, Exit, Process, ProcessEvent, Task, Via};
 
@@ -103,41 +100,11 @@ impl Tasks {
 
     pub(super) fn take(&mut self, process: &Process, at: u64) {
         let maker = self.row(&process.task, at);
+        if let Some(child) = process.child() {
+            self.made(&child, maker, at);
+        }
         match &process.what {
-            ProcessEvent::Fork {
-                pid,
-                tid,
-                host_pid,
-                host_tid,
-                comm,
-                ..
-            } => {
-                let task = Task {
-                    pid: *pid,
-                    tid: *tid,
-                    host_pid: *host_pid,
-                    host_tid: *host_tid,
-                    comm: *comm,
-                    ..process.task.clone()
-                };
-                // Its own first event may have come before this one, from another CPU; else the number is used again.
-                let known = match self.now.entry(*host_tid) {
-                    Entry::Occupied(now) => self
-                        .rows
-                        .get(*now.get())
-                        .is_some_and(|row| !row.made && row.exit.is_none()),
-                    Entry::Vacant(_) => false,
-                };
-                if !known {
-                    self.now.remove(host_tid);
-                    self.insert(&task, maker, at);
-                }
-                if let Some(row) = self.now.get(host_tid).and_then(|index| self.rows.get_mut(*index)) {
-                    row.made = true;
-                    row.parent = maker;
-                    row.from = row.from.min(at);
-                }
-            }
+            ProcessEvent::Fork { .. } | ProcessEvent::Join => {}
             ProcessEvent::Exec { path, truncated } => {
                 if let Some(row) = maker.and_then(|index| self.rows.get_mut(index))
                     && row.programs.len() < PROGRAMS
@@ -154,7 +121,26 @@ impl Tasks {
                     row.exit = Some(*code);
                 }
             }
-            ProcessEvent::Join => {}
+        }
+    }
+
+    /// That row's task has made this one.
+    fn made(&mut self, child: &Task, maker: Option<usize>, at: u64) {
+        // Its own first event may have come before this one, from another CPU; else the number is used again.
+        let known = self
+            .now
+            .get(&child.host_tid)
+            .and_then(|index| self.rows.get(*index))
+            .is_some_and(|row| !row.made && row.exit.is_none());
+        if !known {
+            self.now.remove(&child.host_tid);
+            self.insert(child, maker, at);
+        }
+        let index = self.now.get(&child.host_tid);
+        if let Some(row) = index.and_then(|index| self.rows.get_mut(*index)) {
+            row.made = true;
+            row.parent = maker;
+            row.from = row.from.min(at);
         }
     }
 

@@ -160,28 +160,33 @@ fn step(html: &mut Html, bucket: usize, count: u64) {
 /// A small histogram: one bar a power of two, as high as its share of the largest.
 fn strip(html: &mut Html, told: &Told) {
     let counts = shown(told);
-    let most = counts.iter().copied().max().unwrap_or(0);
-    if most == 0 {
+    if counts.iter().all(|count| *count == 0) {
         return;
     }
     html.raw("<svg class=\"strip c").number(told.class as u64).raw("\" width=130 height=18 viewBox=\"0 0 130 18\" role=img aria-label=\"durations by power of two\"><path d=\"M0 17.5H130\"/>");
+    bars(html, &counts, (5, 4), (17.0, 17.0));
+    html.raw("</svg>");
+}
+
+/// Its bars: one every so many units and so wide; the largest so high, standing at that line.
+fn bars(html: &mut Html, counts: &[u64], (every, width): (u64, u64), (highest, line): (f64, f64)) {
+    let most = counts.iter().copied().max().unwrap_or(0);
     for (at, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
-        let height = (17.0 * *count as f64 / most as f64).max(1.5);
-        html.raw("<rect x=")
-            .number(at as u64 * 5)
-            .raw(" width=4 y=")
-            .fraction(17.0 - height);
+        let height = (highest * *count as f64 / most as f64).max(1.5);
+        html.raw("<rect x=").number(at as u64 * every);
+        html.raw(" width=")
+            .number(width)
+            .raw(" y=")
+            .fraction(line - height);
         html.raw(" height=").fraction(height).raw(">");
         step(html, at + FIRST, *count);
         html.raw("</rect>");
     }
-    html.raw("</svg>");
 }
 
 /// The histogram of one call with its scale.
 fn figure(html: &mut Html, told: &Told) {
     let counts = shown(told);
-    let most = counts.iter().copied().max().unwrap_or(0).max(1);
     html.raw("<figure><figcaption><b>")
         .text(&told.row.syscall)
         .raw("</b> <span>")
@@ -194,18 +199,7 @@ fn figure(html: &mut Html, told: &Told) {
     html.raw("</span></figcaption><svg class=\"figure c")
         .number(told.class as u64);
     html.raw("\" viewBox=\"0 0 312 92\" role=img aria-label=\"durations by power of two\"><path d=\"M0 72.5H312\"/>");
-    for (at, count) in counts.iter().enumerate() {
-        if *count > 0 {
-            let height = (66.0 * *count as f64 / most as f64).max(1.5);
-            html.raw("<rect x=")
-                .number(at as u64 * 12)
-                .raw(" width=10 y=")
-                .fraction(72.0 - height);
-            html.raw(" height=").fraction(height).raw(">");
-            step(html, at + FIRST, *count);
-            html.raw("</rect>");
-        }
-    }
+    bars(html, &counts, (12, 10), (66.0, 72.0));
     // Where each power of 1024 begins, as near as names are read: 1 µs, 1 ms, 1 s.
     for (at, name) in [(4_u64, "1 µs"), (14, "1 ms"), (24, "1 s")] {
         html.raw("<path d=\"M")
