@@ -2,7 +2,11 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use std::{fs, path::Path, process::Output};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Output,
+};
 use tracer_tests::{
     bundle::{Bundle, Rootfs},
     daemon::{Daemon, Stats},
@@ -282,12 +286,11 @@ fn verdicts(lines: &str) -> Result<Vec<Value>> {
         .collect()
 }
 
-#[test]
-fn a_recording_explains_as_the_daemon_does() -> Result<()> {
-    let daemon = Daemon::start()?;
-    let bundle = Bundle::traced("explain", Rootfs::Busybox, &["/bin/sh", "-c", SCRIPT], &daemon)?;
+/// A container that ran [`SCRIPT`], and its recording.
+fn recorded(daemon: &Daemon, what: &str) -> Result<(String, PathBuf)> {
+    let bundle = Bundle::traced(what, Rootfs::Busybox, &["/bin/sh", "-c", SCRIPT], daemon)?;
     let id = bundle.id.clone();
-    let file = daemon.dir().join("explain.trec");
+    let file = daemon.dir().join(format!("{what}.trec"));
     let path = file.to_str().context("a path")?;
     let recorder = daemon
         .tail_by(daemon.client("record"), "record", &["-w", path, &id])?
@@ -295,6 +298,13 @@ fn a_recording_explains_as_the_daemon_does() -> Result<()> {
     Runtime::Runc.run(bundle)?;
     let (code, _, complaint) = recorder.end()?;
     ensure!(code == Some(0), "record: {code:?} {complaint}");
+    Ok((id, file))
+}
+
+#[test]
+fn a_recording_explains_as_the_daemon_does() -> Result<()> {
+    let daemon = Daemon::start()?;
+    let (id, file) = recorded(&daemon, "explain")?;
 
     let told = programs::success(daemon.client("explain").args(["-o", "json", &id]))?;
     let explain = |file: &Path, args: &[&str]| {
@@ -475,16 +485,7 @@ fn a_container_is_dumped_on_what_it_asks_for_as_far_as_it_may() -> Result<()> {
 #[test]
 fn a_recording_answers_as_the_daemon_does_and_a_stretch_of_it_is_a_part() -> Result<()> {
     let daemon = Daemon::start()?;
-    let bundle = Bundle::traced("answers", Rootfs::Busybox, &["/bin/sh", "-c", SCRIPT], &daemon)?;
-    let id = bundle.id.clone();
-    let file = daemon.dir().join("answers.trec");
-    let path = file.to_str().context("a path")?;
-    let recorder = daemon
-        .tail_by(daemon.client("record"), "record", &["-w", path, &id])?
-        .opened()?;
-    Runtime::Runc.run(bundle)?;
-    let (code, _, complaint) = recorder.end()?;
-    ensure!(code == Some(0), "record: {code:?} {complaint}");
+    let (id, file) = recorded(&daemon, "answers")?;
     for words in [
         &["dentry", "-o", "json"][..],
         &["profile", "seccomp"],

@@ -1,12 +1,8 @@
 //! What the hook adds to a container's start.
 
-use anyhow::{Context, Result, bail, ensure};
-use std::{
-    fs::File,
-    process::Stdio,
-    time::{Duration, Instant},
-};
-use tracer_tests::{Bundle, Daemon, HookStage, Rootfs, Runtime, programs, unique_id};
+use anyhow::{Result, bail, ensure};
+use std::time::Duration;
+use tracer_tests::{Bundle, Daemon, HookStage, Rootfs, Runtime};
 
 /// Starts of each kind in a round.
 const STARTS: usize = 101;
@@ -15,27 +11,6 @@ const ROUNDS: usize = 20;
 /// The hook may add so many milliseconds.
 const MEDIAN: f64 = 3.0;
 const P99: f64 = 10.0;
-
-/// Time of `create` and `start`, under an id of its own.
-fn start(bundle: &mut Bundle) -> Result<Duration> {
-    bundle.id = unique_id("start");
-    let (id, path) = (bundle.id.clone(), bundle.path().to_owned());
-    let path = path.to_str().context("path")?;
-    let log = File::create(bundle.path().join("log"))?;
-    let run = |args: &[&str]| -> Result<()> {
-        let mut command = Runtime::Runc.command(args);
-        // The container has them too: a pipe would end only with it.
-        let status = command.stdout(Stdio::null()).stderr(log.try_clone()?).status()?;
-        ensure!(status.success(), "{}: {status}", programs::show(&command));
-        Ok(())
-    };
-    let begin = Instant::now();
-    run(&["create", "-b", path, &id])?;
-    run(&["start", &id])?;
-    let time = begin.elapsed();
-    run(&["delete", "--force", &id])?;
-    Ok(time)
-}
 
 /// Of these times, in milliseconds.
 fn percentile(times: &mut [f64], percent: usize) -> f64 {
@@ -51,11 +26,11 @@ fn round(with: &mut Bundle, without: &mut Bundle) -> Result<(f64, f64)> {
     let (mut traced, mut plain) = (Vec::new(), Vec::new());
     for pair in 0..STARTS {
         if pair % 2 == 0 {
-            plain.push(ms(start(without)?));
-            traced.push(ms(start(with)?));
+            plain.push(ms(Runtime::Runc.start_timed(without)?));
+            traced.push(ms(Runtime::Runc.start_timed(with)?));
         } else {
-            traced.push(ms(start(with)?));
-            plain.push(ms(start(without)?));
+            traced.push(ms(Runtime::Runc.start_timed(with)?));
+            plain.push(ms(Runtime::Runc.start_timed(without)?));
         }
     }
     let (plain, traced) = (
