@@ -76,9 +76,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 fn write() -> Result<()> {
     let toolchain = Toolchain::find().or_else(|_| setup().and_then(|()| Toolchain::find()))?;
+    // Hashed before they are read, and looked at again after: an edit meanwhile would vouch for an object without it.
+    let sources = hash_sources()?;
     let object = toolchain.build(&sh::target().join("ebpf"))?;
+    ensure!(
+        sources == hash_sources()?,
+        "the sources of {OBJECT} changed while it was built: run `cargo xtask ebpf` again"
+    );
     let sums = Sums {
-        sources: hash_sources()?,
+        sources,
         object: hex(&object),
         core: toolchain.hash_core()?,
     };
