@@ -11,7 +11,10 @@ use std::{
     fmt, fs,
     future::IntoFuture,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -149,8 +152,8 @@ impl Settings {
     fn options(&self) -> Result<ConnectOptions, String> {
         let mut options = ConnectOptions::new()
             .name("tracer")
-            // A connection that broke is given up: the delivery asks for the next one, when its time has come.
-            .max_reconnects(1);
+            // Each server is tried once; a connection that broke is given up (`Link`).
+            .max_reconnects(self.servers.len());
         if let Some(file) = &self.credentials_file {
             let creds = read_file(file)?;
             options = options
@@ -233,6 +236,8 @@ pub struct Nats {
     looked: Instant,
 }
 
+/// A connection, for as long as it holds. The client would make itself a new one, and send there what it still had behind
+/// what went down with the old one: events would come out of order.
 struct Link {
     context: Context,
     /// The connection broke.
@@ -260,10 +265,12 @@ impl Receiver for Nats {
             }
         });
         if outcome.is_err() {
-            // With it goes what it had not sent: all that is not acknowledged comes again.
+            // With its tasks goes what they had not sent: all that is not acknowledged comes again, in order.
             self.link = None;
+            runtime.shutdown_background();
+        } else {
+            self.runtime = Some(runtime);
         }
-        self.runtime = Some(runtime);
         self.looked = Instant::now();
         outcome.map_err(Refusal::new)
     }
@@ -299,12 +306,20 @@ impl Link {
     async fn new(settings: &Settings) -> Result<Self, String> {
         let broken = Arc::new(Notify::new());
         let tell = broken.clone();
-        let options = settings.options()?.event_callback(move |change| {
-            if matches!(change, Change::Disconnected | Change::Closed) {
-                tell.notify_one();
-            }
-            std::future::ready(())
-        });
+        let connected = Arc::new(AtomicBool::new(false));
+        let once = connected.clone();
+        let options = settings
+            .options()?
+            .event_callback(move |change| {
+                if matches!(change, Change::Disconnected | Change::Closed) {
+                    tell.notify_one();
+                }
+                std::future::ready(())
+            })
+            .reconnect_delay_callback(move |_attempts| match once.load(Ordering::Relaxed) {
+                true => Duration::MAX,
+                false => Duration::ZERO,
+            });
         let servers: Vec<async_nats::ServerAddr> = settings
             .servers
             .iter()
@@ -314,6 +329,7 @@ impl Link {
             .connect(servers)
             .await
             .map_err(|error| format!("{}: {error}", settings.servers.join(", ")))?;
+        connected.store(true, Ordering::Relaxed);
         let context = jetstream::new(client);
         if let Some(name) = &settings.stream {
             let wanted = stream::Config {
