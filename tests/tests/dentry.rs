@@ -175,6 +175,29 @@ fn a_programs_searches_are_told_with_their_variables() -> Result<()> {
 }
 
 #[test]
+fn relative_paths_are_told_from_where_they_began() -> Result<()> {
+    let daemon = Daemon::start()?;
+    // The runtime goes to the first directory, the shell to the second, and its child inherits it.
+    let script = "cat none/a; cd share; cat ./none; true";
+    let mut bundle = bundle(&daemon, &["/bin/sh", "-c", script], &[])?;
+    bundle.config["process"]["cwd"] = json!("/usr");
+    let mut container = Runtime::Runc.start(bundle)?;
+    container.success()?;
+    daemon.verdict_at_end(container.id())?.whole()?;
+    let (code, report) = dentry(&daemon, container.id())?;
+    assert_eq!(code, 0, "{report}");
+    for path in ["/usr/none/a", "/usr/share/none"] {
+        assert_eq!(row(&report, "paths", "path", path)?["missing"], 1);
+    }
+    let relative: Vec<_> = paths(&report)?
+        .into_keys()
+        .filter(|path| !path.starts_with('/'))
+        .collect();
+    ensure!(relative.is_empty(), "{relative:?}");
+    Ok(())
+}
+
+#[test]
 fn what_was_lost_or_left_out_is_said() -> Result<()> {
     let lossy = Daemon::start_with(&["--ring-size", "4096"])?;
     let args = ["/workloads/missing", "/none", "20011"];

@@ -19,7 +19,7 @@ use crate::{
     event::{Arch, Body, Container, Descriptors, Event},
     export,
     filter::Filter,
-    names,
+    follow, names,
     observe::Observed,
     options::{self, Policy},
     profile,
@@ -326,7 +326,9 @@ fn show(event: &Event) {
         assert!(made.is_ok() && !file.is_empty(), "{made:?}");
     }
     let observed = Observed::default();
-    observed.take(event);
+    let mut followed = follow::Followed::default();
+    observed.take(event, Some(&followed));
+    followed.see(event);
     let _told = (observed.arguments(), observed.lookups());
 }
 

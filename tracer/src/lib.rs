@@ -26,6 +26,7 @@ pub mod event;
 pub mod explain;
 pub mod export;
 pub mod filter;
+pub mod follow;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod histogram;

@@ -370,6 +370,7 @@ impl Node {
         let done = self
             .marks
             .post(mark)
+            .and_then(|()| self.begin_narrow(entry.slot as u16, &filter))
             .and_then(|()| inner.kernel.attach(enters))
             .and_then(|()| inner.kernel.set_filter(entry.slot, &filter))
             .and_then(|()| inner.set_rates(&rates))

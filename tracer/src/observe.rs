@@ -13,6 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::{
     event::{Body, Event, Lifecycle, Syscall},
+    follow::Followed,
     report::observed,
 };
 
@@ -28,21 +29,21 @@ struct Seen {
 }
 
 impl Observed {
-    /// Looks at one of its events.
-    pub fn take(&self, event: &Event) {
+    /// Looks at one of its events, and at what its processes had before it.
+    pub fn take(&self, event: &Event, followed: Option<&Followed>) {
         match &event.body {
-            Body::Syscall(call) => self.call(event.time_ns, call),
+            Body::Syscall(call) => self.call(event.time_ns, call, followed),
             Body::Container(Lifecycle::Exec) => self.lock().arguments.application(),
             _ => {}
         }
     }
 
-    fn call(&self, time_ns: u64, call: &Syscall) {
+    fn call(&self, time_ns: u64, call: &Syscall, followed: Option<&Followed>) {
         if arguments::concern(call) {
             self.lock().arguments.take(call);
         }
         if lookups::concern(call) {
-            self.lock().lookups.take(time_ns, call);
+            self.lock().lookups.take(time_ns, call, followed);
         }
     }
 

@@ -21,6 +21,7 @@ use crate::{
     event::{
         Body, Books, Container, Event, Exit, Hole, Lifecycle, Loss, LossReason, Outcome, Phase, Syscall,
     },
+    follow::Followed,
     observe::Observed,
     report::{self, Stats, capabilities::Capabilities, observed::Arguments},
     sinks::{
@@ -72,6 +73,7 @@ pub struct Page {
     traffic: traffic::Traffic,
     asked: privileges::Asked,
     observed: Observed,
+    followed: Followed,
     losses: Vec<Lost>,
     lost: BTreeMap<&'static str, u64>,
     line: Vec<u8>,
@@ -115,6 +117,7 @@ impl Page {
             traffic: traffic::Traffic::default(),
             asked: privileges::Asked::default(),
             observed: Observed::default(),
+            followed: Followed::default(),
             losses: Vec::new(),
             lost: BTreeMap::new(),
             line: Vec::new(),
@@ -138,7 +141,7 @@ impl Page {
         }
         match &event.body {
             Body::Syscall(call) => {
-                self.observed.take(event);
+                self.observed.take(event, Some(&self.followed));
                 self.call(event.time_ns, call);
             }
             Body::Process(process) => {
@@ -150,12 +153,13 @@ impl Page {
                 }
             }
             Body::Container(life) => {
-                self.observed.take(event);
+                self.observed.take(event, Some(&self.followed));
                 self.life(event.time_ns, life);
             }
             Body::Loss(loss) => self.loss(event.time_ns, loss),
             Body::Diagnosis(found) => self.failures.explained(event.time_ns, found),
         }
+        self.followed.see(event);
     }
 
     fn shows(&self, phase: Phase) -> bool {

@@ -30,6 +30,7 @@ use crate::{
     event::{Body, Books, Container, Event, Exit, Lifecycle, Loss, LossReason},
     explain::Failures,
     filter::Filter,
+    follow::Followed,
     recording::{Bounds, History, Origin, Raw, Summary},
     sinks::{Account, Counts, Output},
     source::{Batch, Item},
@@ -57,6 +58,11 @@ pub enum Mark {
         ktime: u64,
         end: Box<End>,
         sinks: Sender<Accounts>,
+    },
+    /// From here on filters leave calls of it out, or do so no more.
+    Narrow {
+        slot: u16,
+        narrow: bool,
     },
     /// So many calls more were lost to the rate limit.
     Limited {
@@ -235,6 +241,7 @@ pub struct Pipeline {
     hold: Option<Bounds>,
     watch: Option<Watch>,
     failures: Option<Failures>,
+    followed: HashMap<u16, Followed>,
     events: Vec<Event>,
 }
 
@@ -260,6 +267,7 @@ impl Pipeline {
             hold,
             watch,
             failures,
+            followed: HashMap::new(),
             events: Vec::new(),
         }
     }
@@ -318,11 +326,12 @@ impl Pipeline {
             .filter(|_| self.hold.is_some())
             .map(|live| &live.progress.observed);
         let mut held = self.held.get_mut(&slot).filter(|_| self.hold.is_some());
+        let mut followed = self.followed.get_mut(&slot);
         for event in self.events.drain(..) {
             // A record may also reveal a loss, or mean something for the container.
             let raw = raw.filter(|_| matches!(event.body, Body::Syscall(_) | Body::Process(_)));
             if let Some(observed) = observed {
-                observed.take(&event);
+                observed.take(&event, followed.as_deref());
             }
             if let Some(held) = &mut held {
                 held.take(&event, raw, at_most);
@@ -334,7 +343,11 @@ impl Pipeline {
                 output.take(slot, &event, raw, at_most);
             }
             if let Some(failures) = &mut self.failures {
-                failures.see(slot, &event);
+                failures.see(slot, &event, followed.as_deref());
+            }
+            // Who looks at a call wants to know how things were before it.
+            if let Some(followed) = &mut followed {
+                followed.see(&event);
             }
         }
     }
@@ -397,6 +410,11 @@ impl Pipeline {
                 end,
                 sinks,
             } => self.gone(slot, ktime, *end, &sinks),
+            Mark::Narrow { slot, narrow } => {
+                if let Some(followed) = self.followed.get_mut(&slot) {
+                    followed.narrow(narrow);
+                }
+            }
             Mark::Limited { slot, ktime, count } => {
                 self.lost(slot, ktime, LossReason::RateLimit, count);
                 self.hand_out(slot, None);
@@ -519,6 +537,9 @@ impl Pipeline {
             triggered: Vec::new(),
         };
         self.held.insert(slot, held);
+        if self.hold.is_some() || self.failures.is_some() {
+            self.followed.insert(slot, Followed::default());
+        }
         self.hand_out(slot, None);
     }
 
@@ -570,6 +591,7 @@ impl Pipeline {
         self.events.extend(ended);
         self.hand_out(slot, None);
         self.enricher.remove(slot);
+        self.followed.remove(&slot);
         if let Some(held) = self.held.remove(&slot)
             && self.hold.is_some()
         {

@@ -17,6 +17,7 @@ use crate::{
     control::Request,
     event::{Body, Container, Event, Lifecycle},
     explain::{self, Explanation, Failures, Questions},
+    follow::Followed,
     recording::{self, Entry, Recording, Summary, Told, Window},
     report::{
         Explained, Names, State,
@@ -92,6 +93,7 @@ struct Known {
     summary: Option<Box<Summary>>,
     over: bool,
     lost: u64,
+    followed: Followed,
 }
 
 impl Story {
@@ -122,6 +124,7 @@ impl Story {
             summary: None,
             over: false,
             lost: 0,
+            followed: Followed::default(),
         });
         match &event.body {
             Body::Diagnosis(_) => known.told.push(event.clone()),
@@ -129,7 +132,8 @@ impl Story {
             Body::Container(Lifecycle::Gone { .. } | Lifecycle::Detached { .. }) => known.over = true,
             _ => {}
         }
-        self.failures.see(number, event);
+        self.failures.see(number, event, Some(&known.followed));
+        known.followed.see(event);
     }
 
     /// Why calls failed, of the containers of which it was not found out when they did.

@@ -48,6 +48,8 @@ pub struct Fact {
 /// When and where it was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Taken {
+    /// From the process's calls before this one, in the trace.
+    Before,
     /// In the kernel, on the task, as the call returned.
     Call,
     /// By the daemon, at once after the call.
@@ -60,6 +62,7 @@ impl Taken {
     /// The word in JSON.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Before => "before",
             Self::Call => "call",
             Self::After => "after",
             Self::Always => "always",

@@ -121,6 +121,11 @@ impl Found {
         self
     }
 
+    /// Something that its calls before this one tell.
+    pub(super) fn before(self, text: impl Into<String>) -> Self {
+        self.fact(Taken::Before, text)
+    }
+
     /// Something that the kernel knew at the moment of the call.
     pub(super) fn at_call(self, text: impl Into<String>) -> Self {
         self.fact(Taken::Call, text)

@@ -13,7 +13,10 @@ use std::{
 };
 
 use super::Home;
-use crate::event::{Body, Container, Event, Exit, Lifecycle, Outcome, Phase, Process, ProcessEvent, Syscall};
+use crate::{
+    event::{Body, Container, Event, Exit, Lifecycle, Outcome, Phase, Process, ProcessEvent, Syscall},
+    follow::{Earlier, Followed},
+};
 
 /// Kinds of failures that a container may have; what comes after them is counted by call and errno alone.
 const MAX_KINDS: usize = 2048;
@@ -67,6 +70,7 @@ pub(super) struct Failure {
     pub time_ns: u64,
     pub ktime: u64,
     pub call: Syscall,
+    pub earlier: Earlier,
     pub count: Arc<AtomicU64>,
     /// Failures of the container that found no room.
     pub missed: Arc<AtomicU64>,
@@ -117,10 +121,12 @@ impl Failures {
         }
     }
 
-    /// Looks at an event on its way to the sinks.
-    pub fn see(&mut self, slot: u16, event: &Event) {
+    /// Looks at an event on its way to the sinks, and at what its container's processes had before it.
+    pub fn see(&mut self, slot: u16, event: &Event, followed: Option<&Followed>) {
         match &event.body {
-            Body::Syscall(call) if call.task.phase == Phase::App => self.call(slot, event, call),
+            Body::Syscall(call) if call.task.phase == Phase::App => {
+                self.call(slot, event, call, followed);
+            }
             Body::Container(Lifecycle::Exec) => {
                 // Where there is no room, the first failure makes up for it.
                 let _no_room = self.to.try_send(Told::Began { slot });
@@ -139,7 +145,7 @@ impl Failures {
         }
     }
 
-    fn call(&mut self, slot: u16, event: &Event, call: &Syscall) {
+    fn call(&mut self, slot: u16, event: &Event, call: &Syscall, followed: Option<&Followed>) {
         let failed = match call.outcome {
             Outcome::Error(_) => true,
             _ => call.denied_by.is_some(),
@@ -173,6 +179,9 @@ impl Failures {
             time_ns: event.time_ns,
             ktime: event.ktime,
             call: call.clone(),
+            earlier: followed
+                .map(|followed| followed.earlier(event.ktime, call))
+                .unwrap_or_default(),
             count: count.clone(),
             missed: kinds.missed.clone(),
             found: found.clone(),

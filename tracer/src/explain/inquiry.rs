@@ -114,18 +114,19 @@ impl Inquiry {
                     home.begin();
                 }
             }
-            Told::Failed(failure) => {
+            Told::Failed(mut failure) => {
                 let here = self.here;
                 let known = self.known(failure.slot, &failure.info);
                 known.missed = failure.missed.clone();
+                let earlier = std::mem::take(&mut failure.earlier);
                 let scene = if here {
                     let home = known
                         .home
                         .get_or_insert_with(|| Home::early(failure.call.task.host_pid));
                     home.begin();
-                    look(&failure.call, home)
+                    look(&failure.call, earlier, home)
                 } else {
-                    Scene::elsewhere()
+                    Scene::elsewhere(earlier)
                 };
                 let open = Open { failure, scene };
                 // Only a path that was not found may be found elsewhere. A recording is read in its own time.

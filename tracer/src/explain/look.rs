@@ -37,7 +37,10 @@ use super::{
     arguments::{self, Address},
     scene::NOT_JOINED,
 };
-use crate::event::{Outcome, Syscall};
+use crate::{
+    event::{Outcome, Syscall},
+    follow::Earlier,
+};
 
 /// How long a file system may take to answer all questions about a call's paths.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -63,6 +66,8 @@ pub struct Home {
     gids: Option<Vec<IdMap>>,
     mounts: Arc<Vec<mounts::Line>>,
     groups: Vec<groups::Member>,
+    /// RLIMIT_STACK of its first process, once the application had begun.
+    stack: Option<u64>,
     /// Why parts are missing.
     gone: Vec<String>,
     /// A file system did not answer: it is not asked again.
@@ -102,6 +107,7 @@ impl Home {
             gids,
             mounts: Arc::default(),
             groups,
+            stack: None,
             gone,
             silent: AtomicBool::new(false),
         }
@@ -114,6 +120,7 @@ impl Home {
             return;
         }
         self.root = open_root(pid).ok().map(Arc::new);
+        self.stack = stack(pid);
         // Only now is it where the container runtime wants it.
         if let Ok(text) = read(&format!("/proc/{pid}/cgroup")) {
             self.groups = groups::parse(&text);
@@ -139,8 +146,9 @@ impl Home {
 
 /// The surroundings of a failed call, as far as they can have to do with how it failed. Takes some milliseconds; never
 /// fails, never waits longer than a fraction of a second.
-pub fn look(call: &Syscall, home: &Home) -> Scene {
+pub fn look(call: &Syscall, earlier: Earlier, home: &Home) -> Scene {
     let mut scene = Scene {
+        earlier,
         uids: home.uids.clone(),
         gids: home.gids.clone(),
         gone: home.gone.clone(),
@@ -185,6 +193,9 @@ pub fn look(call: &Syscall, home: &Home) -> Scene {
     scene.sysctls = sysctls(name, errno);
     scene.open_files = task.filter(|_| errno == libc::EMFILE).and_then(open_files);
     scene.mappings = task.filter(|_| errno == libc::ENOMEM).and_then(mappings);
+    if errno == libc::E2BIG {
+        scene.stack = task.and_then(stack).or(home.stack);
+    }
     if network::concerns(name, errno) {
         scene.network = witness.sees(|pid| network::look(call, pid));
     }
@@ -274,7 +285,7 @@ fn paths(call: &Syscall, home: &Home, task: Option<u32>, witness: &Witness<'_>, 
         let base = if given.path.starts_with(b"/") {
             Some(Vec::new())
         } else {
-            base(call, &given, task, &place.root_path)
+            base(call, &given, &scene.earlier, task, &place.root_path)
         };
         match base {
             Some(base) => wanted.push((base, given)),
@@ -334,7 +345,18 @@ fn by_descriptor(call: &Syscall, task: Option<u32>) -> Option<arguments::Given> 
 }
 
 /// The directory that a relative path begins at, as a path in the container.
-fn base(call: &Syscall, given: &arguments::Given, task: Option<u32>, root: &[u8]) -> Option<Vec<u8>> {
+fn base(
+    call: &Syscall,
+    given: &arguments::Given,
+    earlier: &Earlier,
+    task: Option<u32>,
+    root: &[u8],
+) -> Option<Vec<u8>> {
+    // As it was at the call; what /proc has may be of a moment later.
+    let known = earlier.directories.iter().find(|(from, _)| *from == given.from);
+    if let Some(path) = known.and_then(|(_, path)| arguments::unquote(&format!("\"{path}\""))) {
+        return Some(path);
+    }
     let file = match given.from {
         None => "cwd".to_owned(),
         Some(fd) => {
@@ -474,6 +496,21 @@ fn mappings(tid: u32) -> Option<u64> {
     }
 }
 
+/// Its soft limit of the stack, in bytes (proc_pid_limits(5)).
+fn stack(pid: u32) -> Option<u64> {
+    let text = read(&format!("/proc/{pid}/limits")).ok()?;
+    let text = text_of(&text);
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Max stack size"))?;
+    let soft = line.split_whitespace().next()?;
+    if soft == "unlimited" {
+        Some(u64::MAX)
+    } else {
+        soft.parse().ok()
+    }
+}
+
 /// The label that a security module keeps of a task.
 fn label(pid: u32) -> Option<String> {
     let text = read(&format!("/proc/{pid}/attr/current")).ok()?;
@@ -599,7 +636,11 @@ mod tests {
             ("dfd", 0xffff_ff9c, "AT_FDCWD"),
             ("filename", 1, "\"no-such-file\""),
         ];
-        let scene = look(&call("openat", libc::ENOENT, &args), &Home::of(own()));
+        let scene = look(
+            &call("openat", libc::ENOENT, &args),
+            Earlier::default(),
+            &Home::of(own()),
+        );
         assert_eq!(scene.gone, Vec::<String>::new());
         let [path] = scene.paths.try_into().unwrap();
         assert_eq!(
@@ -619,7 +660,11 @@ mod tests {
     fn a_descriptor_leads_to_its_file() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let fd = std::os::fd::AsRawFd::as_raw_fd(file.as_file()) as u64;
-        let scene = look(&call("write", libc::ENOSPC, &[("fd", fd, "x")]), &Home::of(own()));
+        let scene = look(
+            &call("write", libc::ENOSPC, &[("fd", fd, "x")]),
+            Earlier::default(),
+            &Home::of(own()),
+        );
         let [path] = scene.paths.try_into().unwrap();
         assert_eq!(path.given, file.path().as_os_str().as_encoded_bytes());
         assert!(!path.is_named() && path.file_system.is_some());
@@ -628,7 +673,11 @@ mod tests {
     #[test]
     fn what_proc_calls_self_is_the_task() {
         let args = [("filename", 1, "\"/proc/self/status\"")];
-        let scene = look(&call("open", libc::EACCES, &args), &Home::of(own()));
+        let scene = look(
+            &call("open", libc::EACCES, &args),
+            Earlier::default(),
+            &Home::of(own()),
+        );
         let [path] = scene.paths.try_into().unwrap();
         let status = format!("/proc/{}/status", own());
         assert_eq!(path.steps.last().unwrap().path, status.as_bytes());
@@ -637,12 +686,14 @@ mod tests {
     #[test]
     fn counts_and_sysctls_are_those_that_the_failure_wants() {
         let home = Home::of(own());
-        let scene = look(&call("socket", libc::EMFILE, &[]), &home);
+        let scene = look(&call("socket", libc::EMFILE, &[]), Earlier::default(), &home);
         assert!(scene.open_files.is_some_and(|open| open >= 3) && scene.mappings.is_none());
-        let scene = look(&call("mmap", libc::ENOMEM, &[]), &home);
+        let scene = look(&call("mmap", libc::ENOMEM, &[]), Earlier::default(), &home);
         assert!(scene.mappings.is_some_and(|mappings| mappings > 3));
         assert!(scene.sysctls.contains_key("vm.max_map_count"));
-        assert!(scene.machine.memory > 0 && scene.paths.is_empty());
+        assert!(scene.machine.memory > 0 && scene.paths.is_empty() && scene.stack.is_none());
+        let scene = look(&call("execve", libc::E2BIG, &[]), Earlier::default(), &home);
+        assert!(scene.stack.is_some_and(|stack| stack >= 1 << 16));
     }
 
     #[test]
@@ -652,7 +703,7 @@ mod tests {
         child.wait().unwrap();
         let mut call = call("openat", libc::ENOENT, &[("filename", 1, "\"/x\"")]);
         call.task.host_tid = pid;
-        let scene = look(&call, &Home::of(pid));
+        let scene = look(&call, Earlier::default(), &Home::of(pid));
         assert!(scene.paths.is_empty() && scene.uids.is_none());
         assert!(scene.gone.len() > 2, "{:?}", scene.gone);
     }
@@ -662,7 +713,7 @@ mod tests {
         let mut home = Home::of(own());
         home.namespaces = Some((1, 1));
         let args = [("filename", 1, "\"no-such-file\"")];
-        let scene = look(&call("open", libc::ENOENT, &args), &home);
+        let scene = look(&call("open", libc::ENOENT, &args), Earlier::default(), &home);
         assert!(scene.paths.is_empty(), "its working directory is not known");
         assert!(scene.gone.iter().any(|why| why.contains("had ended")));
     }

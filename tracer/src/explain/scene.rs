@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Acl;
+use crate::follow::Earlier;
 
 /// In [`Scene::gone`]: what a daemon with few capabilities, such as that of its unit, does not see.
 pub(super) const NOT_JOINED: &str = "the container's files and network as its ended processes had them: to join their \
@@ -32,6 +33,10 @@ pub struct Scene {
     pub open_files: Option<u64>,
     /// How many mappings it has, where a call failed for want of memory.
     pub mappings: Option<u64>,
+    /// What its earlier calls tell of the task.
+    pub earlier: Earlier,
+    /// RLIMIT_STACK of the process, or of its container's first, where a call's strings were too long.
+    pub stack: Option<u64>,
     /// Where the process found a file of that name right after, for a look-up that failed.
     pub found_after: Option<Vec<u8>>,
     /// The security modules that are active (`/sys/kernel/security/lsm`, or what /proc shows).
@@ -45,8 +50,9 @@ pub struct Scene {
 
 impl Scene {
     /// Of a call that was made at another time, perhaps on another machine.
-    pub fn elsewhere() -> Self {
+    pub fn elsewhere(earlier: Earlier) -> Self {
         Self {
+            earlier,
             gone: vec!["the system that it ran on is not here: this is a recording".to_owned()],
             ..Self::default()
         }

@@ -41,7 +41,7 @@ fn explain(calls: impl IntoIterator<Item = Syscall>) -> Explanation {
     let (mut failures, inquiry, questions) = open();
     let thread = inquiry.start(|| {}).unwrap();
     for call in calls {
-        failures.see(1, &event(call));
+        failures.see(1, &event(call), None);
     }
     let explanation = questions.explain("c").unwrap_or_default();
     failures.end(1);

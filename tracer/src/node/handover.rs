@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, os::fd::OwnedFd, sync::mpsc::channel};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::{Admitted, Inner, Live, Node, Settings, rates::Rates};
+use super::{Admitted, Inner, Live, Node, Settings, rates::Rates, readers::leaves_out};
 use crate::{
     decode,
     event::{self, Arch},
@@ -157,6 +157,10 @@ impl Inner {
             };
             births.resume(slot as u16, piped, live.at_most.clone(), before, held);
             marks.post(Mark::Registered { slot: slot as u16 })?;
+            if leaves_out(&live.filter) {
+                let slot = slot as u16;
+                marks.post(Mark::Narrow { slot, narrow: true })?;
+            }
             if let Some(questions) = questions {
                 questions.came(slot as u16, entry.info.clone(), init);
             }

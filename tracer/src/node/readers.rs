@@ -12,6 +12,7 @@ use crate::{
     pipeline::Mark,
     registry::Entry,
     sinks::{Kind, Output, Selection},
+    source::Marks,
 };
 
 impl Node {
@@ -28,7 +29,7 @@ impl Node {
         {
             let mut inner = self.lock();
             inner.readers.push(Reader::of(&output));
-            inner.set_filters()?;
+            inner.set_filters(&self.marks)?;
         }
         self.marks.post(Mark::Open {
             output: Box::new(output),
@@ -44,7 +45,7 @@ impl Node {
         {
             let mut inner = self.lock();
             inner.readers.extend(open.iter().map(Reader::of));
-            inner.set_filters()?;
+            inner.set_filters(&self.marks)?;
         }
         let nobody = close.is_empty();
         let (sender, done) = channel();
@@ -61,7 +62,15 @@ impl Node {
         done.recv().context("the pipeline has ended")?;
         let mut inner = self.lock();
         inner.readers.retain(|reader| !gone.contains(&reader.id));
-        inner.set_filters()
+        inner.set_filters(&self.marks)
+    }
+
+    /// Tells the pipeline of a new container of which filters leave calls out.
+    pub(super) fn begin_narrow(&self, slot: u16, filter: &kernel::Filter) -> Result<()> {
+        if leaves_out(filter) {
+            self.marks.post(Mark::Narrow { slot, narrow: true })?;
+        }
+        Ok(())
     }
 
     /// Closes a sink.
@@ -75,7 +84,7 @@ impl Node {
         let closed = result.recv();
         let mut inner = self.lock();
         inner.readers.retain(|reader| reader.id != id);
-        inner.set_filters()?;
+        inner.set_filters(&self.marks)?;
         match closed {
             Ok(result) => result.context("write the events"),
             // No such sink: it failed before and is gone.
@@ -128,18 +137,35 @@ impl Inner {
         wanted
     }
 
-    /// Tells the kernel side, where that has changed.
-    fn set_filters(&mut self) -> Result<()> {
+    /// Tells the kernel side, where that has changed; and the pipeline, in time, where calls are left out.
+    fn set_filters(&mut self, marks: &Marks<Mark>) -> Result<()> {
         for entry in self.registry.iter() {
             let at_most = self.live.get(&entry.slot).and_then(|live| live.at_most.clone());
             let wanted = self.wanted_of(entry, at_most.as_deref());
             if let Some(live) = self.live.get_mut(&entry.slot)
                 && live.filter != wanted
             {
+                let narrow = |narrow| {
+                    marks.post(Mark::Narrow {
+                        slot: entry.slot as u16,
+                        narrow,
+                    })
+                };
+                if leaves_out(&wanted) {
+                    narrow(true)?;
+                }
                 self.kernel.set_filter(entry.slot, &wanted)?;
+                if leaves_out(&live.filter) && !leaves_out(&wanted) {
+                    narrow(false)?;
+                }
                 live.filter = wanted;
             }
         }
         Ok(())
     }
+}
+
+/// Whether not all calls pass.
+pub(super) const fn leaves_out(filter: &kernel::Filter) -> bool {
+    filter.active & kernel::Filter::SIEVES != 0
 }

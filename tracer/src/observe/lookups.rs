@@ -2,6 +2,7 @@
 //! the kernel keeps a negative dentry for each.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, VecDeque},
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
@@ -9,6 +10,7 @@ use std::{
 use crate::{
     decode,
     event::{Outcome, Phase, Syscall, Task},
+    follow::Followed,
     report::observed::{self, Who},
 };
 
@@ -93,15 +95,29 @@ fn is_lookup(call: &Syscall) -> bool {
     call.name == "connect" || decode::takes(call.arch, call.nr).is_some_and(|takes| takes.path)
 }
 
-/// The path that was looked up, as its text has it; of two the one that had to be there.
-fn path_of(call: &Syscall) -> Option<String> {
-    let mut texts = call.args.list.iter().map(|arg| call.args.text_of(arg));
+/// The path that was looked up, as its text has it, from the root on where it is known where it begins; of two the one
+/// that had to be there.
+fn path_of(call: &Syscall, followed: Option<&Followed>) -> Option<String> {
+    let (index, path) = given(call)?;
+    let whole = followed.and_then(|followed| followed.resolved(call, index, &path));
+    Some(whole.map(Cow::into_owned).unwrap_or(path))
+}
+
+/// The number of that argument, and the path as the call had it.
+fn given(call: &Syscall) -> Option<(usize, String)> {
+    let mut texts = call
+        .args
+        .list
+        .iter()
+        .map(|arg| call.args.text_of(arg))
+        .enumerate();
     if call.name == "connect" {
-        let (_, after) = texts.nth(1)?.split_once("sun_path=\"")?;
-        return Some(after.split_once('"')?.0.to_owned());
+        let (index, text) = texts.nth(1)?;
+        let (_, after) = text.split_once("sun_path=\"")?;
+        return Some((index, after.split_once('"')?.0.to_owned()));
     }
-    let mut quoted = texts.filter(|text| text.starts_with('"'));
-    let text = match &*call.name {
+    let mut quoted = texts.filter(|(_, text)| text.starts_with('"'));
+    let (index, text) = match &*call.name {
         // What the link says is looked up by nobody.
         "symlink" | "symlinkat" => quoted.next_back()?,
         // The source is a name of the file system's own.
@@ -109,10 +125,11 @@ fn path_of(call: &Syscall) -> Option<String> {
         _ => quoted.next()?,
     };
     let inner = text.strip_prefix('"')?;
-    Some(match inner.strip_suffix("\"...") {
+    let path = match inner.strip_suffix("\"...") {
         Some(cut) => format!("{cut}..."),
         None => inner.strip_suffix('"')?.to_owned(),
-    })
+    };
+    Some((index, path))
 }
 
 /// Directory and last part; none of a path that ends in a slash or is one part.
@@ -130,16 +147,16 @@ fn who(task: &Task) -> Who {
 }
 
 impl Lookups {
-    pub(super) fn take(&mut self, time_ns: u64, call: &Syscall) {
+    pub(super) fn take(&mut self, time_ns: u64, call: &Syscall, followed: Option<&Followed>) {
         let Outcome::Error(errno) = call.outcome else {
             if self.open.contains_key(&call.task.host_tid)
-                && let Some((place, name)) = path_of(call).as_deref().and_then(split)
+                && let Some((place, name)) = path_of(call, followed).as_deref().and_then(split)
             {
                 self.found(&call.task, place, name);
             }
             return;
         };
-        let path = path_of(call);
+        let path = path_of(call, followed);
         self.failed += 1;
         let Some(path) = path else {
             self.unnamed += 1;

@@ -68,7 +68,7 @@ fn open(path: &str, outcome: Outcome) -> Syscall {
 fn lookups(calls: &[Syscall]) -> observed::Lookups {
     let observed = Observed::default();
     for (time, call) in (1..).zip(calls) {
-        observed.call(time * 1_000_000_000, call);
+        observed.call(time * 1_000_000_000, call, None);
     }
     observed.lookups()
 }
@@ -169,7 +169,7 @@ fn a_storm_of_paths_is_bounded_and_counted() {
     let mut table = Lookups::default();
     let long = "x".repeat(3000);
     for number in 0..1000 {
-        table.take(1, &open(&format!("/{number}/{long}"), MISSING));
+        table.take(1, &open(&format!("/{number}/{long}"), MISSING), None);
     }
     let seen = table.told();
     let kept = seen.paths.len() as u64;
@@ -181,10 +181,10 @@ fn a_storm_of_paths_is_bounded_and_counted() {
 fn searches_give_back_their_room() {
     let mut table = Lookups::default();
     for round in 0..100_000 {
-        table.take(1, &open("/a/name", MISSING));
-        table.take(1, &open("/b/name", MISSING));
-        table.take(1, &open("/c/name", Outcome::Value(3)));
-        table.take(1, &open(&format!("/once/{}", round % 10), MISSING));
+        table.take(1, &open("/a/name", MISSING), None);
+        table.take(1, &open("/b/name", MISSING), None);
+        table.take(1, &open("/c/name", Outcome::Value(3)), None);
+        table.take(1, &open(&format!("/once/{}", round % 10), MISSING), None);
     }
     let seen = table.told();
     assert_eq!((seen.unkept, seen.searches_unkept), (0, 0));
@@ -204,7 +204,7 @@ fn values_and_refusals_are_kept() {
     refused.outcome = Outcome::Error(libc::EPERM as u16);
     // The upper half of the register means nothing.
     for call in [socket(1), socket(2), socket(0xffff_ffff_0000_0002), refused] {
-        observed.call(1, &call);
+        observed.call(1, &call, None);
     }
     let seen = observed.arguments();
     let values = &seen.values[0];
@@ -217,7 +217,7 @@ fn values_and_refusals_are_kept() {
         (libc::EPERM as u16, 1)
     );
     for family in 0..100 {
-        observed.call(1, &socket(family));
+        observed.call(1, &socket(family), None);
     }
     let seen = observed.arguments();
     assert!(seen.values[0].more && seen.values[0].seen.len() == 32);
@@ -228,7 +228,7 @@ fn the_runtime_is_followed_from_its_filter_to_the_application() {
     let observed = Observed::default();
     let of_runtime = |mut call: Syscall| {
         call.task.phase = Phase::Runtime;
-        observed.call(1, &call);
+        observed.call(1, &call, None);
     };
     of_runtime(call("mount", 165, &[], &[], Outcome::Value(0)));
     // A probe for a feature, as libseccomp makes it.
@@ -253,4 +253,33 @@ fn the_runtime_is_followed_from_its_filter_to_the_application() {
     observed.lock().arguments.application();
     of_runtime(call("write", 1, &[], &[], Outcome::Value(0)));
     assert_eq!(observed.arguments().under_filter, Some(vec!["close".to_owned()]));
+}
+
+#[test]
+fn a_relative_path_is_told_from_the_root_on_where_that_is_known() {
+    let (observed, mut followed) = (Observed::default(), Followed::default());
+    let event = |call: Syscall| Event {
+        time_ns: 1,
+        ktime: 1,
+        container: std::sync::Arc::default(),
+        body: Body::Syscall(call),
+    };
+    let chdir = call("chdir", 80, &["\"/srv/app\""], &[], Outcome::Value(0));
+    for call in [
+        open("lib/a.so", MISSING),
+        chdir,
+        open("lib/a.so", MISSING),
+        open("./other/a.so", MISSING),
+        open("/lib/a.so", Outcome::Value(3)),
+    ] {
+        let event = event(call);
+        observed.take(&event, Some(&followed));
+        followed.see(&event);
+    }
+    let seen = observed.lookups();
+    let paths: Vec<_> = seen.paths.iter().map(|path| path.path.as_str()).collect();
+    assert_eq!(paths, ["/srv/app/lib/a.so", "/srv/app/other/a.so", "lib/a.so"]);
+    let search = &seen.searches[0];
+    assert_eq!(search.places, ["lib", "/srv/app/lib", "/srv/app/other"]);
+    assert_eq!(search.found.as_deref(), Some("/lib"));
 }

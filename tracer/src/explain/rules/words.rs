@@ -90,6 +90,15 @@ pub(super) fn namespace(evidence: &Evidence, inode: u32, level: u32) -> String {
     }
 }
 
+/// A time between two calls.
+pub(super) fn span(ns: u64) -> String {
+    match ns {
+        0..=999_999 => format!("{:.1} us", ns as f64 / 1e3),
+        1_000_000..=999_999_999 => format!("{:.1} ms", ns as f64 / 1e6),
+        _ => format!("{:.1} s", ns as f64 / 1e9),
+    }
+}
+
 /// A limit.
 pub(super) fn bound(limit: u64) -> String {
     match limit {

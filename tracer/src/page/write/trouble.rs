@@ -141,6 +141,7 @@ fn cause(html: &mut Html, facts: &Facts<'_>, root: &Root) {
         html.raw("<ul class=evidence>");
         for fact in &verdict.evidence {
             html.raw("<li>").text(&fact.text).raw(match fact.taken {
+                Taken::Before => " <small>seen in its calls before</small>",
                 Taken::Call => " <small>seen in the kernel at the call</small>",
                 Taken::After => " <small>seen just after the call</small>",
                 Taken::Always => " <small>always so</small>",

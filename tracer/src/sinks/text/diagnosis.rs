@@ -40,6 +40,7 @@ pub(super) fn diagnosis(out: &mut Vec<u8>, found: &Diagnosis, color: bool) {
     for fact in &verdict.evidence {
         line(
             match fact.taken {
+                Taken::Before => "before it:   ",
                 Taken::Call => "at the call: ",
                 Taken::After => "just after:  ",
                 Taken::Always => "always:      ",
