@@ -1,10 +1,12 @@
 //! Calls that this kernel does not have, and arguments that no kernel takes. Only what the man page leaves no doubt of is
 //! called the program's mistake; other EINVALs stay undetermined.
 
-use super::Rule;
+use super::{Rule, words};
 use crate::{
+    errno,
     event::{Cause, Place},
     explain::{Case, Finding, case::Found},
+    follow::{Access, Descriptor, State},
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -325,22 +327,20 @@ fn bad_descriptor(case: &Case<'_>) -> Finding {
         .iter()
         .find_map(|name| int(case, name));
     if let Some(number) = number.filter(|number| *number < 0) {
-        return Found::new(
-            Cause::Arguments,
-            format!("{number} is no descriptor: it is what a call returns that failed"),
-        )
-        .always("open(2), socket(2): -1 is returned on error; descriptors are from 0 on")
-        .fix(
-            Place::Program,
-            "look at what should have opened it: it failed before, and nobody asked whether it did",
-        )
-        .done();
+        return never_given(case, number);
     }
     let fd = fd(case);
+    if let (Some(number), Some(past)) = (number, &case.scene.earlier.descriptor) {
+        return by_its_past(case, number, past);
+    }
     let mut found = Found::new(
         Cause::Arguments,
         format!("descriptor {fd} is not open, or not open for that"),
     );
+    if case.scene.earlier.followed {
+        found =
+            found.before("no call that was seen gave the process a descriptor of that number, or closed one");
+    }
     if let (Some(number), Some(limit)) = (number, case.limit(libc::RLIMIT_NOFILE))
         && u64::from(number.cast_unsigned()) >= limit
     {
@@ -355,6 +355,87 @@ fn bad_descriptor(case: &Case<'_>) -> Finding {
             "a descriptor that was closed before, or never opened because an earlier call failed",
         )
         .done()
+}
+
+/// A number that stands for an error.
+fn never_given(case: &Case<'_>, number: i32) -> Finding {
+    let mut found = Found::new(
+        Cause::Arguments,
+        format!("{number} is no descriptor: it is what a call returns that failed"),
+    );
+    if let Some(failed) = &case.scene.earlier.failed {
+        found = found.before(format!(
+            "the last call that was to give the process one, {} before: {} failed with {}",
+            ago(case, failed.ktime),
+            failed.call,
+            errno::name(failed.errno)
+        ));
+    }
+    found
+        .always("open(2), socket(2): -1 is returned on error; descriptors are from 0 on")
+        .fix(
+            Place::Program,
+            "look at what should have opened it: it failed before, and nobody asked whether it did",
+        )
+        .done()
+}
+
+/// A descriptor of which it is known what became of it.
+fn by_its_past(case: &Case<'_>, number: i32, past: &Descriptor) -> Finding {
+    let when = ago(case, past.ktime);
+    let by = if past.tid == case.call.task.tid {
+        String::new()
+    } else {
+        format!(" of thread {}", past.tid)
+    };
+    let (why, fact, source, fix) = match past.state {
+        State::Closed => (
+            format!("descriptor {number} was closed before"),
+            format!("{}{by} closed it {when} before", past.call),
+            "close(2): the number stands for nothing until it is given anew",
+            "who closes it does so too early, or for the second time: in a program with threads it may be another's by then",
+        ),
+        State::ClosedByExec => (
+            format!("descriptor {number} was closed by execve: it was open for the program before alone"),
+            format!("it was open with the close-on-exec flag until the execve {when} before"),
+            "execve(2), fcntl(2): FD_CLOEXEC",
+            "hand it on without O_CLOEXEC, or clear the flag before execve: fcntl(FD, F_SETFD, 0)",
+        ),
+        State::Open(access) => {
+            let (is, wants) = match access {
+                Access::Read => ("reading", "writing"),
+                Access::Write => ("writing", "reading"),
+                Access::Path => ("its place alone (O_PATH)", "what is in it"),
+                // Closed by a call that was not seen.
+                Access::Both => {
+                    return Found::new(
+                        Cause::Arguments,
+                        format!("descriptor {number} is not open, or not open for that"),
+                    )
+                    .before(format!("{}{by} gave it to the process {when} before", past.call))
+                    .always("read(2), write(2): EBADF")
+                    .fix(Place::Program, "look at who closed it since")
+                    .done();
+                }
+            };
+            (
+                format!("descriptor {number} is open for {is}, not for {wants}"),
+                format!("{}{by} opened it so {when} before", past.call),
+                "read(2), write(2): EBADF of a descriptor that is open for the other direction alone; open(2): O_PATH",
+                "open it with O_RDWR, or use the descriptor that is for this",
+            )
+        }
+    };
+    Found::new(Cause::Arguments, why)
+        .before(fact)
+        .always(source)
+        .fix(Place::Program, fix)
+        .done()
+}
+
+/// How long before the call that was.
+fn ago(case: &Case<'_>, ktime: u64) -> String {
+    words::span(case.scene.earlier.ktime.saturating_sub(ktime))
 }
 
 fn invalid(case: &Case<'_>) -> Finding {
@@ -481,5 +562,61 @@ mod tests {
                 call.name
             );
         }
+    }
+
+    #[test]
+    fn a_descriptor_is_told_by_its_past() {
+        let call = failed("write", libc::EBADF, &[("fd", 5, "5")]);
+        let mut scene = Scene::default();
+        scene.earlier.ktime = 5_000_000;
+        scene.earlier.followed = true;
+        let first = |scene: &Scene| {
+            let told = verdict(&RULE, &call, scene);
+            (told.why, told.evidence[0].text.clone())
+        };
+        assert_eq!(
+            first(&scene).1,
+            "no call that was seen gave the process a descriptor of that number, or closed one"
+        );
+        for (state, call, why, fact) in [
+            (
+                State::Closed,
+                "close",
+                "descriptor 5 was closed before",
+                "close of thread 9 closed it 2.0 ms before",
+            ),
+            (
+                State::ClosedByExec,
+                "execve",
+                "descriptor 5 was closed by execve: it was open for the program before alone",
+                "it was open with the close-on-exec flag until the execve 2.0 ms before",
+            ),
+            (
+                State::Open(Access::Read),
+                "openat",
+                "descriptor 5 is open for reading, not for writing",
+                "openat of thread 9 opened it so 2.0 ms before",
+            ),
+            (
+                State::Open(Access::Both),
+                "socket",
+                "descriptor 5 is not open, or not open for that",
+                "socket of thread 9 gave it to the process 2.0 ms before",
+            ),
+        ] {
+            scene.earlier.descriptor = Some(Descriptor::new(call, 3_000_000, 9, state));
+            assert_eq!(first(&scene), (why.to_owned(), fact.to_owned()));
+        }
+        let call = failed("write", libc::EBADF, &[("fd", 0xffff_ffff, "-1")]);
+        scene.earlier.failed = Some(std::sync::Arc::new(crate::follow::Failed {
+            call: "openat(AT_FDCWD, \"/x\", O_RDONLY)".to_owned(),
+            errno: libc::ENOENT as u16,
+            ktime: 4_500_000,
+        }));
+        let told = verdict(&RULE, &call, &scene);
+        assert_eq!(
+            told.evidence[0].text,
+            "the last call that was to give the process one, 500.0 us before: openat(AT_FDCWD, \"/x\", O_RDONLY) failed with ENOENT"
+        );
     }
 }
