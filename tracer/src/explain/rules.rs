@@ -11,6 +11,7 @@ mod dac;
 mod exec;
 mod expected;
 mod ids;
+mod landlock;
 mod lsm;
 mod missing;
 mod mount;
@@ -51,6 +52,7 @@ pub const ALL: &[Rule] = &[
     ids::RULE,
     dac::RULE,
     capability::RULE,
+    landlock::RULE,
     lsm::RULE,
     missing::RULE,
     asked::RULE,

@@ -1,4 +1,4 @@
-//! Security modules. The kernel does not say that one refused: it is the verdict only where everything else that gives
+//! Security modules that label tasks. The kernel does not say that one refused: it is the verdict only where everything else that gives
 //! EACCES or EPERM for the call has been looked at and permits it, and a label that confines is there.
 
 use super::{Rule, capability, dac};
@@ -9,7 +9,7 @@ use crate::{
 
 pub(super) const RULE: Rule = Rule {
     name: "lsm",
-    source: "apparmor(7), selinux(8), landlock(7); Documentation/admin-guide/LSM/",
+    source: "apparmor(7), selinux(8); Documentation/admin-guide/LSM/",
     judge,
 };
 
@@ -33,20 +33,8 @@ fn judge(case: &Case<'_>) -> Finding {
     if !case.failed_with(&[libc::EACCES, libc::EPERM]) {
         return Finding::NotMine;
     }
-    let landlock = case
-        .scene
-        .lsms
-        .as_deref()
-        .is_some_and(|lsms| lsms.iter().any(|lsm| lsm == "landlock"));
     let Some(label) = case.scene.label.as_deref() else {
-        return Finding::RuledOut(format!(
-            "AppArmor and SELinux: the task has no label of theirs{}",
-            if landlock {
-                "; Landlock, by which programs restrict themselves, leaves none"
-            } else {
-                ""
-            }
-        ));
+        return Finding::RuledOut("AppArmor and SELinux: the task has no label of theirs".to_owned());
     };
     let Some(confining) = confining(label) else {
         return Finding::RuledOut(format!("AppArmor and SELinux: the task's label is {label}"));
