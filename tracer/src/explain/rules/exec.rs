@@ -3,11 +3,11 @@
 
 use super::{
     Rule,
-    words::{capability, mode, shown},
+    words::{bound, capability, mode, shown},
 };
 use crate::{
     event::{Cause, Place},
-    explain::{Case, Finding, Kind, Path, Program, case::Found},
+    explain::{Case, Finding, Kind, Path, Program, arguments, case::Found},
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -301,20 +301,84 @@ fn file_capabilities(case: &Case<'_>, path: &Path) -> Finding {
         .done()
 }
 
-/// bprm_stack_limits and copy_strings: a string takes 128 KiB at most, all of them a quarter of the stack's limit, and 6 MiB.
+/// MAX_ARG_STRLEN of include/uapi/linux/binfmts.h: 32 pages, the NUL among them.
+const STRING: u64 = 131_072;
+
+/// How long the strings may be: each one, and all together with a pointer each (bprm_stack_limits and copy_strings,
+/// fs/exec.c). Which of the two it was, the kernel does not say; few strings cannot be too long together.
 fn too_long(case: &Case<'_>) -> Finding {
+    let together = case.scene.stack.map(|stack| (stack / 4).clamp(STRING, 6 << 20));
+    let strings = strings(case);
+    let count = strings.map(|(arguments, variables)| arguments + variables);
+    let all_as_long_as_can_be = count.map(|count| count * (STRING + 8) + 4096);
+    // As long as the limit is not known, it is the least that it can be.
+    let is_one = all_as_long_as_can_be.is_some_and(|most| most <= together.unwrap_or(STRING));
     let mut found = Found::new(
         Cause::Arguments,
-        "the arguments and the environment are too long",
-    )
-    .always("one string may have 131072 bytes, all together a quarter of RLIMIT_STACK, 128 KiB at least and 6 MiB at most (execve(2))")
-    .fix(Place::Program, "pass long lists in a file or through a pipe (xargs, @file)");
-    if let Some(stack) = case.limit(libc::RLIMIT_STACK).filter(|stack| *stack < 24 << 20) {
-        found = found
-            .at_call(format!("RLIMIT_STACK is {stack}"))
-            .flag("--ulimit stack=25165824:25165824, where it is the sum that is too long");
+        match (is_one, together) {
+            (true, _) => format!(
+                "an argument, or a variable of the environment, is too long: one may have {} bytes",
+                STRING - 1
+            ),
+            (false, Some(together)) => format!(
+                "the arguments and the environment are too long: together they may have {together} bytes here, each one {}",
+                STRING - 1
+            ),
+            (false, None) => "the arguments and the environment are too long".to_owned(),
+        },
+    );
+    if let Some((arguments, variables)) = strings {
+        found = found.at_call(format!(
+            "it was given {arguments} arguments and {variables} variables: {}",
+            if is_one {
+                "too few to be too long together"
+            } else {
+                "they may be too long together, or one of them alone"
+            }
+        ));
     }
-    found.done()
+    if let Some(stack) = case.scene.stack {
+        found = found.after(format!(
+            "RLIMIT_STACK is {}, and a quarter of it is for them",
+            bound(stack)
+        ));
+    }
+    found = found.always("one string may have 131072 bytes with its NUL, all together with a pointer each a quarter of RLIMIT_STACK, 128 KiB at least and 6 MiB at most (execve(2))");
+    if !is_one && together.is_none_or(|together| together < 6 << 20) {
+        found = found
+            .flag("--ulimit stack=25165824:25165824, where it is the sum that is too long")
+            .fix(
+                Place::Systemd,
+                "LimitSTACK=25165824 of the engine's unit, where it is the sum",
+            );
+    }
+    found
+        .fix(
+            Place::Program,
+            "pass long lists in a file or through a pipe (xargs, @file), a long variable as a file that is mounted",
+        )
+        .done()
+}
+
+/// How many arguments and how many variables a call was given, where both were counted to their ends.
+fn strings(case: &Case<'_>) -> Option<(u64, u64)> {
+    let (argv, envp) = (case.text("argv")?, case.text("envp")?);
+    let inner = argv.strip_prefix('[')?.strip_suffix(']')?;
+    if inner.ends_with("...") && !inner.ends_with("\"...") {
+        return None;
+    }
+    // A quote within a string has a backslash before it; a string that is cut for display has dots behind it.
+    let arguments = if inner.is_empty() {
+        0
+    } else {
+        1 + inner.matches("\", \"").count() + inner.matches("\"..., \"").count()
+    };
+    let variables = if envp == "NULL" {
+        0
+    } else {
+        arguments::number_after(envp, "/* ").filter(|_| !case.arg("envp").is_some_and(|arg| arg.truncated))?
+    };
+    Some((arguments as u64, variables))
 }
 
 #[cfg(test)]
@@ -462,8 +526,50 @@ mod tests {
     }
 
     #[test]
-    fn too_many_arguments() {
-        let call = failed("execve", libc::E2BIG, &[]);
-        assert_eq!(verdict(&RULE, &call, &Scene::default()).cause, Cause::Arguments);
+    fn too_long_together_or_one_of_them() {
+        let told = |argv: &str, envp: &str, stack| {
+            let args = [("argv", 1, argv), ("envp", 2, envp)];
+            let scene = Scene {
+                stack,
+                ..Scene::default()
+            };
+            verdict(&RULE, &failed("execve", libc::E2BIG, &args), &scene)
+        };
+        let few = told(r#"["sh", "-c", "xxxx"...]"#, "0x7ffe /* 9 vars */", Some(8 << 20));
+        assert_eq!(few.cause, Cause::Arguments);
+        assert_eq!(
+            few.why,
+            "an argument, or a variable of the environment, is too long: one may have 131071 bytes"
+        );
+        assert_eq!(
+            few.evidence[0].text,
+            "it was given 3 arguments and 9 variables: too few to be too long together"
+        );
+        assert!(
+            few.fixes.iter().all(|fix| fix.place == Place::Program),
+            "no limit helps"
+        );
+        // More of them may be too long together, and so may a few where the limit is not known or low.
+        for (variables, stack) in [(40, Some(8 << 20)), (9, None), (9, Some(1 << 20))] {
+            let many = told(
+                r#"["sh", "a\", \"b"]"#,
+                &format!("0x7ffe /* {variables} vars */"),
+                stack,
+            );
+            assert!(
+                many.evidence[0].text.starts_with("it was given 2 arguments"),
+                "{many:?}"
+            );
+            assert!(
+                many.fixes.iter().any(|fix| fix.line.contains("--ulimit stack=")),
+                "{many:?}"
+            );
+        }
+        let many = told("[\"a\", ...]", "0x7ffe /* 9 vars */", Some(u64::MAX));
+        assert_eq!(
+            many.why,
+            "the arguments and the environment are too long: together they may have 6291456 bytes here, each one 131071"
+        );
+        assert_eq!(many.fixes.len(), 1, "no limit lifts it: {many:?}");
     }
 }
