@@ -297,6 +297,7 @@ fn name(errno: i32) -> Result<&'static str> {
     Ok(match errno {
         libc::EPERM => "EPERM",
         libc::ENOENT => "ENOENT",
+        libc::E2BIG => "E2BIG",
         libc::EINTR => "EINTR",
         libc::ENOEXEC => "ENOEXEC",
         libc::EBADF => "EBADF",

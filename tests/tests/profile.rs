@@ -11,7 +11,9 @@ use std::{
     process::Output,
 };
 use tempfile::TempDir;
-use tracer_tests::{Bundle, Daemon, Rootfs, Runtime, daemon::Stats, podman::Podman, programs, strace, wait};
+use tracer_tests::{
+    Bundle, Daemon, Rootfs, Runtime, daemon::Stats, event, podman::Podman, programs, strace, wait,
+};
 
 const SAMPLES: usize = 11;
 
@@ -307,7 +309,19 @@ fn a_server_runs_under_its_own_profile_and_not_with_one_call_less() -> Result<()
         (denied[0].syscall(), denied[0].text("errno")),
         ("listen", "ENOSYS")
     );
-    daemon.verdict_at_end(&id)?.whole()
+    daemon.verdict_at_end(&id)?.whole()?;
+    // And why is told, with the line that lets it pass.
+    let said = programs::success(daemon.client("explain").args(["-o", "json", &id]))?;
+    let found = event::parse(&said)?;
+    let told = found.iter().find(|event| event.syscall() == "listen");
+    let told = told.with_context(|| format!("{said}: no diagnosis of listen"))?;
+    assert_eq!((told.text("cause"), told.text("errno")), ("seccomp", "ENOSYS"));
+    let fixes = told.0["fixes"].to_string();
+    ensure!(
+        fixes.contains("listen") && fixes.contains("SCMP_ACT_ALLOW"),
+        "{fixes}"
+    );
+    Ok(())
 }
 
 #[test]

@@ -55,12 +55,13 @@ fn main() -> ExitCode {
 fn run(words: &[&str]) -> Answer {
     let (verb, rest) = words.split_first().ok_or(USAGE)?;
     match *verb {
-        "hold" | "limit" | "own" | "file" => before(verb, rest),
+        "hold" | "limit" | "own" | "file" | "landlock" => before(verb, rest),
         "scheduler" | "nice" | "fork" | "lock" | "map" | "unshare" | "session" => task(verb, rest),
         "setuid" | "setgroups" | "timezone" | "vmsplice" | "hostname" | "kcmp" | "kill" => rights(verb, rest),
         "open" | "opens" | "fill" | "chown" | "chmod" | "unlink" | "mkdir" | "link" | "mknod" | "chroot"
-        | "mount" | "exec" | "watch" | "instances" => files(verb, rest),
+        | "mount" | "exec" | "args" | "watch" | "instances" => files(verb, rest),
         "connect" | "connecting" | "datagram" | "bind" | "device" | "socket" => network(verb, rest),
+        "used" | "handed" | "read" => descriptors(verb, rest),
         "empty-pipe" | "terminal" | "seek-pipe" | "close" | "children" | "bad-address" | "pause"
         | "policy" => everyday(verb, rest),
         _ => Err(USAGE),
@@ -86,6 +87,11 @@ fn before(verb: &str, words: &[&str]) -> Answer {
         "hold" => return hold(number(words, 0)?, words.get(1..).unwrap_or_default()),
         // Writes a number into a file, such as a limit in /proc/sys.
         "limit" => std::fs::write(text(words, 1)?, text(words, 0)?),
+        // May read files beneath that directory alone, from here on.
+        "landlock" => {
+            landlock(&path(words, 0)?).map_err(|_| BEFORE)?;
+            return run(words.get(1..).unwrap_or_default());
+        }
         // Copies a file.
         "file" => std::fs::copy(text(words, 0)?, text(words, 1)?).map(drop),
         // A user namespace of its own, where it may do what root may.
@@ -100,6 +106,54 @@ fn before(verb: &str, words: &[&str]) -> Answer {
     };
     done.map_err(|_| BEFORE)?;
     run(words.get(2..).unwrap_or_default())
+}
+
+/// The structures of include/uapi/linux/landlock.h.
+fn landlock(beneath: &CString) -> Answer {
+    const READ_FILE: u64 = 1 << 2;
+    const PATH_BENEATH: i32 = 1;
+    call!(SYS_prctl, libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)?;
+    let handled = READ_FILE;
+    let ruleset = call!(
+        SYS_landlock_create_ruleset,
+        &raw const handled,
+        size_of_val(&handled),
+        0
+    )?;
+    let flags = libc::O_PATH | libc::O_CLOEXEC;
+    let parent = call!(SYS_openat, libc::AT_FDCWD, beneath.as_ptr(), flags)?;
+    let mut rule = [0u8; 12];
+    rule[..8].copy_from_slice(&READ_FILE.to_ne_bytes());
+    rule[8..].copy_from_slice(&i32::try_from(parent).map_err(|_| USAGE)?.to_ne_bytes());
+    call!(SYS_landlock_add_rule, ruleset, PATH_BENEATH, rule.as_ptr(), 0)?;
+    call!(SYS_landlock_restrict_self, ruleset, 0)
+}
+
+/// What a descriptor stands for, or does no more.
+fn descriptors(verb: &str, words: &[&str]) -> Answer {
+    let mut byte = [0u8];
+    let open = |flags: i32| call!(SYS_openat, libc::AT_FDCWD, c"/dev/null".as_ptr(), flags);
+    let file = match (verb, text(words, 0)?) {
+        ("read", fd) => fd.parse().map_err(|_| USAGE)?,
+        ("used", "open") => open(libc::O_RDONLY)?,
+        ("used", "closed") => {
+            let file = open(libc::O_RDONLY)?;
+            call!(SYS_close, file)?;
+            file
+        }
+        ("used", "write-only") => open(libc::O_WRONLY)?,
+        // Left to a program that reads from it, with a number that its loader does not use.
+        ("handed", how) => {
+            let copy = match how {
+                "cloexec" => libc::F_DUPFD_CLOEXEC,
+                _ => libc::F_DUPFD,
+            };
+            let file = call!(SYS_fcntl, open(libc::O_RDONLY)?, copy, 40)?.to_string();
+            return files("exec", &["/bin/fail", "read", &file]);
+        }
+        _ => return Err(USAGE),
+    };
+    call!(SYS_read, file, byte.as_mut_ptr(), 1)
 }
 
 fn hold(port: i64, rest: &[&str]) -> Answer {
@@ -297,6 +351,14 @@ fn files(verb: &str, words: &[&str]) -> Answer {
                 pointers.as_ptr(),
                 [ptr::null::<u8>()].as_ptr()
             )
+        }
+        // Starts itself with so many arguments more, each so long.
+        "args" => {
+            let size = usize::try_from(number(words, 1)?).map_err(|_| USAGE)?;
+            let long = "x".repeat(size);
+            let more = (0..number(words, 0)?).map(|_| long.as_str());
+            let all: Vec<&str> = ["/bin/fail", "map", "4096"].into_iter().chain(more).collect();
+            files("exec", &all)
         }
         // So many watches, on as many files.
         "watch" => {

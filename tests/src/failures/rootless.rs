@@ -248,6 +248,17 @@ fn files() -> Vec<Failure> {
 fn rest() -> Vec<Failure> {
     vec![
         Failure {
+            name: "rootless: a file that the program's own Landlock rules leave out",
+            how: PLAIN,
+            run: "fail landlock /srv open read /etc/group",
+            call: "openat",
+            errno: libc::EACCES,
+            part: "/etc/group",
+            causes: &["lsm"],
+            names: &["Landlock", "FS_READ_FILE on /etc/group"],
+            fix: Fix::Run("fail landlock /etc open read /etc/group"),
+        },
+        Failure {
             name: "rootless: a script with carriage returns",
             how: PLAIN,
             run: "fail exec /srv/script-dos",
