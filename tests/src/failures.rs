@@ -4,6 +4,7 @@
 //! A row says only that; [`Ground`] has the files that the containers see, and runs rows.
 
 mod bundles;
+mod itself;
 mod podman;
 mod rootless;
 mod well;
@@ -72,7 +73,7 @@ pub enum Fix {
 
 /// All rows where something is wrong.
 pub fn all() -> Vec<Failure> {
-    [bundles::rows(), podman::rows(), rootless::rows()]
+    [bundles::rows(), itself::rows(), podman::rows(), rootless::rows()]
         .into_iter()
         .flatten()
         .collect()

@@ -7,6 +7,7 @@
 //!
 //! It must not know rules, sinks or how events come here.
 
+mod amounts;
 mod groups;
 mod mounts;
 mod network;
@@ -46,11 +47,6 @@ use crate::{
 const PATIENCE: Duration = Duration::from_millis(200);
 /// What is read of a file of /proc or of a cgroup at most.
 const MAX_TEXT: u64 = 4 << 20;
-
-/// Descriptors that are counted.
-const MAX_COUNTED: usize = 1 << 20;
-/// What is read of a list of mappings: 65530 of them, the default bound, take some 6 MB.
-const MAX_MAPS: u64 = 64 << 20;
 
 /// What is kept of a container from its application's first moment on, for its processes may be gone at once.
 #[derive(Debug)]
@@ -120,7 +116,7 @@ impl Home {
             return;
         }
         self.root = open_root(pid).ok().map(Arc::new);
-        self.stack = stack(pid);
+        self.stack = amounts::stack(pid);
         // Only now is it where the container runtime wants it.
         if let Ok(text) = read(&format!("/proc/{pid}/cgroup")) {
             self.groups = groups::parse(&text);
@@ -191,10 +187,12 @@ pub fn look(call: &Syscall, earlier: Earlier, home: &Home) -> Scene {
             .push("a cgroup that was removed with its container has no limits to read".to_owned());
     }
     scene.sysctls = sysctls(name, errno);
-    scene.open_files = task.filter(|_| errno == libc::EMFILE).and_then(open_files);
-    scene.mappings = task.filter(|_| errno == libc::ENOMEM).and_then(mappings);
+    scene.open_files = task
+        .filter(|_| errno == libc::EMFILE)
+        .and_then(amounts::open_files);
+    scene.mappings = task.filter(|_| errno == libc::ENOMEM).and_then(amounts::mappings);
     if errno == libc::E2BIG {
-        scene.stack = task.and_then(stack).or(home.stack);
+        scene.stack = task.and_then(amounts::stack).or(home.stack);
     }
     if network::concerns(name, errno) {
         scene.network = witness.sees(|pid| network::look(call, pid));
@@ -452,62 +450,7 @@ fn machine() -> Machine {
             program::EM_X86_64
         },
         page_size: rustix::param::page_size() as u64,
-        memory: memory(),
-    }
-}
-
-/// MemTotal and SwapTotal (proc_meminfo(5)).
-fn memory() -> u64 {
-    let text = read("/proc/meminfo").unwrap_or_default();
-    let text = text_of(&text);
-    let kibibytes = |name: &str| {
-        text.lines().find_map(|line| {
-            line.strip_prefix(name)?
-                .split_whitespace()
-                .next()?
-                .parse::<u64>()
-                .ok()
-        })
-    };
-    let sum = ["MemTotal:", "SwapTotal:"]
-        .into_iter()
-        .filter_map(kibibytes)
-        .sum::<u64>();
-    sum.saturating_mul(1024)
-}
-
-fn open_files(tid: u32) -> Option<u64> {
-    let all = std::fs::read_dir(format!("/proc/{tid}/fd")).ok()?;
-    Some(all.take(MAX_COUNTED).count() as u64)
-}
-
-fn mappings(tid: u32) -> Option<u64> {
-    let mut maps = File::open(format!("/proc/{tid}/maps")).ok()?.take(MAX_MAPS);
-    let mut buffer = vec![0; 1 << 16];
-    let mut lines = 0;
-    loop {
-        match maps.read(&mut buffer).ok()? {
-            0 => return Some(lines),
-            read => {
-                let part = buffer.get(..read)?;
-                lines += part.iter().filter(|byte| **byte == b'\n').count() as u64;
-            }
-        }
-    }
-}
-
-/// Its soft limit of the stack, in bytes (proc_pid_limits(5)).
-fn stack(pid: u32) -> Option<u64> {
-    let text = read(&format!("/proc/{pid}/limits")).ok()?;
-    let text = text_of(&text);
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("Max stack size"))?;
-    let soft = line.split_whitespace().next()?;
-    if soft == "unlimited" {
-        Some(u64::MAX)
-    } else {
-        soft.parse().ok()
+        memory: amounts::memory(),
     }
 }
 
