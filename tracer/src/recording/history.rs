@@ -9,12 +9,15 @@ use super::{
     Draft, Origin, Raw, Reasons,
     block::{Containers, HEAD, Head, Items, Said, Want},
 };
-use crate::event::Event;
+use crate::event::{Body, Event};
 
 /// Bytes of items in a block, at most: it goes as a whole.
 const BLOCK: usize = 64 * 1024;
 /// A history has as many blocks at least, so that what it has room for is not lost with one of them.
 const LEAST: usize = 4;
+/// One part in so many of a history may be diagnoses: a container that fails in many ways gets them all at its end, and
+/// what led there would be pushed out. `explain` and a dump's summary have all of them.
+const DIAGNOSES: usize = 4;
 
 /// How much is held of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,11 +68,21 @@ impl Recorder {
 #[derive(Debug)]
 pub struct History {
     bounds: Bounds,
-    blocks: VecDeque<Arc<[u8]>>,
+    blocks: VecDeque<Block>,
     bytes: usize,
     draft: Draft,
+    /// Bytes of diagnoses in the draft, and in the blocks.
+    drafted: usize,
+    diagnoses: usize,
     /// Records that were held and are no more.
     dropped: u64,
+}
+
+#[derive(Debug)]
+struct Block {
+    packed: Arc<[u8]>,
+    /// How many of its bytes are diagnoses', about.
+    diagnoses: usize,
 }
 
 impl History {
@@ -79,35 +92,57 @@ impl History {
             blocks: VecDeque::new(),
             bytes: 0,
             draft: Draft::new(origin),
+            drafted: 0,
+            diagnoses: 0,
             dropped: 0,
         }
     }
 
     /// Goes on with blocks that another daemon held, and the number of records that it held no more.
     pub fn resume(&mut self, blocks: Vec<Arc<[u8]>>, dropped: u64) {
-        self.blocks = blocks
-            .into_iter()
-            .filter(|block| Head::read(block).is_some())
-            .collect();
-        self.bytes = self.blocks.iter().map(|block| block.len()).sum();
+        let whole = blocks.into_iter().filter(|block| Head::read(block).is_some());
+        self.blocks = whole.map(|packed| Block { packed, diagnoses: 0 }).collect();
+        self.bytes = self.blocks.iter().map(|block| block.packed.len()).sum();
         self.dropped = dropped;
     }
 
     /// Holds an event.
     pub fn take(&mut self, event: &Event, raw: Option<Raw<'_>>) {
-        self.draft.take(event, raw);
+        let before = self.draft.len();
+        if let Body::Diagnosis(_) = event.body {
+            if self.drafted + self.diagnoses >= self.bounds.bytes / DIAGNOSES {
+                return;
+            }
+            self.draft.take(event, raw);
+            self.drafted += self.draft.len() - before;
+        } else {
+            self.draft.take(event, raw);
+        }
         if self.draft.len() < BLOCK.min(self.bounds.bytes / LEAST) {
             return;
         }
-        let mut block = Vec::new();
-        self.draft.close(&mut block);
-        self.bytes += block.len();
-        self.blocks.push_back(block.into());
+        self.close();
         while self.bytes > self.bounds.bytes {
             self.drop_oldest();
         }
         if let Some(time) = self.bounds.time {
             self.forget_before(event.ktime.saturating_sub(time.as_nanos() as u64));
+        }
+    }
+
+    /// Makes a block of the draft, if there is anything in it.
+    fn close(&mut self) {
+        let plain = self.draft.len().max(1);
+        let mut packed = Vec::new();
+        self.draft.close(&mut packed);
+        let diagnoses = std::mem::take(&mut self.drafted) * packed.len() / plain;
+        if !packed.is_empty() {
+            self.bytes += packed.len();
+            self.diagnoses += diagnoses;
+            self.blocks.push_back(Block {
+                packed: packed.into(),
+                diagnoses,
+            });
         }
     }
 
@@ -125,12 +160,14 @@ impl History {
     pub fn drop_oldest(&mut self) {
         match self.blocks.pop_front() {
             Some(block) => {
-                self.dropped += records(&block);
-                self.bytes -= block.len();
+                self.dropped += records(&block.packed);
+                self.bytes -= block.packed.len();
+                self.diagnoses -= block.diagnoses;
             }
             None => {
                 self.dropped += u64::from(self.draft.records());
                 self.draft.close(&mut Vec::new());
+                self.drafted = 0;
             }
         }
     }
@@ -138,7 +175,7 @@ impl History {
     /// Drops the blocks that end before that time.
     fn forget_before(&mut self, ktime: u64) {
         while let Some(block) = self.blocks.front()
-            && Head::read(block).is_some_and(|head| head.last < ktime)
+            && Head::read(&block.packed).is_some_and(|head| head.last < ktime)
         {
             self.drop_oldest();
         }
@@ -146,20 +183,16 @@ impl History {
 
     /// The blocks, whole; what has not become one yet becomes one.
     pub fn blocks(&mut self) -> impl Iterator<Item = Arc<[u8]>> {
-        if !self.draft.is_empty() {
-            let mut block = Vec::new();
-            self.draft.close(&mut block);
-            self.bytes += block.len();
-            self.blocks.push_back(block.into());
-        }
-        self.blocks.iter().cloned()
+        self.close();
+        self.blocks.iter().map(|block| block.packed.clone())
     }
 
     /// The events, oldest first, each with its record.
     pub fn replay(&self, mut to: impl FnMut(&Event, Option<Raw<'_>>)) {
         let mut known = Containers::default();
         let whole = self.blocks.iter().filter_map(|block| {
-            let plain = Head::read(block)?.unpack(block.get(HEAD..)?).ok()?;
+            let packed = &block.packed;
+            let plain = Head::read(packed)?.unpack(packed.get(HEAD..)?).ok()?;
             Some(Items::new(plain))
         });
         for mut items in whole.chain(std::iter::once_with(|| self.draft.items())) {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     decode::tests::fake::{A, Fake},
-    event::{Descriptors, LossReason},
+    event::{Cause, Descriptors, LossReason, Verdict},
     sinks::json,
 };
 
@@ -311,6 +311,89 @@ fn a_history_keeps_the_newest_within_its_bounds_and_counts_the_rest() {
     // As a recording it says the same.
     let parts: Vec<_> = history.blocks().map(|block| block.to_vec()).collect();
     assert_eq!(read(&file(&parts)), (held, WHOLE));
+}
+
+/// A container that fails in many ways is told why at its end, all at once.
+#[test]
+fn diagnoses_push_no_calls_out_of_a_history() {
+    let web = container("web");
+    let diagnosis = |number: u64| {
+        let (mut event, _) = call(&web, "sh", number);
+        let Body::Syscall(call) = &event.body else {
+            panic!("a call")
+        };
+        event.body = Body::Diagnosis(Box::new(Diagnosis {
+            task: call.task.clone(),
+            arch: call.arch,
+            nr: call.nr,
+            syscall: call.name.clone(),
+            errno: Some(2),
+            call: format!("openat(AT_FDCWD, \"/none-{number}\", O_RDONLY)"),
+            count: 1,
+            verdict: Verdict {
+                cause: Cause::Missing,
+                why: format!("/none-{number} does not exist"),
+                evidence: Vec::new(),
+                fixes: Vec::new(),
+                ruled_out: Vec::new(),
+            },
+        }));
+        event
+    };
+    for bytes in [8 * 1024, 64 * 1024] {
+        let mut history = History::new(
+            origin(),
+            Bounds {
+                bytes,
+                ..Bounds::default()
+            },
+        );
+        let taken = |history: &History| {
+            let (mut calls, mut diagnoses) = (0_u64, 0_u64);
+            history.replay(|event, raw| match raw {
+                Some(_) => calls += 1,
+                None => diagnoses += u64::from(matches!(event.body, Body::Diagnosis(_))),
+            });
+            (calls, diagnoses)
+        };
+        for number in 0..4000 {
+            let (event, raw) = call(&web, "sh", number);
+            let (comm, record) = raw.unwrap();
+            history.take(
+                &event,
+                Some(Raw {
+                    comm,
+                    record: &record,
+                }),
+            );
+        }
+        let before = taken(&history).0;
+        for number in 0..256 {
+            history.take(&diagnosis(number), None);
+        }
+        let (calls, diagnoses) = taken(&history);
+        assert!(
+            calls >= before / 2,
+            "{calls} of {before} calls, {diagnoses} diagnoses, in {bytes} bytes"
+        );
+        assert!(diagnoses > 0, "none in {bytes} bytes");
+        assert_eq!(calls + history.dropped(), 4000);
+        // What goes makes room again.
+        for number in 4000..20_000 {
+            let (event, raw) = call(&web, "sh", number);
+            let (comm, record) = raw.unwrap();
+            history.take(
+                &event,
+                Some(Raw {
+                    comm,
+                    record: &record,
+                }),
+            );
+        }
+        assert_eq!(taken(&history).1, 0);
+        history.take(&diagnosis(1), None);
+        assert_eq!(taken(&history).1, 1);
+    }
 }
 
 #[test]
