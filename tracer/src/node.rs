@@ -457,6 +457,10 @@ impl Node {
             return Ok(None);
         }
         self.reached(Some(admitted.slot))?;
+        // Neither the node nor the pipeline waits for it: other containers come meanwhile.
+        if let Some(questions) = &self.questions {
+            questions.settle();
+        }
         let mut inner = self.lock();
         inner.kernel.print_log();
         if !is_its(&inner) {

@@ -45,6 +45,8 @@ const CONNECTION_TIME: Duration = Duration::from_secs(2);
 /// Connections at one time, in all and of one uid that is not root.
 const MAX_CONNECTIONS: usize = 1024;
 const MAX_CONNECTIONS_OF_USER: usize = 64;
+/// How long poststop's answer waits for a container's end to be booked: half of what the hook waits for it.
+const GONE_TIME: Duration = Duration::from_millis(100);
 /// Descriptors that containers leave free: hooks still hear why they are refused, and commands are answered.
 const SPARE_FDS: u64 = 24;
 
@@ -438,8 +440,9 @@ async fn gone(peer: UCred, shared: &Arc<Shared>, id: &str) {
     if let Some((admitted, owner)) = shared.node.admitted(id)
         && (peer.uid() == 0 || peer.uid() == owner)
     {
-        // Its watch may be booking the end at this moment, and must come to tell of it; else it finds the end booked.
-        end(admitted, id, shared).await;
+        // Its watch may be booking the end at this moment, and must come to tell of it; else it finds the end booked. The
+        // booking goes on where it takes longer than the runtime is to wait.
+        let _booked = timeout(GONE_TIME, end(admitted, id, shared)).await;
     }
 }
 

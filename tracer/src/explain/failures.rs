@@ -22,7 +22,7 @@ use crate::{
 const MAX_KINDS: usize = 2048;
 /// Searches that may be under way in a container.
 const MAX_SEARCHES: usize = 1024;
-/// How long a container's end waits for what is being looked at.
+/// How long a container's end waits for what is being looked at, at most.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is told to the thread that finds out.
@@ -214,15 +214,9 @@ impl Failures {
         std::mem::take(&mut *self.outbox.lock())
     }
 
-    /// A container's end: waits, for a second at most, until what it told is judged.
+    /// A container's end. It waits for nothing: whoever ends a container has waited for what is judged
+    /// ([`Questions::settle`]).
     pub fn end(&mut self, slot: u16) {
-        let (done, judged) = channel();
-        if self.to.send(Told::Settle { done }).is_ok() {
-            match judged.recv_timeout(PATIENCE) {
-                // Too late for the stream; `tracer explain` has it.
-                Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
-            }
-        }
         self.containers.remove(&slot);
         // Whoever is gone asks for nothing.
         let _gone = self.to.send(Told::Ended { slot });
@@ -322,6 +316,18 @@ impl Questions {
 }
 
 impl Questions {
+    /// Waits, for a second at most, until what was told is judged: then its diagnoses come before a container's end. For
+    /// whoever holds nothing that others wait for.
+    pub fn settle(&self) {
+        let (done, judged) = channel();
+        if self.0.send(Told::Settle { done }).is_ok() {
+            match judged.recv_timeout(PATIENCE) {
+                // Too late for the stream; `tracer explain` has it.
+                Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+        }
+    }
+
     /// Whether a process of that container was killed for want of memory, the newest of that id.
     pub fn was_out_of_memory(&self, id: &str) -> bool {
         let (answer, answered) = channel();

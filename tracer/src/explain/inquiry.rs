@@ -157,6 +157,7 @@ impl Inquiry {
                 let _gave_up = answer.send(known.is_some_and(|known| known.out_of_memory));
             }
             Told::Ended { slot } => {
+                self.settle(None);
                 if let Some(mut known) = self.live.remove(&slot) {
                     known.home = None;
                     self.past.push_back(known);

@@ -56,6 +56,25 @@ fn explain(calls: impl IntoIterator<Item = Syscall>) -> Explanation {
     explanation
 }
 
+/// The pipeline ends a container while what it told waits to be judged: others' events are behind it.
+#[test]
+fn an_end_waits_for_nobody() {
+    let (mut failures, inquiry, questions) = open();
+    failures.see(1, &event(opens("\"/none\"", Outcome::Error(2))), None);
+    let begun = std::time::Instant::now();
+    failures.end(1);
+    assert!(
+        begun.elapsed() < std::time::Duration::from_millis(500),
+        "{:?}",
+        begun.elapsed()
+    );
+    // It is judged nevertheless.
+    let thread = inquiry.start(|| {}).unwrap();
+    assert_eq!(questions.explain("c").unwrap().diagnoses.len(), 1);
+    drop((failures, questions));
+    thread.join().unwrap();
+}
+
 fn of(event: &Event) -> &Diagnosis {
     match &event.body {
         Body::Diagnosis(found) => found,
