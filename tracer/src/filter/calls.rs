@@ -107,8 +107,26 @@ pub(super) fn set(text: &str, native: Arch) -> Result<Calls, String> {
     Ok(set)
 }
 
-/// The calls that one word means.
+/// The calls that one word means: of both tables, or with `@64` or `@32` behind it of that one.
 fn one(word: &str, native: Arch) -> Result<Calls, String> {
+    let (of, word) = match word.rsplit_once('@') {
+        // A regular expression may have one of its own.
+        Some((word, "64")) => (0..COMPAT_PLANS, word),
+        Some((word, "32")) => (COMPAT_PLANS..2 * COMPAT_PLANS, word),
+        Some((_, "x32")) => return Err(format!("{word:?}: calls of x32 are not told apart: @64 has them")),
+        Some((_, table)) if !word.trim_start_matches('?').starts_with('/') => {
+            return Err(format!("{word:?}: no table {table:?}: @64 or @32"));
+        }
+        _ => (0..2 * COMPAT_PLANS, word),
+    };
+    let mut set = of_both(word, native)?;
+    for bit in (0..2 * COMPAT_PLANS).filter(|bit| !of.contains(bit)) {
+        put(&mut set, bit, false);
+    }
+    Ok(set)
+}
+
+fn of_both(word: &str, native: Arch) -> Result<Calls, String> {
     let (ignore, word) = match word.strip_prefix('?') {
         Some(word) => (true, word),
         None => (false, word),
@@ -121,6 +139,9 @@ fn one(word: &str, native: Arch) -> Result<Calls, String> {
     if let Some(pattern) = word.strip_prefix('/') {
         let pattern = Regex::new(pattern).map_err(|error| format!("/{pattern}: {error}"))?;
         return Ok(matching(native, |call| pattern.is_match(call.name)));
+    }
+    if word.starts_with(|c: char| c.is_ascii_digit()) {
+        return numbered(word);
     }
     if let Some(class) = classes::find(word) {
         return Ok(matching(native, |call| class(call.name, call.takes)));
@@ -135,9 +156,24 @@ fn one(word: &str, native: Arch) -> Result<Calls, String> {
     let set = matching(native, |call| call.name == word);
     if set == [0; CALL_WORDS] && !ignore {
         return Err(format!(
-            "no system call {word:?} on this machine: a name like openat, a class like %file, /REGEX, all or none; \
-             ?NAME ignores one that is not there"
+            "no system call {word:?} on this machine: a name like openat, a number, a class like %file, /REGEX, all or \
+             none; ?NAME ignores one that is not there"
         ));
     }
+    Ok(set)
+}
+
+/// The calls of that number in either table, as in strace also one that has no name here: a kernel may be newer.
+fn numbered(word: &str) -> Result<Calls, String> {
+    let last = COMPAT_PLANS - 1;
+    // All beyond share the last one's bit.
+    let nr: u32 = word
+        .parse()
+        .ok()
+        .filter(|nr| *nr < last)
+        .ok_or_else(|| format!("no number of a system call: {word:?}: 0 to {}", last - 1))?;
+    let mut set = [0; CALL_WORDS];
+    put(&mut set, nr, true);
+    put(&mut set, COMPAT_PLANS + nr, true);
     Ok(set)
 }

@@ -93,6 +93,43 @@ fn sets_are_read_as_strace_reads_them() {
 }
 
 #[test]
+fn numbers_and_tables_are_read_as_strace_reads_them() {
+    let compat = |name| call_of(Arch::I386, name, Outcome::Value(0));
+    assert_eq!(names("0,39"), ["read", "getpid"]);
+    assert_eq!(names("!all,1"), [""; 0]);
+    // 39 is another call in the 32-bit table.
+    let both = filter(&["39"]);
+    assert!(both.takes(&call("getpid")) && both.takes(&compat("mkdir")) && !both.takes(&compat("getpid")));
+    assert!(!filter(&["39@64"]).takes(&compat("mkdir")) && filter(&["39@32"]).takes(&compat("mkdir")));
+    // What has no name here has a number: kernels go on.
+    assert!(filter(&["1000"]).takes(&call("no such")) && !filter(&["999"]).takes(&call("no such")));
+    for (set, native, other) in [
+        ("openat", true, true),
+        ("openat@64", true, false),
+        ("openat@32", false, true),
+        ("%file@64", true, false),
+        ("/^openat$@32", false, true),
+        ("all@64", true, false),
+        ("all,!openat@32", true, false),
+        ("!openat@64", false, true),
+        ("?nosuch@64,openat@32", false, true),
+    ] {
+        let filter = filter(&[set]);
+        assert_eq!(filter.takes(&call("openat")), native, "{set}");
+        assert_eq!(filter.takes(&compat("openat")), other, "{set}");
+    }
+    for (set, says) in [
+        ("1023", "0 to 1022"),
+        ("12monkeys", "0 to 1022"),
+        ("openat@128", "@64 or @32"),
+        ("openat@", "@64 or @32"),
+        ("openat@x32", "not told apart"),
+    ] {
+        assert!(error(&[set]).contains(says), "{set}: {}", error(&[set]));
+    }
+}
+
+#[test]
 fn classes_are_what_strace_says_they_are() {
     for (class, inside, outside) in [
         (
