@@ -1,5 +1,6 @@
 //! The command line: what the user typed. It ends here: `commands` gets resolved settings.
 
+mod examples;
 mod export;
 mod hook;
 mod look;
@@ -24,6 +25,7 @@ use crate::{
     units::{Bytes, Time},
 };
 
+pub use examples::{command, of as examples};
 pub use export::Export;
 pub use hook::{Hook, HookCommand, Place, Runtime};
 pub use look::{Color, Look, Summary};
@@ -39,7 +41,7 @@ pub use top::Top;
 #[command(name = "tracer", version, max_term_width = 100)]
 pub struct Cli {
     /// Directory of the daemon's sockets.
-    #[arg(long, global = true, env = tracer_hook::RUNTIME_DIR_ENV, default_value = tracer_hook::DEFAULT_RUNTIME_DIR, value_name = "DIR")]
+    #[arg(long, global = true, env = tracer_hook::RUNTIME_DIR_ENV, default_value = tracer_hook::DEFAULT_RUNTIME_DIR, value_name = "DIR", display_order = 990)]
     pub runtime_dir: PathBuf,
     #[command(subcommand)]
     pub command: Command,
@@ -55,11 +57,11 @@ pub enum Command {
     Record(Record),
     /// Show the events of a recording, as tail does; needs neither the daemon nor root.
     Replay(Replay),
-    /// Write what the daemon holds of a container into a recording; list the dumps that it made by itself.
+    /// Write what the daemon holds of a container into a recording; list its own dumps.
     Dump(Dump),
     /// Write events for another program: a Chrome trace, Parquet, CSV, JSON Lines.
     Export(Export),
-    /// Write a page of HTML about a container: why calls failed, a timeline, durations, files, peers, privileges.
+    /// Write a page of HTML: why calls failed, a timeline, durations, files, peers, rights.
     Report(Report),
     /// List the containers that are traced, that ended, and that were missed.
     Ps(Ps),
@@ -67,14 +69,14 @@ pub enum Command {
     Stats(Stats),
     /// Show containers and their calls live, as top(1) shows processes.
     Top(Top),
-    /// Tell why calls of a container, or in a recording, failed: the cause of each, its evidence, what to change.
+    /// Tell why calls of a container failed: the cause of each, its evidence, what to change.
     Explain(Explain),
     /// Tell which paths a container looked for in vain: how often, by whom, in which search.
     Dentry(Dentry),
-    /// Make a least-privilege profile from what a container did; compare, join and check profiles.
+    /// Make a least-privilege profile from what a container did; compare, join, check them.
     #[command(subcommand)]
     Profile(Profile),
-    /// Tell which capabilities a container needs, was denied, holds and never used, each with the calls that show it.
+    /// Tell which capabilities a container needs, lacks, never used, with calls that show it.
     Caps(OfContainer),
     /// Prove what a container's trace holds: complete or not, and its books.
     Verify(OfContainer),
@@ -97,7 +99,7 @@ pub enum Command {
     /// Check the daemon's configuration file, or print one.
     #[command(subcommand)]
     Config(Config),
-    /// Serve containerd or CRI-O as an NRI plugin: put the hook into the containers that ask for tracing.
+    /// Serve containerd or CRI-O as an NRI plugin that puts the hook into containers.
     Nri(Nri),
     /// Show the manual page of a command; through a pipe, its source.
     Man(Man),

@@ -2,12 +2,17 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use tracer::{cli::Cli, commands, complete, node::is_broken_pipe};
+use clap::FromArgMatches;
+use tracer::{
+    cli::{self, Cli},
+    commands, complete,
+    node::is_broken_pipe,
+};
 
 fn main() -> ExitCode {
     complete::answer();
-    match commands::run(Cli::parse()) {
+    let typed = Cli::from_arg_matches(&cli::command().get_matches());
+    match commands::run(typed.unwrap_or_else(|error| error.exit())) {
         Ok(code) => ExitCode::from(code),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

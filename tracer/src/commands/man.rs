@@ -18,29 +18,15 @@ use crate::{
 };
 
 /// Of the last change to the pages that says something new.
-const DATE: &str = "2026-11-27";
+const DATE: &str = "2026-11-28";
 
 /// What stands behind the options, by the page's name.
-const WRITTEN: [(&str, &str); 19] = [
+const WRITTEN: [(&str, &str); 5] = [
     ("tracer", include_str!("../../man/tracer.roff")),
-    ("tracer-attach", include_str!("../../man/attach.roff")),
     ("tracer-check", include_str!("../../man/check.roff")),
     ("tracer-completions", include_str!("../../man/completions.roff")),
-    ("tracer-config", include_str!("../../man/config.roff")),
     ("tracer-daemon", include_str!("../../man/daemon.roff")),
-    ("tracer-dump", include_str!("../../man/dump.roff")),
-    ("tracer-explain", include_str!("../../man/explain.roff")),
-    ("tracer-export", include_str!("../../man/export.roff")),
     ("tracer-hook", include_str!("../../man/hook.roff")),
-    ("tracer-profile", include_str!("../../man/profile.roff")),
-    ("tracer-ps", include_str!("../../man/ps.roff")),
-    ("tracer-record", include_str!("../../man/record.roff")),
-    ("tracer-replay", include_str!("../../man/replay.roff")),
-    ("tracer-run", include_str!("../../man/run.roff")),
-    ("tracer-stats", include_str!("../../man/stats.roff")),
-    ("tracer-tail", include_str!("../../man/tail.roff")),
-    ("tracer-top", include_str!("../../man/top.roff")),
-    ("tracer-verify", include_str!("../../man/verify.roff")),
 ];
 /// Of the configuration file: what stands before and behind its keys.
 const TOML: &str = "tracer.toml";
