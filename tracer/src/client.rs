@@ -30,10 +30,12 @@ fn connect(runtime_dir: &Path, request: &Request) -> Result<BufReader<UnixStream
         ErrorKind::PermissionDenied => {
             anyhow!("{}: you may not connect to the daemon", runtime_dir.display())
         }
-        _ => anyhow!(error).context(format!(
-            "no daemon answers on {}; start `tracer daemon`, or give --runtime-dir",
-            path.display()
-        )),
+        _ => anyhow!(
+            "no daemon answers on {} ({}): start it with `systemctl start tracer` or `tracer daemon`, or say with \
+             --runtime-dir where it is",
+            path.display(),
+            error.kind()
+        ),
     })?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');

@@ -33,6 +33,18 @@ pub enum Runtime {
     Docker,
 }
 
+impl Runtime {
+    /// The word of `--runtime`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Podman => "podman",
+            Self::Crio => "crio",
+            Self::Containerd => "containerd",
+            Self::Docker => "docker",
+        }
+    }
+}
+
 /// What to install, and where.
 #[derive(Clone, Debug)]
 pub struct Settings {

@@ -60,6 +60,14 @@ pub fn checks(settings: &Settings) -> Vec<Check> {
     });
     checks.push(check("program", program(&settings.real(&call.program))));
     checks.push(check("daemon", daemon(&call.runtime_dir)));
+    // What is to be typed has the runtime in it.
+    let mut install = format!("tracer hook install --runtime {}", settings.runtime.name());
+    if settings.home.is_some() {
+        install.push_str(" --user");
+    }
+    for check in &mut checks {
+        check.detail = check.detail.replace("tracer hook install", &install);
+    }
     checks
 }
 

@@ -76,6 +76,11 @@ impl Command {
             .words
             .first()
             .context("no command: tracer run [options] -- CMD…")?;
+        if let Some(rootfs) = &self.rootfs
+            && !rootfs.is_dir()
+        {
+            bail!("the root {} is no directory", rootfs.display());
+        }
         let inside = |path: &Path| match &self.rootfs {
             Some(rootfs) => rootfs.join(path.strip_prefix("/").unwrap_or(path)),
             None => path.to_owned(),
@@ -166,5 +171,11 @@ mod tests {
         assert!(command(&["only-here"], &[]).resolve().is_err());
         assert!(command(&["sh"], &[("PATH", None)]).resolve().is_ok());
         assert!(command(&[], &[]).resolve().is_err());
+        let nowhere = Command {
+            rootfs: Some("/no/root".into()),
+            ..command(&["sh"], &[])
+        };
+        let error = nowhere.resolve().unwrap_err().to_string();
+        assert_eq!(error, "the root /no/root is no directory");
     }
 }

@@ -51,11 +51,7 @@ fn engine(runtime_dir: &Path, runtime: Runtime, name: &str) -> Need {
     let lacks = |check: &&Check| check.required && !check.ok && check.check != "daemon";
     let found = match checks.iter().find(lacks) {
         None => Ok("installed, each step works".to_owned()),
-        Some(check) => {
-            let install = format!("tracer hook install --runtime {name} --write");
-            let detail = check.detail.replace("tracer hook install --write", &install);
-            Err(format!("{}: {detail}", check.check))
-        }
+        Some(check) => Err(format!("{}: {}", check.check, check.detail)),
     };
     let evidence = checks.iter().map(|check| {
         let state = if check.ok { "ok" } else { "not" };
