@@ -259,7 +259,7 @@ const EXAMPLES: [(&str, &[Example]); 38] = [
         &[
             ("Is it complete? Do its books balance?", "tracer verify web"),
             (
-                "In a script: 0 is yes",
+                "In a script",
                 "tracer verify web > /dev/null && echo complete",
             ),
             ("The books", "tracer verify -o json web | jq .books"),

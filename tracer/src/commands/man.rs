@@ -118,10 +118,35 @@ fn page(command: &Command) -> Result<Vec<u8>> {
     if let Some((_, text)) = written {
         to.extend(text.as_bytes());
     }
+    to.extend(examples(name(command)).as_bytes());
     if name(command) != "tracer" {
         to.extend(ENDING.as_bytes());
     }
     Ok(to)
+}
+
+/// The examples of the command that a page is of.
+fn examples(page: &str) -> String {
+    let mut text = String::new();
+    for (what, line) in cli::examples(&page.replace('-', " ")) {
+        if text.is_empty() {
+            text.push_str(".SH EXAMPLES\n");
+        } else if !what.is_empty() {
+            text.push_str(".PP\n");
+        }
+        if !what.is_empty() {
+            let colon = if what.ends_with('?') { "" } else { ":" };
+            text.push_str(&format!("{what}{colon}\n.PP\n"));
+        }
+        text.push_str(&format!(".RS 4\n.nf\n{}\n.fi\n.RE\n", literal(line)));
+    }
+    text
+}
+
+/// A line as it is, also where it begins as a request does.
+fn literal(line: &str) -> String {
+    let begin = if line.starts_with(['.', '\'']) { "\\&" } else { "" };
+    format!("{begin}{}", line.replace('\\', "\\e").replace('-', "\\-"))
 }
 
 /// The page of the configuration file: its keys are those of the default file itself, word by word.
@@ -129,11 +154,7 @@ fn toml_page() -> Vec<u8> {
     let source = concat!("Container Tracer ", env!("CARGO_PKG_VERSION"));
     let mut page = format!(".TH {TOML} 5 {DATE} \"{source}\" \"Container Tracer\"\n{TOML_BEGIN}.nf\n");
     for line in config::DEFAULT.lines() {
-        // A line that begins so would be a request.
-        if line.starts_with(['.', '\'']) {
-            page.push_str("\\&");
-        }
-        page.push_str(&line.replace('\\', "\\e").replace('-', "\\-"));
+        page.push_str(&literal(line));
         page.push('\n');
     }
     page.push_str(".fi\n");
@@ -221,6 +242,7 @@ mod tests {
                 "SYNOPSIS",
                 "DESCRIPTION",
                 "OPTIONS",
+                "EXAMPLES",
                 "EXIT STATUS",
                 "SEE ALSO",
             ] {
