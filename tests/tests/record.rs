@@ -468,6 +468,21 @@ fn a_container_is_dumped_on_what_it_asks_for_as_far_as_it_may() -> Result<()> {
         anyhow::Ok(events.iter().filter(|event| event.is_syscall()).count() as u64)
     };
     assert_eq!(calls(&kept[0])?, its, "all of it");
+    // Who has seen enough is told of nothing that was not read.
+    let mut enough = programs::command("bash");
+    enough.args([
+        "-c",
+        "set -o pipefail; \"$0\" replay --phase all \"$1\" | head -n 1",
+    ]);
+    enough
+        .arg(programs::tracer()?)
+        .arg(kept[0]["path"].as_str().context("no path")?);
+    let out = programs::output(&mut enough)?;
+    ensure!(
+        out.status.success() && out.stderr.is_empty(),
+        "{}",
+        programs::both(&out)
+    );
     let bytes = kept[1]["bytes"].as_u64().context("no length")?;
     let held = calls(&kept[1])?;
     ensure!(

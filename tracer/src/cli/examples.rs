@@ -258,10 +258,7 @@ const EXAMPLES: [(&str, &[Example]); 38] = [
         "tracer verify",
         &[
             ("Is it complete? Do its books balance?", "tracer verify web"),
-            (
-                "In a script",
-                "tracer verify web > /dev/null && echo complete",
-            ),
+            ("In a script", "tracer verify web > /dev/null && echo complete"),
             ("The books", "tracer verify -o json web | jq .books"),
         ],
     ),

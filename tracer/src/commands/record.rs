@@ -153,6 +153,7 @@ pub(super) fn replay(arguments: cli::Replay) -> Result<u8> {
     let mut story = events.explain.then(Story::new).transpose()?;
     let mut first = None;
     let (mut lost, mut seen) = (0, 0);
+    let mut closed = false;
     while let Some(entry) = recording.entry()? {
         if let Some(story) = &mut story {
             story.take(&entry);
@@ -190,6 +191,7 @@ pub(super) fn replay(arguments: cli::Replay) -> Result<u8> {
             if seen % FLUSH == 0 {
                 shown.flush();
                 if shown.has_failed() {
+                    closed = true;
                     break;
                 }
             }
@@ -200,6 +202,10 @@ pub(super) fn replay(arguments: cli::Replay) -> Result<u8> {
         shown.take(u16::MAX, &event, None, None);
     }
     shown.finish().context("write the events")?;
+    // Nobody reads on: what the rest of the recording lacks was not asked.
+    if closed {
+        return Ok(0);
+    }
     if let Some(counted) = counted.filter(|_| counts) {
         let names = match names.as_slice() {
             [one] => one.clone(),

@@ -192,6 +192,9 @@ fn find(word: &str, uid: Option<u32>, shared: &Shared) -> Result<(Option<Found>,
     }
     match found.as_slice() {
         [found] => Ok((Some((*found).clone()), found.pid, open(found)?)),
+        [] if word.parse::<u32>().is_ok() => bail!(
+            "there is no process {word}, and no runtime on this machine runs a container of that name or id"
+        ),
         [] => bail!(
             "no runtime on this machine runs a container {word:?}; give the host process id of one of its processes"
         ),
