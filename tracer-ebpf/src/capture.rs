@@ -3,7 +3,7 @@
 
 use core::ptr;
 
-use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel_str};
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use tracer_common::{
     MAX_CONTAINERS,
     filter::{
@@ -20,7 +20,7 @@ use crate::{
     evidence, execve, files,
     kernel::{self, NR_EXECVEAT, NR_SIGRETURN, Regs, TaskPtr},
     known::{Known, Place},
-    maps::{BOOKS, CONTAINERS, ENDED, EXECS, PLANS, STASH, TASKS, count},
+    maps::{BOOKS, CONTAINERS, ENDED, EXECS, PLANS, TASKS, count},
     sieve,
 };
 
@@ -492,26 +492,19 @@ pub(crate) fn exec(task: TaskPtr, state: *mut Task, old_tid: u32, bprm: *const u
     }
     let stash = EXECS.get_or_create(task);
     // SAFETY: null is checked; the value is the current task's own.
-    if let Some(stash) = unsafe { stash.as_mut() } {
+    let stash = unsafe { stash.as_mut() }.map(|stash| {
         // For execveat(2) the kernel's own name of the file may be /dev/fd/N: there the caller's words stand, if they
         // could be read.
         let caller_named = u32::from(state.nr) == NR_EXECVEAT.load() && state.flags & task::COMPAT == 0;
         if !(caller_named && stash.path_flags & u32::from(section::FAULT) == 0) {
-            // SAFETY: the destination is of that size; the helper checks the source.
-            let len = unsafe {
-                bpf_probe_read_kernel_str(
-                    stash.path.as_mut_ptr().cast(),
-                    STASH as u32,
-                    kernel::exec_filename(bprm).cast(),
-                )
-            };
-            (stash.path_len, stash.path_flags) = copy::string_result(len, STASH as u32);
+            execve::keep_path(stash, bprm);
         }
         if container.state & state::EXIT_ONLY != 0 {
             execve::of_program(stash, &kernel::program_args(task, bprm));
         }
-        emit::exec(task, state, container, old_tid, stash);
-    }
+        &*stash
+    });
+    emit::exec(task, state, container, old_tid, stash, bprm);
 }
 
 /// Counts a call that ended and queues its record. True where [`crate::record::queue`] is to do that.

@@ -9,7 +9,7 @@ use aya_ebpf::{
 use tracer_common::filter::Books;
 use tracer_common::{
     filter::{Container, Task, state, task},
-    record::{Header, Kind, MAX_RECORD, Process, Section, Syscall, flag},
+    record::{Header, Kind, MAX_RECORD, Process, Syscall, flag},
 };
 
 use crate::{
@@ -284,9 +284,16 @@ pub(crate) fn process(
     entry.submit(wake(seq));
 }
 
-/// Queues an exec record with its path.
+/// Queues an exec record with its path: that which was kept, or else the kernel's own.
 #[inline(always)]
-pub(crate) fn exec(task: TaskPtr, state: &Task, container: &Container, old_tid: u32, stash: &Exec) {
+pub(crate) fn exec(
+    task: TaskPtr,
+    state: &Task,
+    container: &Container,
+    old_tid: u32,
+    stash: Option<&Exec>,
+    bprm: *const u8,
+) {
     let Some(books) = capture::books(state.slot) else {
         return;
     };
@@ -320,20 +327,14 @@ pub(crate) fn exec(task: TaskPtr, state: &Task, container: &Container, old_tid: 
         (*record).other_ns_tid = 0;
         (&raw mut (*record).comm).write(task.comm());
     }
-    let path = Section {
-        arg: 0,
-        kind: tracer_common::filter::copy::STR,
-        flags: stash.path_flags as u16,
-        len: stash.path_len as u16,
-        total: 0,
+    let at = size_of::<Process>() as u32;
+    let end = match stash {
+        Some(stash) => {
+            let path = execve::path_head(0, stash.path_len, stash.path_flags);
+            execve::stashed(scratch, at, path, stash.path.as_ptr(), stash.path_len)
+        }
+        None => execve::path_section(scratch, at, bprm),
     };
-    let end = execve::stashed(
-        scratch,
-        size_of::<Process>() as u32,
-        path,
-        stash.path.as_ptr(),
-        stash.path_len,
-    );
     if output(scratch, end, wake(seq)) {
         books.process_emitted += 1;
     } else {

@@ -191,7 +191,7 @@ pub(crate) fn append(scratch: &mut Scratch, at: u32, call: &Call<'_>, plan: &Pla
     let Some(stash) = (unsafe { stash.as_mut() }) else {
         return at;
     };
-    let mut len = stash.len & (2 * FILES_ROOM as u32 - 1);
+    let mut len = stash.len & (2 * MAX_RECORD as u32 - 1);
     if len > FILES_ROOM as u32 {
         len = FILES_ROOM as u32;
     }
@@ -295,10 +295,9 @@ pub(crate) extern "C" fn describe(fd: u64, how: u64) -> u64 {
         len: (size_of::<File>() + padded) as u16,
         total: 0,
     };
-    // SAFETY: `at` is a multiple of eight below FILES_ROOM, and the buffer reaches far beyond it; masked for the
-    // verifier.
+    // SAFETY: a multiple of eight up to FILES_ROOM, and the buffer reaches far beyond it.
     unsafe {
-        let to = stash.bytes.as_mut_ptr().add(at as usize & (FILES_ROOM - 8));
+        let to = stash.bytes.as_mut_ptr().add(place_of(at as usize & !7));
         to.cast::<Section>().write(section);
         to.add(size_of::<Section>()).cast::<File>().write(head);
     }
@@ -351,9 +350,8 @@ fn walk(stash: &mut Files, body: usize, mount: Mount, dentry: Dentry) -> (usize,
 /// Puts a name with its NUL. Returns where it ends.
 #[inline(always)]
 fn put_name(stash: &mut Files, at: usize, name: Name) -> usize {
-    // VERIFIER(6.1): it forgets what `at` was compared with, on the way through the stack; LLVM does not.
-    let at = sieve::opaque(at as u64) as usize & (FILES_ROOM - 1);
-    // SAFETY: NAME bytes at an offset below FILES_ROOM: the buffer holds both; the helper checks the source.
+    let at = place_of(at);
+    // SAFETY: NAME bytes at an offset up to FILES_ROOM: the buffer holds both; the helper checks the source.
     let len = unsafe {
         bpf_probe_read_kernel_str(
             stash.bytes.as_mut_ptr().add(at).cast(),
@@ -368,12 +366,18 @@ fn put_name(stash: &mut Files, at: usize, name: Name) -> usize {
     }
 }
 
+/// An offset up to FILES_ROOM. It is one; but the verifier does not know it, or forgets.
+#[inline(always)]
+fn place_of(at: usize) -> usize {
+    sieve::at_most::<{ FILES_ROOM as u32 }>(at as u64) as usize
+}
+
 /// Puts what is known of a socket. Returns where it ends.
 #[inline(always)]
 fn socket(stash: &mut Files, body: usize, opened: Opened) -> usize {
-    let body = body & (FILES_ROOM - 8);
     let sock = opened.sock();
-    // SAFETY: an offset below FILES_ROOM that is a multiple of eight, and the buffer reaches far beyond it.
+    let body = place_of(body & !7);
+    // SAFETY: an offset up to FILES_ROOM that is a multiple of eight, and the buffer reaches far beyond it.
     let value = unsafe { &mut *stash.bytes.as_mut_ptr().add(body).cast::<Socket>() };
     *value = Socket::default();
     sock.describe(value);
@@ -385,7 +389,7 @@ fn socket(stash: &mut Files, body: usize, opened: Opened) -> usize {
     if len == 0 || len > UNIX_PATH {
         return at;
     }
-    // SAFETY: at most UNIX_PATH bytes at an offset below FILES_ROOM + a socket: the buffer holds that.
+    // SAFETY: at most UNIX_PATH bytes at an offset up to FILES_ROOM + a socket: the buffer holds that.
     unsafe { bpf_probe_read_kernel(stash.bytes.as_mut_ptr().add(at).cast(), len, address.as_ptr()) };
     at + len as usize
 }

@@ -93,8 +93,13 @@ pub(crate) struct Scratch(pub [u8; MAX_RECORD + MAX_COPY as usize + 64]);
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
-/// Most bytes of execve's strings; twice that for the verifier's sake (see [`Scratch`]).
+/// Most bytes of an execve's path: PATH_MAX.
 pub(crate) const STASH: usize = 4096;
+/// Most bytes of its argv.
+pub(crate) const ARGV: usize = 3840;
+/// Most bytes of a task's value. Since Linux 7.0 it and the kernel's own head of it have KMALLOC_MAX_CACHE_SIZE together
+/// (`kmalloc_nolock`, mm/slub.c), two pages; more is refused without a word as a task asks for it.
+const MOST: usize = 8192 - 192;
 
 /// What execve was called with, taken at its enter: success leaves no memory to read it from.
 #[repr(C)]
@@ -108,7 +113,7 @@ pub(crate) struct Exec {
     pub envp_flags: u32,
     pub _pad: u32,
     pub path: [u8; STASH],
-    pub argv: [u8; 2 * STASH],
+    pub argv: [u8; ARGV],
 }
 
 /// What a call pointed to when it began, as sections of its record. A task's stays, and is used again.
@@ -119,8 +124,8 @@ pub(crate) struct Kept {
     pub sections: [u8; MAX_KEPT],
 }
 
-/// Bytes of what is kept of the files of a call, a power of two.
-pub(crate) const FILES_ROOM: usize = 8192;
+/// Bytes of what is kept of the files of a call, a multiple of eight.
+pub(crate) const FILES_ROOM: usize = 7168;
 /// Most bytes of a name with its NUL: NAME_MAX and one.
 pub(crate) const NAME: usize = 256;
 
@@ -166,6 +171,7 @@ unsafe impl<T> Sync for TaskStorage<T> {}
 
 impl<T> TaskStorage<T> {
     const fn new() -> Self {
+        const { assert!(size_of::<T>() <= MOST, "a kernel may refuse so large a value") };
         Self {
             r#type: ptr::null(),
             key: ptr::null(),

@@ -36,6 +36,24 @@ pub(crate) fn opaque(mut number: u64) -> u64 {
     number
 }
 
+/// The number, or `MOST` if it is more, as a bound that the verifier finds and LLVM does not know of: where a mask will not
+/// do. VERIFIER(6.1): LLVM reads a number that it has compared from where it stood on the stack before, and there it has
+/// no bound.
+#[inline(always)]
+pub(crate) fn at_most<const MOST: u32>(mut number: u64) -> u64 {
+    // SAFETY: a comparison and a move.
+    unsafe {
+        asm!(
+            "if {number} <= {most} goto +1",
+            "{number} = {most}",
+            number = inlateout(reg) number,
+            most = const MOST,
+            options(pure, nomem, nostack, preserves_flags)
+        )
+    };
+    number
+}
+
 /// [`Filter::index`] that the verifier follows.
 #[inline(always)]
 pub(crate) fn index_of(nr: u16, compat: bool) -> u32 {
