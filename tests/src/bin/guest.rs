@@ -45,14 +45,7 @@ fn report() -> Result<Value> {
     let log = load["evidence"].as_array().cloned().unwrap_or_default();
     let mut figures = load["figures"].as_object().cloned().unwrap_or_else(Map::new);
     figures.retain(|name, _| !["instructions", "most_instructions"].contains(&name.as_str()));
-    let steps = if loads {
-        vec![
-            step("container of runc", container(Runtime::Runc)),
-            step("container of crun", container(Runtime::Crun)),
-        ]
-    } else {
-        Vec::new()
-    };
+    let steps = if loads { steps()? } else { Vec::new() };
     Ok(json!({
         "loads": loads,
         "detail": of["detail"],
@@ -63,6 +56,19 @@ fn report() -> Result<Value> {
     }))
 }
 
+/// With one daemon: to verify the programs takes seconds where a processor is emulated.
+fn steps() -> Result<Vec<Value>> {
+    let mut daemon = Daemon::quiet()?;
+    let steps = vec![
+        step("container of runc", container(Runtime::Runc, &daemon)),
+        step("container of crun", container(Runtime::Crun, &daemon)),
+        step("real-time policy", realtime(&daemon)),
+    ];
+    daemon.detached()?;
+    ensure!(daemon.stop()?.success(), "{}", daemon.log());
+    Ok(steps)
+}
+
 fn step(name: &str, done: Result<String>) -> Value {
     let ok = done.is_ok();
     let detail = done.unwrap_or_else(|why| format!("{why:#}"));
@@ -70,10 +76,10 @@ fn step(name: &str, done: Result<String>) -> Value {
 }
 
 /// A container from its start to its end: seen whole, counted alike by both ways of counting, its failures judged.
-fn container(runtime: Runtime) -> Result<String> {
-    let mut daemon = Daemon::quiet()?;
-    let bundle = Bundle::traced("guest", Rootfs::Busybox, &["/bin/sh", "-c", SCRIPT], &daemon)?;
-    let tail = daemon.tail_all(&bundle.id)?.opened()?;
+fn container(runtime: Runtime, daemon: &Daemon) -> Result<String> {
+    let bundle = Bundle::traced("guest", Rootfs::Busybox, &["/bin/sh", "-c", SCRIPT], daemon)?;
+    let tail = daemon.tail(&bundle.id, &["-o", "json", "--phase", "all", "-y"])?;
+    let tail = tail.opened()?;
     let (status, container) = runtime.run(bundle)?;
     let container = container.quiet();
     ensure!(
@@ -82,8 +88,20 @@ fn container(runtime: Runtime) -> Result<String> {
         container.outputs()
     );
     let id = container.id();
-    let events = tail.events()?;
-    whole::seen_whole(&daemon, id, &events, "/bin/sh")?;
+    let verdict = daemon.verdict_at_end(id)?;
+    let (_, events, _) = tail.end()?;
+    let missed = missed()?;
+    if missed > 0 {
+        // Nothing that is told is wrong, but who knows what is not.
+        ensure!(verdict.0["balanced"] == true, "{}", verdict.0);
+        return Ok(format!(
+            "this kernel did not run programs {missed} times; the verdict: {}",
+            verdict.0["reason"]
+        ));
+    }
+    ensure!(verdict.0["complete"] == true, "{}", verdict.0);
+    let events = event::parse(&events)?;
+    whole::seen_whole(daemon, id, &events, "/bin/sh")?;
     let counted = daemon.stats(id)?.counts()?;
     if let Some(text) = difference("events", &event::counts(&events), "stats", &counted) {
         anyhow::bail!("events and counts differ:\n{text}");
@@ -94,6 +112,16 @@ fn container(runtime: Runtime) -> Result<String> {
     };
     let commands = calls("execve").iter().filter(|call| call.0["ret"] == 0).count();
     ensure!(commands >= 20, "{commands} programs were executed");
+    // What an execve points to, and what a descriptor stands for, is kept in storages of their own.
+    let last = calls("execve").last().map(|call| call.arg(0).to_owned());
+    ensure!(
+        calls("execve").iter().all(|call| call.arg(1).starts_with('['))
+            && last.is_some_and(|path| path.starts_with("\"/bin/")),
+        "an execve lacks its strings"
+    );
+    let opened = events.iter().find(|event| event.arg(1) == "\"/etc/passwd\"");
+    let opened = opened.context("the open of /etc/passwd is not there")?;
+    assert_eq!(opened.0["ret_file"]["path"], "/etc/passwd", "{}", opened.0);
     let failed = events.iter().find(|event| event.arg(1) == "\"/missing\"");
     let failed = failed.context("the open of /missing is not there")?;
     assert_eq!(failed.text("errno"), "ENOENT", "{}", failed.0);
@@ -116,7 +144,70 @@ fn container(runtime: Runtime) -> Result<String> {
     assert_eq!(of("denied"), ["CAP_CHOWN"], "{text}");
     assert_eq!(of("needed"), [""; 0], "{text}");
     assert_eq!(of("never-used").len(), 3, "{text}");
-    daemon.detached()?;
-    ensure!(daemon.stop()?.success(), "{}", daemon.log());
     Ok(format!("{} events, whole", events.len()))
+}
+
+/// How often the kernel did not run a program, since one was in progress on that CPU: it preempts them since Linux 7.0.
+fn missed() -> Result<u64> {
+    let text = programs::success(programs::command("bpftool").args(["-j", "prog", "show"]))?;
+    let all: Vec<Value> = serde_json::from_str(&text)?;
+    Ok(all
+        .iter()
+        .filter_map(|program| program["recursion_misses"].as_u64())
+        .sum())
+}
+
+/// A program that wants a real-time policy in a user namespace of its own, where no capability helps: refused by its
+/// limit, which the verdict says; and with the limit that it names it has its policy.
+fn realtime(daemon: &Daemon) -> Result<String> {
+    const CHRT: [&str; 4] = ["/usr/bin/chrt", "-f", "50", "/bin/true"];
+    let bundle = |what: &str| -> Result<Bundle> {
+        let mut bundle = Bundle::traced(what, Rootfs::Host, &CHRT, daemon)?.capability("CAP_SYS_NICE");
+        let linux = &mut bundle.config["linux"];
+        let namespaces = linux["namespaces"].as_array_mut().context("no namespaces")?;
+        namespaces.push(json!({"type": "user"}));
+        for map in ["uidMappings", "gidMappings"] {
+            linux[map] = json!([{"containerID": 0, "hostID": 200_000, "size": 1000}]);
+        }
+        // What the host's root owns, nobody in there may enter.
+        programs::success(
+            programs::command("chown")
+                .args(["-R", "200000:200000"])
+                .arg(bundle.path()),
+        )?;
+        Ok(bundle)
+    };
+    let (status, container) = Runtime::Runc.run(bundle("refused")?)?;
+    let container = container.quiet();
+    ensure!(!status.success(), "it has its policy before it has its limit");
+    daemon.verdict_at_end(container.id())?;
+    let text = programs::success(daemon.client("explain").args(["-o", "json", container.id()]))?;
+    let told = event::parse(&text)?;
+    let found = told.iter().find(|found| found.syscall() == "sched_setscheduler");
+    let found = &found
+        .with_context(|| format!("no diagnosis of the call: {text}"))?
+        .0;
+    ensure!(
+        found["errno"] == "EPERM"
+            && found["cause"] == "rlimit"
+            && found.to_string().contains("RLIMIT_RTPRIO is 0"),
+        "{found}"
+    );
+    let fixes = found["fixes"].as_array().context("no fixes")?;
+    for (place, line) in [("podman", "--ulimit rtprio=50:50"), ("systemd", "LimitRTPRIO=50")] {
+        let named = |fix: &Value| {
+            fix["place"] == place && fix["line"].as_str().is_some_and(|text| text.starts_with(line))
+        };
+        ensure!(fixes.iter().any(named), "{place} has no line {line}: {found}");
+    }
+    let mut allowed = bundle("allowed")?;
+    allowed.config["process"]["rlimits"] = json!([{"type": "RLIMIT_RTPRIO", "soft": 50, "hard": 50}]);
+    let (status, container) = Runtime::Runc.run(allowed)?;
+    let container = container.quiet();
+    ensure!(
+        status.success(),
+        "{status} with its limit: {}",
+        container.outputs()
+    );
+    Ok("refused by RLIMIT_RTPRIO, explained so, allowed with the limit that was named".to_owned())
 }

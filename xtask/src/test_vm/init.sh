@@ -1,11 +1,12 @@
 #!/bin/busybox sh
 # First process of a guest: this machine's files, read-only, with a layer in memory above them; then the command.
-# What goes wrong shows on the console, and the machine goes off without having said "exit".
+# What goes wrong shows on the console, and the machine goes off without having written "status".
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
 mount -t devtmpfs dev /dev
 for module in $(cat /modules); do insmod "/$module.ko" || exit; done
 mount -t virtiofs -o ro host /host || poweroff -f
+mount -t virtiofs out /out || poweroff -f
 mount -t tmpfs layer /layer
 mkdir /layer/upper /layer/work
 mount -t overlay -o lowerdir=/host,upperdir=/layer/upper,workdir=/layer/work root /root || poweroff -f
@@ -27,9 +28,15 @@ mount -t bpf bpf sys/fs/bpf
 mount -t securityfs security sys/kernel/security
 mount -t fusectl fuse sys/fs/fuse/connections 2>/dev/null
 ip link set lo up
-stty -F /dev/ttyS1 raw 2>/dev/null || stty raw -opost </dev/ttyS1
-cp /command run/command
-chroot . /bin/sh /run/command >/dev/ttyS1 2>/dev/ttyS0 </dev/null
-echo "exit $?" >/root/dev/ttyS1
-sync
-poweroff -f
+cp /command /bin/busybox run
+mkdir run/out
+mount --move /out run/out
+# The machine's root, not a folder of it: in a chroot no user namespace can be made (user_namespaces(7)).
+mount --move . /
+exec chroot . /run/busybox sh -c '
+    mount --make-rshared /
+    /bin/sh /run/command >/run/out/output 2>/run/out/errors </dev/null
+    echo $? >/run/out/status
+    sync
+    poweroff -f
+'

@@ -1,5 +1,6 @@
 //! A virtual machine: another kernel on this machine's files. It sees them read-only, with a layer of its own above, so
-//! that all that is installed and built here runs there as it is, and nothing that it does stays.
+//! that all that is installed and built here runs there as it is, and nothing that it does stays. What its command says
+//! comes back as files in a folder that it may write, so that nothing of the kernel's can come in between.
 
 use super::kernels::{Kernel, MODULES};
 use crate::sh;
@@ -24,8 +25,8 @@ pub(super) struct Outcome {
     pub status: i32,
     /// Its standard output.
     pub output: String,
-    /// Its standard error, after the kernel's words.
-    pub console: String,
+    /// Its standard error.
+    pub errors: String,
 }
 
 /// Boots the kernel and runs a command of the shell as root.
@@ -36,8 +37,12 @@ pub(super) fn run(kernel: &Kernel, command: &str, seconds: u64) -> Result<Outcom
     let dir = tempfile::Builder::new().prefix("tt-vm-").tempdir()?;
     let at = |name: &str| dir.path().join(name);
     let initramfs = initramfs(&dir, kernel, command)?;
-    let socket = at("files.sock");
-    let _files = Files::serve(&socket)?;
+    let out = at("out");
+    fs::create_dir(&out)?;
+    let shares = [
+        Share::serve("host", Path::new("/"), "cache=always", dir.path())?,
+        Share::serve("out", &out, "cache=none", dir.path())?,
+    ];
     let mut qemu = sh::command(
         "timeout",
         ["--kill-after=5", &seconds.to_string(), "qemu-system-x86_64"],
@@ -50,42 +55,40 @@ pub(super) fn run(kernel: &Kernel, command: &str, seconds: u64) -> Result<Outcom
     qemu.arg("-kernel").arg(&kernel.image);
     qemu.arg("-initrd").arg(&initramfs);
     qemu.args(["-append", "console=ttyS0 quiet panic=-1"]);
-    for name in ["console", "output"] {
-        qemu.arg("-serial").arg(format!("file:{}", at(name).display()));
+    qemu.arg("-serial")
+        .arg(format!("file:{}", at("console").display()));
+    for share in &shares {
+        let (tag, socket) = (share.tag, share.socket.display());
+        qemu.arg("-chardev").arg(format!("socket,id={tag},path={socket}"));
+        let device = format!("vhost-user-fs-pci,queue-size=1024,chardev={tag},tag={tag}");
+        qemu.args(["-device", &device]);
     }
-    qemu.arg("-chardev")
-        .arg(format!("socket,id=files,path={}", socket.display()));
-    qemu.args([
-        "-device",
-        "vhost-user-fs-pci,queue-size=1024,chardev=files,tag=host",
-    ]);
     let status = qemu
         .stdin(Stdio::null())
         .status()
         .context("start qemu-system-x86_64")?;
-    let read = |name: &str| {
-        let bytes = fs::read(at(name)).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).replace('\r', "")
-    };
-    let (output, console) = (read("output"), read("console"));
-    let end = output
-        .trim_end()
-        .rsplit_once('\n')
-        .unwrap_or(("", output.trim_end()));
-    let Some(code) = end.1.strip_prefix("exit ").and_then(|code| code.parse().ok()) else {
-        let lines: Vec<&str> = console.lines().collect();
-        let last = lines.len().saturating_sub(40);
+    let read = |path: &Path| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
+    let (output, errors) = (read(&out.join("output")), read(&out.join("errors")));
+    // Written last.
+    let Ok(code) = read(&out.join("status")).trim_end().parse() else {
+        let console = read(&at("console")).replace('\r', "");
         bail!(
-            "the machine with {} ended ({status}) before its command did:\n{}\n{output}",
+            "the machine with {} ended ({status}) before its command did:\n{}\n{output}\n{}",
             kernel.version,
-            lines[last..].join("\n")
+            last_lines(&console),
+            last_lines(&errors),
         );
     };
     Ok(Outcome {
         status: code,
-        output: end.0.to_owned(),
-        console,
+        output,
+        errors,
     })
+}
+
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
 }
 
 /// KVM where this machine has it; not where it is itself a guest whose host only emulates it.
@@ -106,7 +109,7 @@ fn accelerator() -> &'static str {
 /// busybox, the modules, the first process and the command.
 fn initramfs(dir: &TempDir, kernel: &Kernel, command: &str) -> Result<PathBuf> {
     let root = dir.path().join("initramfs");
-    for folder in ["bin", "proc", "dev", "host", "layer", "root"] {
+    for folder in ["bin", "proc", "dev", "host", "layer", "out", "root"] {
         fs::create_dir_all(root.join(folder))?;
     }
     let busybox = ["/usr/bin/busybox", "/bin/busybox"].map(Path::new);
@@ -130,39 +133,46 @@ fn initramfs(dir: &TempDir, kernel: &Kernel, command: &str) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// The server of this machine's files; it ends with this.
-struct Files(Child);
+/// A folder of this machine that a guest sees, by the server of its files; that ends with this.
+struct Share {
+    tag: &'static str,
+    socket: PathBuf,
+    server: Child,
+}
 
-impl Files {
-    fn serve(socket: &Path) -> Result<Self> {
+impl Share {
+    fn serve(tag: &'static str, source: &Path, cache: &str, dir: &Path) -> Result<Self> {
+        let socket = dir.join(tag).with_extension("sock");
         let mut command = Command::new(FILES);
         command.arg(format!("--socket-path={}", socket.display()));
+        command.arg("-o").arg(format!("source={}", source.display()));
         // Its other sandbox, of namespaces, wants a root that can be unmounted.
-        command.args(["-o", "source=/", "-o", "cache=always", "-o", "sandbox=chroot"]);
+        command.args(["-o", cache, "-o", "sandbox=chroot"]);
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let mut server = Self(command.spawn().with_context(|| format!("start {FILES}"))?);
+        let server = command.spawn().with_context(|| format!("start {FILES}"))?;
+        let mut share = Self { tag, socket, server };
         let end = Instant::now() + Duration::from_secs(10);
-        while !socket.exists() {
-            ensure!(server.0.try_wait()?.is_none(), "{FILES} ended");
+        while !share.socket.exists() {
+            ensure!(share.server.try_wait()?.is_none(), "{FILES} ended");
             ensure!(Instant::now() < end, "{FILES} makes no socket");
             thread::sleep(Duration::from_millis(5));
         }
-        Ok(server)
+        Ok(share)
     }
 }
 
-impl Drop for Files {
+impl Drop for Share {
     fn drop(&mut self) {
         // It ends by itself when its machine does.
         let end = Instant::now() + Duration::from_secs(2);
-        while matches!(self.0.try_wait(), Ok(None)) && Instant::now() < end {
+        while matches!(self.server.try_wait(), Ok(None)) && Instant::now() < end {
             thread::sleep(Duration::from_millis(5));
         }
-        if matches!(self.0.try_wait(), Ok(None)) && self.0.kill().is_ok() {
-            drop(self.0.wait());
+        if matches!(self.server.try_wait(), Ok(None)) && self.server.kill().is_ok() {
+            drop(self.server.wait());
         }
     }
 }
