@@ -29,7 +29,8 @@ impl Verdict {
         Ok(self.book("dropped/ring_full")?
             + self.book("dropped/no_storage")?
             + self.book("dropped/unpaired")?
-            + self.book("dropped/rate_limit")?)
+            + self.book("dropped/rate_limit")?
+            + self.book("dropped/ring_share")?)
     }
 
     pub fn is_complete(&self) -> bool {
@@ -104,7 +105,8 @@ mod tests {
         json!({
             "complete": true, "reason": null, "state": "gone", "balanced": true, "lost": 0, "gaps": [],
             "books": {
-                "admitted": 10, "emitted": 10, "dropped": {"ring_full": 0, "no_storage": 0, "unpaired": 0, "rate_limit": 0},
+                "admitted": 10, "emitted": 10, "dropped": {"ring_full": 0, "no_storage": 0, "unpaired": 0, "rate_limit": 0,
+                    "ring_share": 0},
                 "filtered": 0, "counted": 0, "in_flight": 0, "decoded": 10, "undecodable": 0, "queue_drop": 0,
                 "aggregated": 10,
             },

@@ -178,7 +178,7 @@ fn stats_of_a_container_is_strace_c_in_it() -> Result<()> {
 #[test]
 fn phases_are_told_apart_though_events_are_lost() -> Result<()> {
     let daemon = Daemon::start_with(&["--ring-size", "4096"])?;
-    let bundle = Bundle::traced("phases", Rootfs::Host, &["/workloads/calls", "20011"], &daemon)?;
+    let bundle = Bundle::traced("phases", Rootfs::Host, &["/workloads/calls", "500009"], &daemon)?;
     let mut container = Runtime::Runc.start(bundle)?;
     container.success()?;
     wait::until("its end in the daemon", wait::LONG, || {
@@ -193,7 +193,7 @@ fn phases_are_told_apart_though_events_are_lost() -> Result<()> {
     let all = daemon.stats(container.id())?.counts()?;
     let app = stats.counts()?.get("getppid").copied().context("no getppid")?;
     // runc's init asks for its parent's pid too.
-    assert_eq!(app, 20_011, "the application's");
+    assert_eq!(app, 500_009, "the application's");
     ensure!(all.get("getppid").is_some_and(|all| *all >= app), "{all:?}");
     Ok(())
 }

@@ -443,7 +443,7 @@ impl Filter {
 /// Books of one container on one CPU. Never reset while the slot is in use.
 ///
 /// `admitted - finished` are in flight, and
-/// `admitted = emitted + ring_full + no_storage + unpaired + limited + counted + filtered + in flight`.
+/// `admitted = emitted + ring_full + over_share + no_storage + unpaired + limited + counted + filtered + in flight`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Books {
@@ -455,8 +455,14 @@ pub struct Books {
     pub finished: u64,
     /// Records of calls that went into the ring.
     pub emitted: u64,
+    /// Bytes that this CPU may yet put into the ring of what the container holds ([`Share`](crate::share::Share)).
+    pub credit: u32,
+    /// Not 0: the numbers missing since the last record are of calls that were more than the container's share.
+    pub behind: u32,
     /// Records of calls for which the ring had no room.
     pub ring_full: u64,
+    /// Records of calls that were more than the container's share of the ring.
+    pub over_share: u64,
     /// Calls of tasks for which the kernel gave no storage.
     pub no_storage: u64,
     /// Calls whose exit was never seen although the task went on.
@@ -471,7 +477,7 @@ pub struct Books {
     pub process_seq: u64,
     /// Process records that went into the ring.
     pub process_emitted: u64,
-    /// Process records for which the ring had no room.
+    /// Process records for which the ring, or the container's share of it, had no room.
     pub process_ring_full: u64,
     /// Calls counted in no row of their own, since the aggregate map was full.
     pub overflow: u64,
@@ -613,7 +619,7 @@ const _: () = {
     assert!(size_of::<Plan>() == 136);
     assert!(size_of::<Filter>() == 680);
     assert!(outcome::UNFINISHED as usize == OUTCOME_WORDS * 64 - 1);
-    assert!(size_of::<Books>() == 120);
+    assert!(size_of::<Books>() == 136);
     assert!(size_of::<Rate>() == 64);
     assert!(MAX_RATES <= 1 << 16);
     assert!(size_of::<AggregateKey>() == 8);

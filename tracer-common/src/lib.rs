@@ -9,6 +9,7 @@
 pub mod capability;
 pub mod filter;
 pub mod record;
+pub mod share;
 
 /// Version of everything in this crate; a recording or an object of another version is refused.
 pub const ABI_VERSION: u32 = 4;

@@ -58,6 +58,8 @@ pub mod flag {
     pub const DATA: u16 = 1 << 9;
     /// A reader wants nothing abbreviated, and there is more of the call than its record has else.
     pub const VERBOSE: u16 = 1 << 10;
+    /// What is missing before it on its CPU was more than the container's share of the ring; else the ring was full.
+    pub const OVER_SHARE: u16 = 1 << 11;
 }
 
 /// The common part of each record: 48 bytes.

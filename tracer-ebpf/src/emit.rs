@@ -14,12 +14,15 @@ use tracer_common::{
 
 use crate::{
     capture, execve,
-    kernel::TaskPtr,
+    kernel::{RING_BYTES, TaskPtr},
     maps::{EVENTS, Exec, SCRATCH, Scratch},
+    share,
 };
 
-/// Backlog at which the reader is woken; below it, its own timeout serves.
+/// Backlog at which the reader is woken, where the ring is large; below it, its own timeout serves.
 const WAKE_AT: u64 = 1024 * 1024;
+/// Of a small ring one of so many parts.
+const WAKE_PART: u32 = 4;
 /// One in so many records asks for the backlog (a power of two).
 const WAKE_EVERY: u64 = 16;
 /// Width of the window in which it is woken: wide enough that no run of [`WAKE_EVERY`] small records jumps over it,
@@ -43,12 +46,17 @@ pub(crate) struct Call<'a> {
     pub ended: Ended,
 }
 
-/// Wakes the reader when the backlog crosses the mark.
+/// Wakes the reader when it is urgent, or when the backlog crosses the mark.
 #[inline(always)]
-fn wake(seq: u64) -> u64 {
+fn wake(seq: u64, urgent: bool) -> u64 {
+    if urgent {
+        return u64::from(BPF_RB_FORCE_WAKEUP);
+    }
     if seq & (WAKE_EVERY - 1) == 0 {
         let backlog = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA));
-        if (WAKE_AT..WAKE_AT + WAKE_WINDOW).contains(&backlog) {
+        let part = u64::from(RING_BYTES.load() / WAKE_PART);
+        let mark = if part < WAKE_AT { part } else { WAKE_AT };
+        if (mark..mark + WAKE_WINDOW).contains(&backlog) {
             return u64::from(BPF_RB_FORCE_WAKEUP);
         }
     }
@@ -73,6 +81,12 @@ fn header(kind: Kind, flags: u16, task: TaskPtr, state: &Task, seq: u64, ktime: 
         ns_tgid: state.ns_tgid,
         ns_tid: state.ns_tid,
     }
+}
+
+/// Why numbers are missing before the next record.
+#[inline(always)]
+fn behind(books: &Books) -> u16 {
+    if books.behind == 0 { 0 } else { flag::OVER_SHARE }
 }
 
 /// A system call's fixed part and its first `N` arguments.
@@ -111,19 +125,21 @@ pub(crate) fn bare(call: &Call<'_>, books: &mut Books) -> u32 {
 fn reserve<const N: usize>(call: &Call<'_>, books: &mut Books) {
     books.seq += 1;
     let seq = books.seq;
+    let len = size_of::<Plain<N>>() as u32;
+    let Some(urgent) = share::take(call.state.slot, books, len) else {
+        books.over_share += 1;
+        books.behind = 1;
+        return;
+    };
     let Some(mut entry) = EVENTS.reserve::<Plain<N>>(0) else {
+        share::put_back(books, len);
         books.ring_full += 1;
         return;
     };
     let record = entry.as_mut_ptr();
-    let mut head = header(
-        Kind::Syscall,
-        call.ended.flags,
-        call.task,
-        call.state,
-        seq,
-        call.ended.ktime,
-    );
+    let flags = call.ended.flags | behind(books);
+    books.behind = 0;
+    let mut head = header(Kind::Syscall, flags, call.task, call.state, seq, call.ended.ktime);
     head.nargs = N as u16;
     // SAFETY: the entry is of that size and ours until the submit.
     unsafe {
@@ -140,7 +156,7 @@ fn reserve<const N: usize>(call: &Call<'_>, books: &mut Books) {
         }
     }
     books.emitted += 1;
-    entry.submit(wake(seq));
+    entry.submit(wake(seq, urgent));
 }
 
 /// The buffer in which records with sections are put together.
@@ -157,7 +173,7 @@ pub(crate) fn head(scratch: &mut Scratch, call: &Call<'_>, books: &mut Books) ->
     books.seq += 1;
     let mut head = header(
         Kind::Syscall,
-        call.ended.flags,
+        call.ended.flags | behind(books),
         call.task,
         call.state,
         books.seq,
@@ -203,15 +219,17 @@ fn output(scratch: &Scratch, len: u32, wake: u64) -> bool {
 
 /// Queues the call that is in the scratch, and wakes the reader where it is urgent.
 #[inline(always)]
-pub(crate) fn scratch_record(scratch: &Scratch, len: u32, books: &mut Books, urgent: bool) {
-    let wake = if urgent {
-        u64::from(BPF_RB_FORCE_WAKEUP)
-    } else {
-        wake(books.seq)
+pub(crate) fn scratch_record(scratch: &Scratch, slot: u32, len: u32, books: &mut Books, urgent: bool) {
+    let Some(pressed) = share::take(slot, books, len) else {
+        books.over_share += 1;
+        books.behind = 1;
+        return;
     };
-    if output(scratch, len, wake) {
+    if output(scratch, len, wake(books.seq, urgent || pressed)) {
         books.emitted += 1;
+        books.behind = 0;
     } else {
+        share::put_back(books, len);
         books.ring_full += 1;
     }
 }
@@ -253,7 +271,13 @@ pub(crate) fn process(
     }
     books.process_seq += 1;
     let seq = books.process_seq;
+    let len = size_of::<Process>() as u32;
+    let Some(urgent) = share::take(state.slot, books, len) else {
+        books.process_ring_full += 1;
+        return;
+    };
     let Some(mut entry) = EVENTS.reserve::<Process>(0) else {
+        share::put_back(books, len);
         books.process_ring_full += 1;
         return;
     };
@@ -281,7 +305,7 @@ pub(crate) fn process(
         }
     }
     books.process_emitted += 1;
-    entry.submit(wake(seq));
+    entry.submit(wake(seq, urgent));
 }
 
 /// Queues an exec record with its path: that which was kept, or else the kernel's own.
@@ -335,9 +359,14 @@ pub(crate) fn exec(
         }
         None => execve::path_section(scratch, at, bprm),
     };
-    if output(scratch, end, wake(seq)) {
+    let Some(urgent) = share::take(state.slot, books, end) else {
+        books.process_ring_full += 1;
+        return;
+    };
+    if output(scratch, end, wake(seq, urgent)) {
         books.process_emitted += 1;
     } else {
+        share::put_back(books, end);
         books.process_ring_full += 1;
     }
 }

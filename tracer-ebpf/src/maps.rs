@@ -3,7 +3,10 @@
 use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
-    bindings::{BPF_F_NO_PREALLOC, BPF_LOCAL_STORAGE_GET_F_CREATE, bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE},
+    bindings::{
+        BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_LOCAL_STORAGE_GET_F_CREATE,
+        bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE,
+    },
     helpers::generated::{bpf_task_storage_delete, bpf_task_storage_get},
     macros::{btf_map, map},
     maps::{Array, HashMap, PerCpuArray, Queue, RingBuf},
@@ -16,6 +19,7 @@ use tracer_common::{
         MAX_RATES, Plan, RECENT_ROWS, Rate, RecentRow, Task, word,
     },
     record::MAX_RECORD,
+    share::Share,
 };
 
 use crate::{emit::Ended, kernel::TaskPtr, known::Entry};
@@ -48,6 +52,9 @@ pub(crate) static FILTERS: Array<Filter> = Array::with_max_entries(MAX_CONTAINER
 /// How many events a second may come, by slot, then by user.
 #[map]
 pub(crate) static RATES: Array<Rate> = Array::with_max_entries(MAX_RATES, 0);
+/// What containers have on their way to the daemon, by slot; it has the table mapped.
+#[map]
+pub(crate) static SHARES: Array<Share> = Array::with_max_entries(MAX_CONTAINERS, BPF_F_MMAPABLE);
 
 /// Books by slot.
 #[map]

@@ -99,6 +99,7 @@ pub(crate) extern "C" fn end_record(at: u32) -> u32 {
     };
     emit::scratch_record(
         scratch,
+        call.state.slot,
         end,
         books,
         evidence::wakes(call.state.flags, call.ended.ktime),

@@ -105,6 +105,9 @@ pub enum Command {
     Man(Man),
     /// Print what a shell needs to complete commands, options and the names of containers.
     Completions(Completions),
+    /// Thaw what a tracer froze that is gone; started by it.
+    #[command(hide = true)]
+    ThawWhenGone,
 }
 
 /// How to print.
@@ -491,6 +494,9 @@ pub struct Tuning {
     /// Bytes of the kernel's ring buffer (K, M and G are understood); rounded up to a power of two.
     #[arg(long, default_value = "32M", value_parser = size, value_name = "BYTES")]
     pub ring_size: u32,
+    /// Freeze the command, in a cgroup of its own, rather than lose events: it goes on when those that wait are taken.
+    #[arg(long)]
+    pub lossless: bool,
     /// How calls are taken: what is left out costs the traced program nothing.
     #[arg(long, value_enum, default_value_t = Mode::Full)]
     pub mode: Mode,
@@ -568,11 +574,14 @@ pub struct Bounds {
     /// Events a second of any one container; 0 is no limit [default: 0].
     #[arg(long, value_name = "NUMBER")]
     pub max_event_rate: Option<u64>,
+    /// Percent of the ring that any one container may have on its way at most [default: four times what is free].
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub max_ring_share: Option<u8>,
     /// Bytes that may wait for one user's readers [default: 16M].
     #[arg(long, value_parser = size, value_name = "BYTES")]
     pub user_queue: Option<u32>,
-    /// Which options containers may ask for by annotation: all, none, or of mode,filter,
-    /// event-rate,flight-recorder,flight-recorder-time,dump-on [default: all].
+    /// Which options containers may ask for by annotation: all (which leaves lossless out), none, or of mode,filter,
+    /// event-rate,ring-share,flight-recorder,flight-recorder-time,dump-on,lossless [default: all].
     #[arg(long, value_name = "LIST")]
     pub annotation_options: Option<Allowed>,
 }

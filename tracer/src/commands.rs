@@ -30,6 +30,7 @@ use crate::{
     control::{Ended, Request},
     daemon, decode,
     filter::{Begin, Filter, Words},
+    freezer::guard,
     node, nri,
     quota::Limits,
     recording::{self, Bounds, Recording, Summary},
@@ -169,6 +170,10 @@ pub fn run(cli: Cli) -> Result<u8> {
         }
         Command::Check(arguments) => check::run(&directory, &arguments),
         Command::Hook(arguments) => hook::run(&directory, arguments),
+        Command::ThawWhenGone => {
+            guard::run()?;
+            Ok(0)
+        }
         Command::Man(arguments) => man::run(arguments),
         Command::Completions(arguments) => {
             complete::script(arguments.shell, &mut io::stdout().lock())?;
@@ -218,6 +223,7 @@ fn node_settings(tuning: &Tuning, hold: Option<Bounds>) -> node::Settings {
         watch: None,
         limits: Limits::default(),
         explain: hold.is_some(),
+        lossless: tuning.lossless,
     }
 }
 

@@ -8,7 +8,7 @@ mod read;
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 pub use read::{Problem, read};
 
@@ -128,14 +128,29 @@ impl From<&Users> for quota::Limits {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Annotations {
-    /// The options that are heard: `all`, `none`, or names with commas.
+    /// The options that are heard: `all` (without `lossless`), `none`, or names with commas.
     pub options: Allowed,
     /// Most events a second of one container; 0 is no limit.
     pub max_event_rate: u64,
+    /// Percent of the ring that one container may have on its way at most; 0 is no such bound.
+    #[serde(deserialize_with = "percent")]
+    pub max_ring_share: u8,
     /// Most bytes that are held of a container that asks; `flight_recorder.bytes` where that is more.
     pub max_flight_recorder: Bytes,
     /// What a container may ask to be dumped on, beside `flight_recorder.dump_on`.
     pub dump_on: Reasons,
+}
+
+fn percent<'de, D: Deserializer<'de>>(value: D) -> Result<u8, D::Error> {
+    let percent = i64::deserialize(value)?;
+    u8::try_from(percent)
+        .ok()
+        .filter(|percent| *percent <= 100)
+        .ok_or_else(|| {
+            de::Error::custom(format!(
+                "{percent} is no percentage: 1 to 100, or 0 for no such bound"
+            ))
+        })
 }
 
 impl Default for Annotations {
@@ -143,6 +158,7 @@ impl Default for Annotations {
         Self {
             options: Allowed::default(),
             max_event_rate: 0,
+            max_ring_share: 0,
             max_flight_recorder: Bytes(recording::Bounds::default().bytes as u64),
             dump_on: Reasons::default(),
         }
@@ -207,6 +223,7 @@ impl Config {
         options::Policy {
             allowed: self.annotations.options.clone(),
             max_event_rate: self.annotations.max_event_rate,
+            max_ring_share: self.annotations.max_ring_share,
             mode: self.daemon.mode.into(),
             max_held: self.annotations.max_flight_recorder.max(held.bytes).count(),
             max_held_time: (!held.time.0.is_zero()).then_some(held.time.0),

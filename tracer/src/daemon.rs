@@ -126,6 +126,7 @@ fn node_settings(config: &Config, watch: Option<Watch>) -> node::Settings {
         watch,
         limits: (&config.users).into(),
         explain: true,
+        lossless: config.annotations.options.lossless(),
     }
 }
 
@@ -298,7 +299,13 @@ async fn tell_limited(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let shared = shared.clone();
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || shared.node.tell_limited()).await {
+        let tell = move || {
+            shared
+                .node
+                .tell_limited()
+                .and_then(|()| shared.node.tell_held_back())
+        };
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(tell).await {
             note(&format!("losses by rate limits could not be told: {error:#}"));
         }
     }

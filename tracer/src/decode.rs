@@ -65,10 +65,8 @@ pub struct Limits {
 impl Default for Limits {
     /// strace's.
     fn default() -> Self {
-        Self {
-            string: 32,
-            path: MAX_COPY,
-        }
+        let (string, path) = (32, MAX_COPY);
+        Self { string, path }
     }
 }
 
@@ -109,6 +107,8 @@ pub struct Record {
     pub generation: u32,
     /// CLOCK_MONOTONIC nanoseconds when the kernel took it.
     pub ktime: u64,
+    /// What is missing before it on its CPU was more than the container's share of the ring.
+    pub over_share: bool,
     pub body: Body,
 }
 
@@ -225,6 +225,7 @@ pub fn decode(bytes: &[u8], options: &Options) -> Result<Record, Undecodable> {
         slot: header.slot,
         generation: header.generation,
         ktime: header.ktime,
+        over_share: header.flags & flag::OVER_SHARE != 0,
         body,
     })
 }

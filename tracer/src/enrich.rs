@@ -202,6 +202,7 @@ impl Enricher {
             slot,
             generation,
             ktime,
+            over_share,
             body,
         } = record;
         let live = self
@@ -211,13 +212,7 @@ impl Enricher {
         match body {
             decode::Body::Syscall(mut call) => {
                 if let Some(hole) = live.number(call.task.cpu, call.seq) {
-                    let count = hole.before - hole.after - 1;
-                    let loss = Loss {
-                        reason: LossReason::RingFull,
-                        count,
-                        hole: Some(hole),
-                    };
-                    out.push(event(clock, live, ktime, Body::Loss(loss)));
+                    out.push(event(clock, live, ktime, Body::Loss(missing(hole, over_share))));
                 }
                 live.progress.decoded.fetch_add(1, Relaxed);
                 let _set = live
@@ -254,22 +249,31 @@ impl Enricher {
         out.push(event(clock, live, ktime, Body::Loss(loss)));
     }
 
-    /// The losses after the last record of each CPU: `last` are the kernel's last sequence numbers.
-    pub fn close(&mut self, slot: u16, last: &[u64], ktime: u64, out: &mut Vec<Event>) {
+    /// The losses after the last record of each CPU: `last` are the kernel's last sequence numbers, and whether those that
+    /// are missing were more than the container's share.
+    pub fn close(&mut self, slot: u16, last: &[(u64, bool)], ktime: u64, out: &mut Vec<Event>) {
         let clock = self.clock;
         let Some(live) = self.live.get_mut(&slot) else {
             return;
         };
-        for (cpu, seq) in (0u16..).zip(last) {
+        for (cpu, (seq, over_share)) in (0u16..).zip(last) {
             if let Some(hole) = live.number(cpu, seq + 1) {
-                let loss = Loss {
-                    reason: LossReason::RingFull,
-                    count: hole.before - hole.after - 1,
-                    hole: Some(hole),
-                };
-                out.push(event(clock, live, ktime, Body::Loss(loss)));
+                out.push(event(clock, live, ktime, Body::Loss(missing(hole, *over_share))));
             }
         }
+    }
+}
+
+/// The loss that a hole tells of. Where both reasons were at work, it is the container's share.
+fn missing(hole: Hole, over_share: bool) -> Loss {
+    Loss {
+        reason: if over_share {
+            LossReason::RingShare
+        } else {
+            LossReason::RingFull
+        },
+        count: hole.before - hole.after - 1,
+        hole: Some(hole),
     }
 }
 

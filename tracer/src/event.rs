@@ -464,6 +464,8 @@ pub enum Lifecycle {
     Detached { books: Books },
     /// It asks to be traced, runs, and is not.
     Unregistered { reason: String },
+    /// It was frozen, as it had asked, until its events were taken: how often and how long since this was told last.
+    Frozen { times: u64, ns: u64 },
 }
 
 impl Lifecycle {
@@ -478,6 +480,7 @@ impl Lifecycle {
             Self::Gone { .. } => "gone",
             Self::Detached { .. } => "detached",
             Self::Unregistered { .. } => "unregistered",
+            Self::Frozen { .. } => "frozen",
         }
     }
 }
@@ -515,12 +518,14 @@ pub struct Dropped {
     pub unpaired: u64,
     #[serde(default)]
     pub rate_limit: u64,
+    #[serde(default)]
+    pub ring_share: u64,
 }
 
 impl Dropped {
     /// All of them.
     pub fn sum(&self) -> u64 {
-        self.ring_full + self.no_storage + self.unpaired + self.rate_limit
+        self.ring_full + self.no_storage + self.unpaired + self.rate_limit + self.ring_share
     }
 }
 
@@ -533,6 +538,7 @@ impl Books {
         self.dropped.no_storage += other.dropped.no_storage;
         self.dropped.unpaired += other.dropped.unpaired;
         self.dropped.rate_limit += other.dropped.rate_limit;
+        self.dropped.ring_share += other.dropped.ring_share;
         self.filtered += other.filtered;
         self.counted += other.counted;
         self.in_flight += other.in_flight;
@@ -592,6 +598,8 @@ pub enum LossReason {
     Sink,
     /// Not lost when they happened, but no longer held for a replay.
     NotHeld,
+    /// They were more than the container's share of the ring.
+    RingShare,
 }
 
 impl LossReason {
@@ -599,6 +607,7 @@ impl LossReason {
     pub const fn name(self) -> &'static str {
         match self {
             Self::RingFull => "ring_full",
+            Self::RingShare => "ring_share",
             Self::NoStorage => "no_storage",
             Self::Unpaired => "unpaired",
             Self::RateLimit => "rate_limit",

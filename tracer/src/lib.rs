@@ -12,6 +12,7 @@
 
 pub mod audit;
 pub mod capabilities;
+mod cgroup;
 pub mod cli;
 pub mod client;
 pub mod commands;
@@ -27,6 +28,7 @@ pub mod explain;
 pub mod export;
 pub mod filter;
 pub mod follow;
+pub mod freezer;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod histogram;

@@ -277,6 +277,7 @@ fn lost(books: &Books) -> Vec<(&'static str, u64)> {
         ("no_storage", books.dropped.no_storage),
         ("unpaired", books.dropped.unpaired),
         ("rate_limit", books.dropped.rate_limit),
+        ("ring_share", books.dropped.ring_share),
         ("undecodable", books.undecodable),
         ("queue_drop", books.queue_drop),
     ]

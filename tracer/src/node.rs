@@ -4,6 +4,7 @@
 mod books;
 mod figures;
 mod handover;
+mod held_back;
 mod late;
 mod proof;
 mod rates;
@@ -15,6 +16,7 @@ mod told;
 use std::{
     collections::{HashMap, VecDeque},
     fmt, io,
+    os::fd::AsFd,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::AtomicU64,
@@ -31,6 +33,7 @@ use crate::{
     enrich::{Clock, Progress, monotonic_ns},
     event, explain,
     filter::Filter,
+    freezer::{self, Freezer},
     identity::{Namespaces, negative_dentries},
     log::note,
     options::Options,
@@ -72,6 +75,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Whether failed calls are explained.
     pub explain: bool,
+    /// Whether containers may be frozen: what that needs is got ready at the start, and cannot be later.
+    pub lossless: bool,
 }
 
 /// A container that was taken in.
@@ -106,6 +111,8 @@ struct Live {
     at_most: Option<Arc<Filter>>,
     /// How many events a second it may have.
     rates: rates::Rates,
+    /// How it is held back, where it asked for that.
+    frozen: Option<held_back::HeldBack>,
 }
 
 /// A container that ended.
@@ -149,6 +156,7 @@ pub struct Node {
     tally: kernel::Tally,
     /// Bytes that waited in the ring when it was last read.
     backlog: Arc<AtomicU64>,
+    freezer: Freezer,
     /// How its records are read elsewhere.
     origin: Arc<Origin>,
     observes: bool,
@@ -205,6 +213,12 @@ impl Node {
             None => TakenOver::nothing(settings, registry())?,
         };
         let (tally, backlog) = (kernel.tally()?, ring.backlog());
+        let ready = ring.as_fd().try_clone_to_owned();
+        let freezer = Freezer::new(
+            ready.context("copy the ring's descriptor")?,
+            ring.shares(),
+            settings.lossless,
+        )?;
         kernel.open_proof_slot()?;
         kernel.exclude(std::process::id())?;
         let (queue, items) = sync_channel(QUEUE_BATCHES);
@@ -246,6 +260,7 @@ impl Node {
             user_rate: settings.limits.event_rate,
         };
         let taken_over = inner.resume(live, &mut left, &births, &marks, questions.as_ref())?;
+        inner.hold_back_again(&freezer);
         let node = Self {
             inner: Mutex::new(inner),
             begin: Mutex::new(Some((begin, left))),
@@ -257,6 +272,7 @@ impl Node {
             mode: settings.mode,
             tally,
             backlog,
+            freezer,
             origin: Arc::new(Origin::here(&settings.decode)),
             observes: settings.hold.is_some(),
             questions,
@@ -313,9 +329,10 @@ impl Node {
         runtime: Option<String>,
         identity: Identity,
         late: bool,
-        options: Options,
+        mut options: Options,
         away: Vec<event::Away>,
     ) -> Result<Admitted, RegisterError> {
+        let group = held_back::group_of(&mut options, &identity);
         let mut inner = loop {
             self.end_former(identity, &info)?;
             let mut inner = self.lock();
@@ -374,6 +391,10 @@ impl Node {
             .and_then(|()| inner.kernel.attach(enters))
             .and_then(|()| inner.kernel.set_filter(entry.slot, &filter))
             .and_then(|()| inner.set_rates(&rates))
+            .and_then(|()| {
+                let parts = group.is_some().then_some(freezer::MARK);
+                inner.kernel.set_share(entry.slot, options.ring_share, parts)
+            })
             .and_then(|()| inner.apply(changes));
         if let Err(error) = done {
             if let Some((_, changes)) = inner.registry.remove(entry.slot) {
@@ -382,6 +403,7 @@ impl Node {
             }
             return Err(error.into());
         }
+        let frozen = group.and_then(|group| self.hold_back(&inner.kernel, entry.slot, group));
         let armed_wall_ns = Clock::now().wall(armed_at);
         inner.registered += 1;
         inner.live.insert(
@@ -395,6 +417,7 @@ impl Node {
                 filter,
                 at_most: options.filter,
                 rates,
+                frozen,
             },
         );
         drop(inner);
@@ -456,6 +479,7 @@ impl Node {
         if !is_its(&self.lock()) {
             return Ok(None);
         }
+        self.freezer.release(admitted.slot as u16);
         self.reached(Some(admitted.slot))?;
         // Neither the node nor the pipeline waits for it: other containers come meanwhile.
         if let Some(questions) = &self.questions {
@@ -478,7 +502,7 @@ impl Node {
         if !inner.enters() {
             inner.kernel.detach_enter();
         }
-        let Some(live) = inner.live.remove(&entry.slot) else {
+        let Some(mut live) = inner.live.remove(&entry.slot) else {
             return Ok(None);
         };
         let per_cpu = inner.kernel.books(entry.slot)?;
@@ -489,9 +513,15 @@ impl Node {
         let books = books::sum(&per_cpu, &rows, &live.progress);
         let process_lost = books::process_lost(&per_cpu);
         let mut verdict = books::verdict(&entry, &live, state, books.clone(), process_lost);
+        if let Some(mark) = live.frozen.as_mut().and_then(|frozen| frozen.mark(entry.slot)) {
+            self.marks.post(mark)?;
+        }
         let (sinks, answered) = channel();
         let end = End {
-            last_seq: per_cpu.iter().map(|books| books.seq).collect(),
+            last_seq: per_cpu
+                .iter()
+                .map(|books| (books.seq, books.behind != 0))
+                .collect(),
             books,
             complete: verdict.complete,
             exit: live.progress.seen().exit,
@@ -621,31 +651,6 @@ impl Inner {
     fn enters(&self) -> bool {
         let mut entries = self.registry.iter().peekable();
         entries.peek().is_none() || entries.any(|entry| entry.mode.enters())
-    }
-
-    /// The capability checks of a container that is in.
-    fn checked(&self, entry: &Entry, per_cpu: &[kernel_filter::Books]) -> Result<books::Checked> {
-        Ok(books::Checked {
-            rows: self.kernel.checks(entry.slot, entry.generation)?,
-            held: self.kernel.held(entry.slot)?,
-            unseen: self.kernel.unchecked().map(str::to_owned),
-            overflow: per_cpu.iter().map(|books| books.checks_overflow).sum(),
-            late: entry.late,
-        })
-    }
-
-    /// A live container's verdict; `rows` are its aggregates, which take a walk of the whole map: none will do where
-    /// nobody looks at `balanced` and `aggregated`.
-    fn verdict(&self, entry: &Entry, live: &Live, rows: &Rows) -> Result<Verdict> {
-        let per_cpu = self.kernel.books(entry.slot)?;
-        let books = books::sum(&per_cpu, rows, &live.progress);
-        Ok(books::verdict(
-            entry,
-            live,
-            State::Live,
-            books,
-            books::process_lost(&per_cpu),
-        ))
     }
 }
 

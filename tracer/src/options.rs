@@ -28,6 +28,8 @@ pub struct Policy {
     pub allowed: Allowed,
     /// Most events a second of one container; 0 is no limit.
     pub max_event_rate: u64,
+    /// Percent of the ring that one container may have on its way at most; 0 is no such bound.
+    pub max_ring_share: u8,
     /// How the node takes calls: an option asks for no more.
     pub mode: Mode,
     /// Most bytes that the flight recorder holds of one container.
@@ -43,6 +45,7 @@ impl Default for Policy {
         Self {
             allowed: Allowed::default(),
             max_event_rate: 0,
+            max_ring_share: 0,
             mode: Mode::Full,
             max_held: recording::Bounds::default().bytes,
             max_held_time: None,
@@ -51,27 +54,44 @@ impl Default for Policy {
     }
 }
 
+const LOSSLESS: &str = "lossless";
 /// The options by name, behind the prefix.
-const KEYS: [&str; 6] = [
+const KEYS: [&str; 8] = [
     "mode",
     "filter",
     "event-rate",
+    "ring-share",
     "flight-recorder",
     "flight-recorder-time",
     "dump-on",
+    LOSSLESS,
 ];
+/// Of these, how many can only make less of a trace, or hold more of it. The others touch the container, and are heard only
+/// where they are named.
+const HARMLESS: usize = 7;
 
 /// Least bytes of a flight recorder.
 const MIN_HELD: usize = 4096;
 
-/// A list of options; the default is all. It travels as it is written.
+/// A list of options; the default is all that are harmless. It travels as it is written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Allowed(Vec<&'static str>);
 
 impl Default for Allowed {
     fn default() -> Self {
-        Self(KEYS.to_vec())
+        Self(harmless().to_vec())
+    }
+}
+
+fn harmless() -> &'static [&'static str] {
+    KEYS.get(..HARMLESS).unwrap_or_default()
+}
+
+impl Allowed {
+    /// Whether one may ask to be frozen rather than to lose events.
+    pub fn lossless(&self) -> bool {
+        self.0.contains(&LOSSLESS)
     }
 }
 
@@ -79,7 +99,8 @@ impl From<Allowed> for String {
     fn from(Allowed(list): Allowed) -> Self {
         match list.as_slice() {
             [] => "none".to_owned(),
-            all if all == KEYS => "all".to_owned(),
+            all if all == harmless() => "all".to_owned(),
+            all if all == KEYS => "all,lossless".to_owned(),
             some => some.join(","),
         }
     }
@@ -96,17 +117,23 @@ impl TryFrom<String> for Allowed {
 impl FromStr for Allowed {
     type Err = String;
 
-    /// `all`, `none`, or names of options with commas between them.
+    /// `all`, `none`, or names of options with commas between them; `all` is one such name for those that are harmless.
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
-            "all" => Ok(Self(KEYS.to_vec())),
             "none" => Ok(Self(Vec::new())),
-            list => list
-                .split(',')
-                .map(|word| KEYS.iter().find(|key| **key == word.trim()).copied().ok_or(word))
-                .collect::<Result<_, _>>()
-                .map(Self)
-                .map_err(|word| format!("no option {word:?}: all, none, or of {}", KEYS.join(","))),
+            list => {
+                let mut named = Vec::new();
+                for word in list.split(',').map(str::trim) {
+                    match KEYS.iter().find(|key| **key == word) {
+                        Some(key) => named.push(*key),
+                        None if word == "all" => named.extend(harmless()),
+                        None => {
+                            return Err(format!("no option {word:?}: all, none, or of {}", KEYS.join(",")));
+                        }
+                    }
+                }
+                Ok(Self(named))
+            }
         }
     }
 }
@@ -121,6 +148,10 @@ pub struct Options {
     /// Most events a second; 0 is no limit.
     pub event_rate: u64,
     pub recorder: Recorder,
+    /// Percent of the ring that it may have on its way at most; 0 is no such bound.
+    pub ring_share: u8,
+    /// It is to be frozen rather than to lose events.
+    pub lossless: bool,
     /// What was ignored, and why.
     pub warnings: Vec<String>,
 }
@@ -133,6 +164,7 @@ pub fn read(
 ) -> Options {
     let mut options = Options {
         event_rate: policy.max_event_rate,
+        ring_share: policy.max_ring_share,
         ..Options::default()
     };
     for (key, value) in annotations {
@@ -242,6 +274,22 @@ fn set(
             }
             options.recorder.dump_on = Some(asked);
         }
+        LOSSLESS => match value {
+            "true" => options.lossless = true,
+            "false" => options.lossless = false,
+            other => return Err(format!("is neither true nor false: {other:?}")),
+        },
+        "ring-share" => {
+            let share = value.strip_suffix('%').unwrap_or(value).parse().ok();
+            let share = share
+                .filter(|share| (1..=100).contains(share))
+                .ok_or_else(|| format!("is no percentage from 1 to 100: {value:?}"))?;
+            let most = policy.max_ring_share;
+            if most != 0 && share > most {
+                return Err(format!("asks for more than this node's {most} % of the ring"));
+            }
+            options.ring_share = share;
+        }
         _ => {
             let rate = value
                 .parse()
@@ -279,12 +327,14 @@ mod tests {
                 ("container-tracer.io/mode", "counts"),
                 ("container-tracer.io/filter", "%file -Z --errno 2"),
                 ("container-tracer.io/event-rate", "5000"),
+                ("container-tracer.io/ring-share", "25%"),
                 ("other.io/mode", "x"),
             ],
             &Policy::default(),
         );
         assert_eq!(options.warnings, Vec::<String>::new());
         assert_eq!((options.mode, options.event_rate), (Some(Mode::Counts), 5000));
+        assert_eq!(options.ring_share, 25);
         let typed = crate::filter::Words {
             expressions: vec!["%file".into()],
             failed: true,
@@ -312,6 +362,8 @@ mod tests {
             ("flight-recorder-time", "0s", "holds nothing"),
             ("dump-on", "rain", "no reason"),
             ("dump-on", "exit,oom", "a dump on exit,oom, which"),
+            ("ring-share", "0", "no percentage"),
+            ("ring-share", "101%", "no percentage"),
             ("rings", "1", "no option"),
             ("", "1", "no option"),
         ] {
@@ -339,7 +391,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_annotation_is_read_or_told(
-            name in "(mode|filter|event-rate|flight-recorder|flight-recorder-time|dump-on|\\PC{0,12})",
+            name in "(mode|filter|event-rate|ring-share|lossless|flight-recorder|flight-recorder-time|dump-on|\\PC{0,12})",
             value in "([-a-zA-Z%!,=/. 0-9]|\\PC|[\\x00-\\x1f]){0,60}",
         ) {
             let options = asked(&[(&format!("{PREFIX}{name}"), &value)], &Policy::default());
@@ -354,13 +406,13 @@ mod tests {
         let policy = Policy {
             allowed: "event-rate".parse().unwrap(),
             max_event_rate: 1000,
+            max_ring_share: 10,
             mode: Mode::NoDuration,
             ..Policy::default()
         };
         let rate = |rate: &str| asked(&[("container-tracer.io/event-rate", rate)], &policy);
         assert_eq!((rate("10").event_rate, rate("10").warnings.len()), (10, 0));
         assert_eq!((rate("1001").event_rate, rate("1001").warnings.len()), (1000, 1));
-        assert_eq!(asked(&[], &policy).event_rate, 1000);
         let policy_of_recorder = Policy {
             max_held: 8 << 20,
             max_held_time: Some(Duration::from_secs(60)),
@@ -391,13 +443,33 @@ mod tests {
         );
         let none = recorder(&[("container-tracer.io/dump-on", "none")]);
         assert_eq!((none.0.dump_on, none.1), (Some(Reasons::default()), 0));
+        assert_eq!(
+            (asked(&[], &policy).event_rate, asked(&[], &policy).ring_share),
+            (1000, 10)
+        );
         let mode = asked(&[("container-tracer.io/mode", "counts")], &policy);
         assert_eq!((mode.mode, mode.warnings.len()), (None, 1));
+        let policy = Policy {
+            allowed: Allowed::default(),
+            ..policy
+        };
+        let share = |share: &str| asked(&[("container-tracer.io/ring-share", share)], &policy);
+        assert_eq!((share("5").ring_share, share("5").warnings.len()), (5, 0));
+        assert_eq!((share("11").ring_share, share("11").warnings.len()), (10, 1));
         assert!("mode,x".parse::<Allowed>().is_err());
         assert_eq!("none".parse(), Ok(Allowed(vec![])));
-        for text in ["all", "none", "mode,event-rate"] {
+        for text in ["all", "none", "mode,event-rate", "all,lossless", "lossless"] {
             assert_eq!(text.parse::<Allowed>().map(String::from).as_deref(), Ok(text));
         }
         assert_eq!("all".parse(), Ok(Policy::default().allowed));
+        // What touches the container is heard only where the node says so by name.
+        let lossless = [("container-tracer.io/lossless", "true")];
+        let refused = asked(&lossless, &Policy::default());
+        assert_eq!((refused.lossless, refused.warnings.len()), (false, 1));
+        let policy = Policy {
+            allowed: "all,lossless".parse().unwrap(),
+            ..Policy::default()
+        };
+        assert!(asked(&lossless, &policy).lossless);
     }
 }

@@ -246,6 +246,13 @@ impl Page {
                 });
             }
             Lifecycle::Unregistered { reason } => self.warn(at, format!("it was not traced: {reason}")),
+            Lifecycle::Frozen { times, ns } => {
+                let ms = *ns as f64 / 1e6;
+                self.warn(
+                    at,
+                    format!("it was frozen for {ms:.3} ms until its events were taken ({times} times)"),
+                );
+            }
         }
         // A container may be registered again and again.
         self.moments.truncate(WARNINGS);

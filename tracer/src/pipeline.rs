@@ -70,6 +70,12 @@ pub enum Mark {
         ktime: u64,
         count: u64,
     },
+    /// Something of a container's life that others did.
+    Life {
+        slot: u16,
+        ktime: u64,
+        what: Box<Lifecycle>,
+    },
     /// A container that is not registered and asks to be.
     Unregistered {
         info: Arc<Container>,
@@ -135,7 +141,8 @@ pub type Accounts = Vec<(String, Arc<Account>)>;
 /// A container's end.
 #[derive(Debug)]
 pub struct End {
-    pub last_seq: Vec<u64>,
+    /// And whether what is missing up to it was more than the container's share of the ring.
+    pub last_seq: Vec<(u64, bool)>,
     pub books: Books,
     pub complete: bool,
     pub exit: Option<Exit>,
@@ -419,6 +426,7 @@ impl Pipeline {
                 self.lost(slot, ktime, LossReason::RateLimit, count);
                 self.hand_out(slot, None);
             }
+            Mark::Life { slot, ktime, what } => self.lifecycle(slot, ktime, *what),
             Mark::Unregistered { info, reason } => {
                 let now = crate::enrich::monotonic_ns();
                 let event = Event {

@@ -175,7 +175,20 @@ pub struct Verdict {
     /// Process events (fork, exec, exit, join) for which the ring had no room.
     #[serde(default)]
     pub process_lost: u64,
+    /// How it was held back, where it asked for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<Frozen>,
     pub sinks: Vec<SinkBooks>,
+}
+
+/// How a container was held back, so that none of its events was lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frozen {
+    pub times: u64,
+    /// In all.
+    pub ns: u64,
+    /// Of these, how often it was let go although the daemon had not caught up.
+    pub given_up: u64,
 }
 
 impl Verdict {
@@ -259,6 +272,9 @@ pub struct Status {
     /// Sums over the containers that are known.
     pub admitted: u64,
     pub lost: u64,
+    /// How long containers were held back, in nanoseconds.
+    #[serde(default)]
+    pub frozen_ns: u64,
     pub balanced: bool,
     /// The kernel side's counters that belong to no container.
     pub counters: BTreeMap<String, u64>,

@@ -12,10 +12,12 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::{
-    event, identity,
+    event,
+    freezer::Made,
+    identity,
     node::{self, Node},
     options::Options,
     report::{Stats, Verdict, capabilities::Capabilities},
@@ -81,13 +83,17 @@ pub fn run(settings: &Settings, outputs: impl FnOnce(&Node) -> Result<Vec<Output
         ..event::Container::default()
     };
     let id = info.id.clone();
-    let admitted = node.register(
-        info,
-        Some("tracer run".into()),
-        identity,
-        false,
-        Options::default(),
-    )?;
+    // What it starts is in it too. Gone when all of them are.
+    let cgroup = settings.node.lossless.then(|| Made::around(pid)).transpose()?;
+    let options = Options {
+        lossless: settings.node.lossless,
+        ..Options::default()
+    };
+    let admitted = node.register(info, Some("tracer run".into()), identity, false, options)?;
+    ensure!(
+        !settings.node.lossless || node.is_held_back(admitted.slot),
+        "the command cannot be frozen: leave --lossless out"
+    );
     let proof = node.begin_proof(identity.init_tgid)?;
     link.write_all(&proof.nonce.to_le_bytes())
         .context("hand out the nonce")?;
@@ -109,6 +115,7 @@ pub fn run(settings: &Settings, outputs: impl FnOnce(&Node) -> Result<Vec<Output
         .context("the command's capability checks are gone")?;
     let closed: Vec<_> = sinks.into_iter().map(|sink| node.close(sink)).collect();
     drop(node);
+    drop(cgroup);
     threads.join();
     closed.into_iter().collect::<Result<()>>()?;
     Ok(Outcome {

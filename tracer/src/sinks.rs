@@ -112,7 +112,9 @@ impl Kinds {
             Body::Container(life) => {
                 let part = match life {
                     Lifecycle::Gone { .. } | Lifecycle::Detached { .. } => Kind::End,
-                    Lifecycle::Warning { .. } | Lifecycle::Unregistered { .. } => Kind::Warning,
+                    Lifecycle::Warning { .. } | Lifecycle::Unregistered { .. } | Lifecycle::Frozen { .. } => {
+                        Kind::Warning
+                    }
                     _ => Kind::Container,
                 };
                 self.has(Kind::Container) || self.has(part)

@@ -6,6 +6,7 @@
 mod btf;
 pub mod kernel;
 mod ring;
+mod shares;
 
 use std::{
     os::fd::{AsFd, OwnedFd},
@@ -21,12 +22,16 @@ use anyhow::{Context, Result};
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 
 pub use ring::Ring;
+use shares::Held;
+pub use shares::Shares;
 
 /// Bytes of records in one batch: what a fast producer fills in a millisecond.
 const BATCH_BYTES: usize = 256 * 1024;
-/// Batches that wait for the decoder. With the ring behind them nothing is dropped here: a full queue holds the
-/// reader, the ring fills, and the kernel counts what finds no room, with its place.
-pub const QUEUE_BATCHES: usize = 256;
+/// Batches and marks that wait for the decoder: never as many, since the reader hands on small ones only while less than
+/// [`BATCH_BYTES`] waits. What bounds the queue is its bytes: the kernel side counts what finds no room there
+/// ([`share::QUEUE_BYTES`](tracer_common::share::QUEUE_BYTES)), as it does for the ring, with its place. Nothing is dropped
+/// here; a full queue would hold the reader, for all containers.
+pub const QUEUE_BATCHES: usize = 8192;
 /// How long a record may wait in the ring while there are few.
 const IDLE: Duration = Duration::from_millis(15);
 
@@ -62,14 +67,22 @@ pub(crate) fn reads(file: &[u8], members: &[(&str, &str)]) -> bool {
     })
 }
 
-/// Records, back to back.
+/// Records, back to back. While it lives, they count for what their containers have on their way.
 #[derive(Debug, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    held: Held,
 }
 
 impl Batch {
+    fn of(shares: &Arc<Shares>) -> Self {
+        Self {
+            held: Held::of(shares),
+            ..Self::default()
+        }
+    }
+
     /// Appends a record.
     pub fn push(&mut self, record: &[u8]) {
         self.bytes.extend_from_slice(record);
@@ -203,10 +216,11 @@ pub fn read_ring<M: Send + 'static>(
     epoll::add(&events, ring.as_fd(), epoll::EventData::new_u64(0), edge).context("watch the ring")?;
     epoll::add(&events, &wake, epoll::EventData::new_u64(1), edge).context("watch an eventfd")?;
     let reader = Reader {
-        ring,
         queue,
         posted,
         wake: wake.clone(),
+        batch: Batch::of(&ring.shares()),
+        ring,
         events,
         intercept,
     };
@@ -225,6 +239,8 @@ pub fn read_ring<M: Send + 'static>(
 
 struct Reader<M, I> {
     ring: Ring,
+    /// What is out of the ring and not handed on.
+    batch: Batch,
     queue: SyncSender<Item<M>>,
     posted: Receiver<Posted<M>>,
     wake: Arc<OwnedFd>,
@@ -250,6 +266,10 @@ impl<M, I: Fn(&[u8]) -> bool> Reader<M, I> {
             let handed_on = self
                 .drain()
                 .and_then(|()| self.forward(std::mem::take(&mut marks)));
+            if last {
+                // Nobody may take it any more.
+                let _ended = self.hand_on();
+            }
             if last || handed_on.is_none() {
                 return;
             }
@@ -273,7 +293,10 @@ impl<M, I: Fn(&[u8]) -> bool> Reader<M, I> {
     }
 
     /// `None` when nobody takes them any more.
-    fn forward(&self, marks: Vec<M>) -> Option<()> {
+    fn forward(&mut self, marks: Vec<M>) -> Option<()> {
+        if !marks.is_empty() {
+            self.hand_on()?;
+        }
         marks
             .into_iter()
             .try_for_each(|mark| self.queue.send(Item::Mark(mark)).ok())
@@ -298,23 +321,45 @@ impl<M, I: Fn(&[u8]) -> bool> Reader<M, I> {
 
     /// `None` when nobody takes the records any more.
     fn drain(&mut self) -> Option<()> {
-        let mut batch = Batch::default();
-        let queue = &self.queue;
-        let intercept = &self.intercept;
+        let Self {
+            ring,
+            batch,
+            queue,
+            intercept,
+            ..
+        } = self;
+        let shares = ring.shares();
         let mut open = true;
-        self.ring.drain(|record| {
+        ring.drain(|record| {
+            batch.held.add(record);
             if intercept(record) {
                 return;
             }
             batch.push(record);
             if batch.is_full() {
-                open &= queue.send(Item::Records(std::mem::take(&mut batch))).is_ok();
+                batch.held.queue();
+                let full = std::mem::replace(batch, Batch::of(&shares));
+                open &= queue.send(Item::Records(full)).is_ok();
             }
         });
-        if !batch.is_empty() {
-            open &= queue.send(Item::Records(batch)).is_ok();
+        batch.held.queue();
+        if !open {
+            return None;
         }
-        open.then_some(())
+        // While the decoder has work, a batch may grow: many small ones would fill the queue.
+        if shares.all_queued() < BATCH_BYTES as u64 {
+            self.hand_on()?;
+        }
+        Some(())
+    }
+
+    /// Hands on the batch that there is.
+    fn hand_on(&mut self) -> Option<()> {
+        let batch = std::mem::replace(&mut self.batch, Batch::of(&self.ring.shares()));
+        if batch.is_empty() {
+            return Some(());
+        }
+        self.queue.send(Item::Records(batch)).ok()
     }
 }
 

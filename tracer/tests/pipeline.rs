@@ -206,7 +206,7 @@ fn watched(
     };
     let end = Box::new(End {
         limited: 0,
-        last_seq: last_seq.to_vec(),
+        last_seq: last_seq.iter().map(|seq| (*seq, false)).collect(),
         books,
         complete: false,
         exit: progress.seen().exit,

@@ -507,7 +507,7 @@ mod tests {
     fn all(command: &Command, words: &str, to: &mut Vec<String>) {
         for below in command
             .get_subcommands()
-            .filter(|below| below.get_name() != "help")
+            .filter(|below| below.get_name() != "help" && !below.is_hide_set())
         {
             let words = format!("{words} {}", below.get_name());
             all(below, &words, to);
@@ -575,7 +575,8 @@ mod tests {
         let mut listed: Vec<_> = GROUPS.iter().flat_map(|(_, names)| *names).copied().collect();
         listed.sort_unstable();
         let root = Cli::command();
-        let mut all: Vec<_> = root.get_subcommands().map(Command::get_name).collect();
+        let shown = root.get_subcommands().filter(|command| !command.is_hide_set());
+        let mut all: Vec<_> = shown.map(Command::get_name).collect();
         all.push("help");
         all.sort_unstable();
         assert_eq!(listed, all);

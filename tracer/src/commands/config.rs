@@ -74,6 +74,7 @@ fn put_over(config: &mut Config, flags: &cli::Daemon) {
     set(&mut config.users.queue, bounds.user_queue.as_ref().map(bytes));
     set(&mut config.annotations.options, bounds.annotation_options.clone());
     set(&mut config.annotations.max_event_rate, bounds.max_event_rate);
+    set(&mut config.annotations.max_ring_share, bounds.max_ring_share);
     set(&mut config.audit.mode, audits.audit);
     set(&mut config.audit.every, audits.audit_every.map(Time));
     let held = &mut config.flight_recorder;
@@ -167,9 +168,13 @@ fn does(path: &Path, config: &Config) -> Result<String> {
     )?;
     writeln!(
         text,
-        "annotations  options {}, {} a second, recorder of {}, dumps on {}{}",
+        "annotations  options {}, {} a second, {} of the ring, recorder of {}, dumps on {}{}",
         String::from(annotations.options.clone()),
         rate(annotations.max_event_rate),
+        match annotations.max_ring_share {
+            0 => "a fair share".to_owned(),
+            percent => format!("{percent} %"),
+        },
         annotations.max_flight_recorder.max(flight_recorder.bytes),
         String::from(config.dump_on()),
         differs(*annotations != default.annotations)

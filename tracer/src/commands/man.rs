@@ -188,7 +188,7 @@ mod tests {
 
     fn all(command: &Command, names: &mut Vec<String>) {
         names.push(name(command).to_owned());
-        for below in command.get_subcommands() {
+        for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
             all(below, names);
         }
     }

@@ -186,11 +186,21 @@ pub(super) fn verify(to: &mut impl Write, verdict: &Verdict) -> io::Result<()> {
             books.filtered
         )?;
     }
+    if let Some(frozen) = &verdict.frozen {
+        writeln!(
+            to,
+            "frozen         {} times, {:.3} ms in all, so that nothing is lost; given up {} times",
+            frozen.times,
+            frozen.ns as f64 / 1e6,
+            frozen.given_up
+        )?;
+    }
     if dropped > 0 {
         writeln!(
             to,
-            "dropped        {} ring full, {} no storage, {} unpaired, {} over the rate",
+            "dropped        {} ring full, {} over the share, {} no storage, {} unpaired, {} over the rate",
             books.dropped.ring_full,
+            books.dropped.ring_share,
             books.dropped.no_storage,
             books.dropped.unpaired,
             books.dropped.rate_limit
@@ -319,6 +329,13 @@ pub(super) fn status(to: &mut impl Write, status: &Status) -> io::Result<()> {
         "calls          {} admitted, {} lost",
         status.admitted, status.lost
     )?;
+    if status.frozen_ns > 0 {
+        writeln!(
+            to,
+            "frozen         {:.3} ms, containers that asked for it",
+            status.frozen_ns as f64 / 1e6
+        )?;
+    }
     writeln!(
         to,
         "books          {}",

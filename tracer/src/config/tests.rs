@@ -281,3 +281,17 @@ fn every_key_of_a_sink_that_delivers_is_in_the_docs() {
     let found = problems("[[sink]]\nkind = \"otlp\"\nspool = \"1K\"");
     assert_eq!(found, ["3:9: spool: 1K is too small: 64K or more, or 0"]);
 }
+
+#[test]
+fn a_share_of_more_than_all_is_refused() {
+    for share in ["101", "-1", "300"] {
+        let found = problems(&format!("[annotations]\nmax_ring_share = {share}"));
+        let told = format!("{share} is no percentage: 1 to 100, or 0 for no such bound");
+        assert!(
+            found.len() == 1 && found[0].starts_with("2:") && found[0].contains(&told),
+            "{found:?}"
+        );
+    }
+    let config = read("[annotations]\nmax_ring_share = 100").unwrap();
+    assert_eq!(config.annotations.max_ring_share, 100);
+}

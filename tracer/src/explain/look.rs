@@ -39,6 +39,7 @@ use super::{
     scene::NOT_JOINED,
 };
 use crate::{
+    cgroup,
     event::{Outcome, Syscall},
     follow::Earlier,
 };
@@ -61,7 +62,7 @@ pub struct Home {
     uids: Option<Vec<IdMap>>,
     gids: Option<Vec<IdMap>>,
     mounts: Arc<Vec<mounts::Line>>,
-    groups: Vec<groups::Member>,
+    groups: Vec<cgroup::Member>,
     /// RLIMIT_STACK of its first process, once the application had begun.
     stack: Option<u64>,
     /// Why parts are missing.
@@ -92,7 +93,7 @@ impl Home {
         let uids = text("uid_map").map(|text| id_map(&text));
         let gids = text("gid_map").map(|text| id_map(&text));
         let groups = text("cgroup")
-            .map(|text| groups::parse(&text))
+            .map(|text| cgroup::parse(&text))
             .unwrap_or_default();
         Self {
             pid,
@@ -119,7 +120,7 @@ impl Home {
         self.stack = amounts::stack(pid);
         // Only now is it where the container runtime wants it.
         if let Ok(text) = read(&format!("/proc/{pid}/cgroup")) {
-            self.groups = groups::parse(&text);
+            self.groups = cgroup::parse(&text);
         }
         if let Ok(text) = read(&format!("/proc/{pid}/mountinfo")) {
             self.mounts = Arc::new(mounts::parse(&text));
@@ -465,10 +466,10 @@ fn label(pid: u32) -> Option<String> {
 /// The cgroups of a task that does not end. One that does is shown in the root of each hierarchy of version 1
 /// (`proc_cgroup_show`, kernel/cgroup/cgroup.c), and once it has lost its namespaces in that of version 2 too: whether it
 /// ends is asked after they were read.
-fn members(tid: u32) -> Option<Vec<groups::Member>> {
+fn members(tid: u32) -> Option<Vec<cgroup::Member>> {
     let text = read(&format!("/proc/{tid}/cgroup")).ok()?;
     let stat = read(&format!("/proc/{tid}/stat")).ok()?;
-    (!ends(&text_of(&stat))?).then(|| groups::parse(&text))
+    (!ends(&text_of(&stat))?).then(|| cgroup::parse(&text))
 }
 
 /// Whether a task is on its way out, by its line of `/proc/TID/stat` (proc_pid_stat(5)).

@@ -39,6 +39,7 @@ pub(super) fn sum(
             no_storage: total(|books| books.no_storage),
             unpaired: total(|books| books.unpaired),
             rate_limit: total(|books| books.limited),
+            ring_share: total(|books| books.over_share),
         },
         filtered: total(|books| books.filtered),
         counted: total(|books| books.counted),
@@ -50,7 +51,7 @@ pub(super) fn sum(
     }
 }
 
-/// Process events for which the ring had no room.
+/// Process events for which the ring, or the container's share of it, had no room.
 pub(super) fn process_lost(per_cpu: &[tracer_common::filter::Books]) -> u64 {
     per_cpu.iter().map(|books| books.process_ring_full).sum()
 }
@@ -97,6 +98,7 @@ pub(super) fn verdict(entry: &Entry, live: &Live, state: State, books: Books, pr
         gaps: seen.holes.into_iter().map(Into::into).collect(),
         away: live.away.clone(),
         process_lost,
+        frozen: live.frozen.as_ref().map(|frozen| frozen.counts.now()),
         sinks: Vec::new(),
     }
 }

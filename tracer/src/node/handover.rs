@@ -59,6 +59,8 @@ struct Container {
     /// What it asked for, at most.
     filter: Option<Words>,
     rates: Rates,
+    /// It is held back.
+    lossless: bool,
 }
 
 /// What the node before this one left.
@@ -186,6 +188,7 @@ impl Container {
             round_trip_ns: live.round_trip_ns,
             filter: live.at_most.as_ref().map(|filter| filter.words().clone()),
             rates: live.rates.clone(),
+            lossless: live.frozen.is_some(),
         }
     }
 
@@ -204,6 +207,7 @@ impl Container {
                 .context("a container's own filter")?
                 .map(std::sync::Arc::new),
             rates: self.rates,
+            frozen: self.lossless.then(Default::default),
         })
     }
 }
@@ -217,6 +221,9 @@ impl Node {
     pub fn leave_all(&self) -> Result<(Left, Vec<(String, OwnedFd)>)> {
         // Nobody comes, goes or changes a filter from here on.
         let inner = self.lock();
+        for slot in inner.live.keys() {
+            self.freezer.release(*slot as u16);
+        }
         let (sender, answered) = channel();
         self.marks.post_last(Mark::Leave { answer: sender })?;
         let pipeline = answered.recv().context("the pipeline has ended")?;

@@ -7,15 +7,19 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use tracer_common::{ABI_VERSION, filter::Counter};
+use tracer_common::{
+    ABI_VERSION,
+    filter::{self, Counter},
+};
 
-use super::{Node, Rows, books};
+use super::{Inner, Live, Node, Rows, books};
 use crate::{
     enrich::monotonic_ns,
     event,
     explain::Explanation,
     observe::Observed,
     pipeline::Mark,
+    registry::Entry,
     report::{
         Line, Names, State, Stats, Status, Verdict, activity::Activities, capabilities::Capabilities,
         counted::Counted, observed,
@@ -270,20 +274,22 @@ impl Node {
     pub fn status(&self, uid: Option<u32>) -> Result<Status> {
         let inner = self.lock();
         let sees = |info: &event::Container| uid.is_none_or(|uid| uid == info.owner);
-        let (mut containers, mut admitted, mut lost) = (0, 0, 0);
+        let (mut containers, mut admitted, mut lost, mut frozen_ns) = (0, 0, 0, 0);
         let mut balanced = true;
         for entry in inner.registry.iter().filter(|entry| sees(&entry.info)) {
             containers += 1;
             let Some(live) = inner.live.get(&entry.slot) else {
                 continue;
             };
-            let books = inner.verdict(entry, live, &Rows::new())?.books;
-            admitted += books.admitted;
-            lost += books.lost();
+            let verdict = inner.verdict(entry, live, &Rows::new())?;
+            admitted += verdict.books.admitted;
+            lost += verdict.books.lost();
+            frozen_ns += verdict.frozen.unwrap_or_default().ns;
         }
         for past in inner.past.iter().filter(|past| sees(&past.info)) {
             admitted += past.verdict.books.admitted;
             lost += past.verdict.books.lost();
+            frozen_ns += past.verdict.frozen.unwrap_or_default().ns;
             balanced &= past.verdict.balanced;
         }
         let counters = inner.kernel.counters()?;
@@ -303,11 +309,39 @@ impl Node {
             tracer_unregistered_containers: 0,
             admitted,
             lost,
+            frozen_ns,
             balanced,
             // The kernel side's are of all containers together.
             counters: if uid.is_none() { counters } else { BTreeMap::new() },
             refused: BTreeMap::new(),
             sinks: Vec::new(),
         })
+    }
+}
+
+impl Inner {
+    /// The capability checks of a container that is in.
+    pub(super) fn checked(&self, entry: &Entry, per_cpu: &[filter::Books]) -> Result<books::Checked> {
+        Ok(books::Checked {
+            rows: self.kernel.checks(entry.slot, entry.generation)?,
+            held: self.kernel.held(entry.slot)?,
+            unseen: self.kernel.unchecked().map(str::to_owned),
+            overflow: per_cpu.iter().map(|books| books.checks_overflow).sum(),
+            late: entry.late,
+        })
+    }
+
+    /// A live container's verdict; `rows` are its aggregates, which take a walk of the whole map: none will do where
+    /// nobody looks at `balanced` and `aggregated`.
+    pub(super) fn verdict(&self, entry: &Entry, live: &Live, rows: &Rows) -> Result<Verdict> {
+        let per_cpu = self.kernel.books(entry.slot)?;
+        let books = books::sum(&per_cpu, rows, &live.progress);
+        Ok(books::verdict(
+            entry,
+            live,
+            State::Live,
+            books,
+            books::process_lost(&per_cpu),
+        ))
     }
 }

@@ -233,6 +233,10 @@ fn lifecycle(out: &mut Vec<u8>, event: &Event, life: &Lifecycle) {
             out.extend_from_slice(b",\"warning\":");
             string(out, text);
         }
+        Lifecycle::Frozen { times, ns } => {
+            field(out, b",\"times\":", *times);
+            field(out, b",\"frozen_ns\":", *ns);
+        }
         Lifecycle::Resumed | Lifecycle::Exec => {}
         Lifecycle::Gone {
             books,

@@ -137,7 +137,10 @@ fn write_line(out: &mut Vec<u8>, event: &Event, options: &TextOptions, verbose: 
 fn is_warning(life: &Lifecycle) -> bool {
     match life {
         Lifecycle::Registered { away, .. } => !away.is_empty(),
-        Lifecycle::Detached { .. } | Lifecycle::Unregistered { .. } | Lifecycle::Warning { .. } => true,
+        Lifecycle::Detached { .. }
+        | Lifecycle::Unregistered { .. }
+        | Lifecycle::Warning { .. }
+        | Lifecycle::Frozen { .. } => true,
         Lifecycle::Resumed | Lifecycle::Armed { .. } | Lifecycle::Exec | Lifecycle::Gone { .. } => false,
     }
 }
@@ -399,6 +402,13 @@ fn lifecycle(out: &mut Vec<u8>, event: &Event, life: &Lifecycle) {
         Lifecycle::Unregistered { reason } => {
             out.extend_from_slice(b" asks to be traced and is not: ");
             told(out, reason);
+        }
+        Lifecycle::Frozen { times, ns } => {
+            out.extend_from_slice(b" was frozen for ");
+            number(out, ns / 1_000);
+            out.extend_from_slice(b" us until its events were taken (");
+            number(out, *times);
+            out.extend_from_slice(if *times == 1 { b" time)" } else { b" times)" });
         }
         Lifecycle::Armed { round_trip_ns } => {
             out.extend_from_slice(b" armed, proved in ");

@@ -8,6 +8,7 @@ mod batch;
 mod capabilities;
 mod objects;
 mod offsets;
+mod share;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -29,6 +30,7 @@ use tracer_common::{
     MAX_CONTAINERS,
     capability::{CheckKey, Checks, Held},
     filter::{Aggregate, AggregateKey, Books, COUNTERS, Container, Filter, MAX_PLANS, Plan, Rate, state},
+    share::{GRANTS, MAX_GRANT, Share},
 };
 
 use aggregates::Aggregates;
@@ -36,7 +38,7 @@ pub use aggregates::Tally;
 use capabilities::Capabilities;
 use objects::{EPOCH, Objects};
 
-use super::{btf::Btf, ring::Ring};
+use super::{btf::Btf, ring::Ring, shares::Shares};
 use crate::log::note;
 
 /// The object that `cargo xtask ebpf` builds from tracer-ebpf.
@@ -123,6 +125,8 @@ pub struct Kernel {
     containers: Array<MapData, Abi<Container>>,
     filters: Array<MapData, Abi<Filter>>,
     rates: Array<MapData, Abi<Rate>>,
+    shares: Array<MapData, Abi<Share>>,
+    ring_bytes: u32,
     mount_namespaces: maps::HashMap<MapData, u32, u32>,
     pid_namespaces: maps::HashMap<MapData, u32, u32>,
     excluded: maps::HashMap<MapData, u32, u8>,
@@ -179,7 +183,7 @@ impl Kernel {
         let file = std::fs::read("/sys/kernel/btf/vmlinux")
             .context("read /sys/kernel/btf/vmlinux (the kernel needs CONFIG_DEBUG_INFO_BTF=y)")?;
         let own = Btf::parse(&file).context("/sys/kernel/btf/vmlinux")?;
-        let globals = offsets::globals(&own)?;
+        let mut globals = offsets::globals(&own)?;
         let mut loader = EbpfLoader::new();
         // aya 0.14 has no type for task storage; it creates the map all the same.
         loader.allow_unsupported_maps();
@@ -188,6 +192,10 @@ impl Kernel {
         for map in aggregates::MAPS {
             loader.map_max_entries(map, options.aggregate_rows.max(64));
         }
+        let cpus = aya::util::nr_cpus().map_err(|(what, error)| anyhow!("{what}: {error}"))?;
+        let grant = ring_bytes / GRANTS / u32::try_from(cpus)?.max(1);
+        globals.push(("RING_BYTES", ring_bytes));
+        globals.push(("GRANT", grant.min(MAX_GRANT)));
         for (name, value) in &globals {
             loader.override_global(name, value, true);
         }
@@ -273,13 +281,16 @@ impl Kernel {
         let events = objects.data("EVENTS")?;
         let bytes = events.info().context("look at the ring")?.max_entries();
         let ring = events.fd().as_fd().try_clone_to_owned();
-        let ring = Ring::new(ring.context("copy the ring's descriptor")?, bytes)?;
+        let shares = Shares::new(objects.data("SHARES")?.fd()).context("map the table of shares")?;
+        let ring = Ring::new(ring.context("copy the ring's descriptor")?, bytes, shares)?;
         let kernel = Self {
             verified: Vec::new(),
             log: None,
             containers: objects.map("CONTAINERS")?,
             filters: objects.map("FILTERS")?,
             rates: objects.map("RATES")?,
+            shares: objects.map("SHARES")?,
+            ring_bytes: bytes,
             mount_namespaces: objects.map("MOUNT_NAMESPACES")?,
             pid_namespaces: objects.map("PID_NAMESPACES")?,
             excluded: objects.map("EXCLUDED")?,

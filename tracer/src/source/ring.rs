@@ -17,22 +17,25 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
+use super::shares::Shares;
+
 /// BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT and BPF_RINGBUF_HDR_SZ, include/uapi/linux/bpf.h.
 const BUSY: u32 = 1 << 31;
 const DISCARDED: u32 = 1 << 30;
 const HEADER: u64 = 8;
 
-/// Bytes after which the kernel is told that they are free again.
+/// Bytes after which the kernel is told that they are free again, or one of [`PARTS`] parts of a small ring.
 const GIVE_BACK: u64 = 128 * 1024;
+const PARTS: u64 = 8;
 
 /// A mapping, unmapped when dropped.
-struct Mapping {
+pub(super) struct Mapping {
     start: NonNull<c_void>,
     len: usize,
 }
 
 impl Mapping {
-    fn new(fd: BorrowedFd<'_>, offset: u64, len: usize, protection: ProtFlags) -> Result<Self> {
+    pub(super) fn new(fd: BorrowedFd<'_>, offset: u64, len: usize, protection: ProtFlags) -> Result<Self> {
         // SAFETY: a new mapping at an address that the kernel chooses touches none that exist.
         let start = unsafe {
             mmap(
@@ -51,8 +54,17 @@ impl Mapping {
 
     /// The counter at the mapping's beginning.
     fn position(&self) -> &AtomicU64 {
-        // SAFETY: page-aligned and mapped for as long as self; the kernel changes it as an unsigned long.
-        unsafe { self.start.cast::<AtomicU64>().as_ref() }
+        self.word(0)
+    }
+
+    /// The word so many bytes behind the mapping's beginning: a multiple of eight, within it.
+    pub(super) fn word(&self, at: usize) -> &AtomicU64 {
+        assert!(
+            at.is_multiple_of(8) && at + 8 <= self.len,
+            "a word of the mapping"
+        );
+        // SAFETY: aligned, within the mapping, and mapped for as long as self; the kernel changes it as a whole.
+        unsafe { self.start.byte_add(at).cast::<AtomicU64>().as_ref() }
     }
 }
 
@@ -63,9 +75,10 @@ impl Drop for Mapping {
     }
 }
 
-// SAFETY: what is shared with the kernel is accessed through atomics or before it is given back; the type has one
-// owner, who may be any thread.
+// SAFETY: what is shared with the kernel is accessed through atomics or before it is given back, by whichever thread.
 unsafe impl Send for Mapping {}
+// SAFETY: as above; what is no atomic is read by a ring's one owner alone.
+unsafe impl Sync for Mapping {}
 
 /// The reading end. One at a time: the position is the ring's own.
 pub struct Ring {
@@ -76,14 +89,15 @@ pub struct Ring {
     page: usize,
     bytes: u64,
     backlog: Arc<AtomicU64>,
+    shares: Arc<Shares>,
 }
 
 impl Ring {
-    /// Maps the ring behind `fd`, which has room for `bytes`.
+    /// Maps the ring behind `fd`, which has room for `bytes`, in which containers have these shares.
     ///
     /// # Errors
     /// When it is no ring of that size.
-    pub(super) fn new(fd: OwnedFd, bytes: u32) -> Result<Self> {
+    pub(super) fn new(fd: OwnedFd, bytes: u32, shares: Shares) -> Result<Self> {
         ensure!(
             bytes.is_power_of_two(),
             "a ring of {bytes} bytes, which is no power of two"
@@ -103,7 +117,13 @@ impl Ring {
             page,
             bytes: bytes.into(),
             backlog: Arc::default(),
+            shares: Arc::new(shares),
         })
+    }
+
+    /// What the containers have of it.
+    pub fn shares(&self) -> Arc<Shares> {
+        self.shares.clone()
     }
 
     /// Bytes that waited when it was last read, for whoever wants to know.
@@ -113,6 +133,7 @@ impl Ring {
 
     /// Calls `take` with each record that is there; at most a ring's worth, so that a flood cannot keep it for ever.
     pub fn drain(&mut self, mut take: impl FnMut(&[u8])) {
+        let give_back = GIVE_BACK.min(self.bytes / PARTS);
         let begin = self.consumer.position().load(Ordering::Relaxed);
         let mut at = begin;
         let mut given_back = begin;
@@ -132,7 +153,7 @@ impl Ring {
                 take(record);
             }
             at += (u64::from(head & !DISCARDED) + HEADER).next_multiple_of(8);
-            if at.wrapping_sub(given_back) >= GIVE_BACK {
+            if at.wrapping_sub(given_back) >= give_back {
                 self.consumer.position().store(at, Ordering::Release);
                 given_back = at;
             }

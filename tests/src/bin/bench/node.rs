@@ -315,7 +315,7 @@ fn read(readers: &Readers, times: usize, cost: &mut Cost) -> Result<()> {
     cost.cpu
         .push((cpu(daemon.id())? - before) / (events as f64 / 1e6));
     cost.memory.push(leaks::memory(daemon.id())? as f64);
-    cost.ring_full += verdict.book("dropped/ring_full")?;
+    cost.ring_full += verdict.book("dropped/ring_full")? + verdict.book("dropped/ring_share")?;
     let dropped = verdict.0["sinks"].as_array().into_iter().flatten();
     cost.dropped += dropped.filter_map(|sink| sink["dropped"].as_u64()).sum::<u64>();
     drop(sleeper);

@@ -1,53 +1,15 @@
 //! Control groups that bound a call: of processes, of memory, of real-time scheduling (cgroups(7);
 //! Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst).
 
-use std::sync::LazyLock;
-
 use super::{read, text_of};
 use crate::{
+    cgroup::{self, Hierarchy, Member},
     event::Syscall,
     explain::{Budget, CgroupVersion, MemoryGroup, PidsGroup, Scene},
 };
 
-/// A cgroup that a process is in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Member {
-    /// Controllers of a version 1 hierarchy; empty for version 2.
-    controllers: Vec<String>,
-    path: String,
-}
-
-/// A hierarchy that is mounted on the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Hierarchy {
-    /// Controllers of version 1; empty for version 2.
-    controllers: Vec<String>,
-    point: String,
-}
-
 /// Levels of a path that are looked at.
 const MAX_DEPTH: usize = 32;
-
-/// `/proc/PID/cgroup`: number, controllers, path.
-pub(super) fn parse(text: &[u8]) -> Vec<Member> {
-    text_of(text)
-        .lines()
-        .filter_map(|line| {
-            let mut fields = line.splitn(3, ':').skip(1);
-            Some(Member {
-                controllers: list(fields.next()?),
-                path: fields.next()?.to_owned(),
-            })
-        })
-        .collect()
-}
-
-fn list(text: &str) -> Vec<String> {
-    text.split(',')
-        .filter(|name| !name.is_empty())
-        .map(str::to_owned)
-        .collect()
-}
 
 /// Fills in the groups that such a failure may come from.
 pub(super) fn look(call: &Syscall, errno: i32, members: &[Member], scene: &mut Scene) {
@@ -113,9 +75,7 @@ fn above<T>(
     controller: &str,
     of: impl Fn(&str, CgroupVersion) -> Option<T>,
 ) -> Option<Vec<T>> {
-    static MOUNTED: LazyLock<Vec<Hierarchy>> =
-        LazyLock::new(|| hierarchies(&read("/proc/self/mountinfo").unwrap_or_default()));
-    let (point, path, version) = place(&MOUNTED, members, controller)?;
+    let (point, path, version) = place(cgroup::mounted(), members, controller)?;
     let all = ancestors(point, path);
     // A container that has ended may have no group any more; those above it do not say what it had.
     if !all.first().is_some_and(|own| std::path::Path::new(own).is_dir()) {
@@ -129,23 +89,17 @@ fn place<'a>(
     members: &'a [Member],
     controller: &str,
 ) -> Option<(&'a str, &'a str, CgroupVersion)> {
-    let has = |controllers: &[String]| controllers.iter().any(|each| each == controller);
-    let one = members.iter().find(|member| has(&member.controllers));
-    if let Some(member) = one {
-        let hierarchy = mounted.iter().find(|hierarchy| has(&hierarchy.controllers))?;
-        return Some((&hierarchy.point, &member.path, CgroupVersion::One));
+    if let Some((point, path)) = cgroup::one(mounted, members, controller) {
+        return Some((point, path, CgroupVersion::One));
     }
-    let member = members.iter().find(|member| member.controllers.is_empty())?;
-    let hierarchy = mounted
-        .iter()
-        .find(|hierarchy| hierarchy.controllers.is_empty())?;
-    Some((&hierarchy.point, &member.path, CgroupVersion::Two))
+    let (point, path) = cgroup::two(mounted, members)?;
+    Some((point, path, CgroupVersion::Two))
 }
 
 fn ancestors(point: &str, path: &str) -> Vec<String> {
     let mut all = Vec::new();
     // A path with `..` is outside of what this process's cgroup namespace shows.
-    if path.split('/').any(|name| name == "..") {
+    if cgroup::is_outside(path) {
         return all;
     }
     let mut path = path.trim_end_matches('/');
@@ -157,23 +111,6 @@ fn ancestors(point: &str, path: &str) -> Vec<String> {
         }
     }
     all
-}
-
-fn hierarchies(mountinfo: &[u8]) -> Vec<Hierarchy> {
-    text_of(mountinfo)
-        .lines()
-        .filter_map(|line| {
-            let (before, after) = line.split_once(" - ")?;
-            let point = before.split(' ').nth(4)?.to_owned();
-            let mut fields = after.split(' ');
-            let controllers = match fields.next()? {
-                "cgroup2" => Vec::new(),
-                "cgroup" => list(fields.nth(1)?),
-                _ => return None,
-            };
-            Some(Hierarchy { controllers, point })
-        })
-        .collect()
 }
 
 fn file(path: &str, name: &str) -> Option<String> {
@@ -203,12 +140,12 @@ mod tests {
 
     #[test]
     fn a_controller_is_found_in_either_version() {
-        let mounted = hierarchies(
+        let mounted = cgroup::hierarchies(
             b"30 25 0:26 / /sys/fs/cgroup ro - tmpfs tmpfs ro\n\
               31 30 0:27 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate\n\
               32 30 0:28 / /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct\n",
         );
-        let members = parse(b"2:cpu,cpuacct:/a/b\n1:name=systemd:/s\n0::/a/c\n");
+        let members = cgroup::parse(b"2:cpu,cpuacct:/a/b\n1:name=systemd:/s\n0::/a/c\n");
         assert_eq!(
             place(&mounted, &members, "cpu"),
             Some(("/sys/fs/cgroup/cpu,cpuacct", "/a/b", CgroupVersion::One))

@@ -75,6 +75,7 @@ fn books(html: &mut Html, facts: &Facts<'_>) {
             ("no storage", dropped.no_storage),
             ("unpaired", dropped.unpaired),
             ("rate limit", dropped.rate_limit),
+            ("ring share", dropped.ring_share),
             ("filtered", books.filtered),
             ("only counted", books.counted),
             ("in flight", books.in_flight),

@@ -280,6 +280,11 @@ fn lifecycle(attributes: &mut Vec<KeyValue>, event: &Event, life: &Lifecycle) ->
             ("detached", SeverityNumber::Info)
         }
         Lifecycle::Unregistered { .. } => ("unregistered", SeverityNumber::Warn),
+        Lifecycle::Frozen { times, ns } => {
+            attributes.push(number("tracer.times", *times));
+            attributes.push(number("tracer.frozen_ns", *ns));
+            ("frozen", SeverityNumber::Info)
+        }
     };
     attributes.push(word("tracer.state", state));
     severity

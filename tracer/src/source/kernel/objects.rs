@@ -16,12 +16,13 @@ use aya::{
 use aya_obj::generated::{bpf_attr, bpf_cmd};
 
 /// The maps that this side reads or writes. The others are the programs' alone, and live as long as those.
-const MAPS: [&str; 17] = [
+const MAPS: [&str; 18] = [
     "EVENTS",
     "PLANS",
     "CONTAINERS",
     "FILTERS",
     "RATES",
+    "SHARES",
     "MOUNT_NAMESPACES",
     "PID_NAMESPACES",
     "EXCLUDED",
