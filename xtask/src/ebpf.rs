@@ -342,7 +342,8 @@ pub(crate) fn rustup_run(toolchain: &str, program: &str) -> Command {
     clean(sh::command("rustup", ["run", toolchain, program]))
 }
 
-/// Without what the outer cargo sets for its own toolchain: it would reach rustc and the LLVM that bpf-linker loads.
+/// Without what the outer cargo sets for its own toolchain (it would reach rustc and the LLVM that bpf-linker loads), and
+/// without what would make another object of the same sources.
 fn clean(mut command: Command) -> Command {
     for name in [
         "CARGO",
@@ -354,6 +355,13 @@ fn clean(mut command: Command) -> Command {
         "CARGO_ENCODED_RUSTFLAGS",
     ] {
         command.env_remove(name);
+    }
+    // Profiles that the environment sets are not ours: an incremental build, for one, is another object.
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text == "CARGO_INCREMENTAL" || text.starts_with("CARGO_PROFILE_") {
+            command.env_remove(&name);
+        }
     }
     command
 }
