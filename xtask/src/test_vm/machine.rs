@@ -103,7 +103,9 @@ fn accelerator() -> &'static str {
             .write(true)
             .open("/dev/kvm")
             .is_ok();
-    if usable { "kvm" } else { "tcg,thread=multi" }
+    // In one thread: with one for each processor a kernel that patches its code, as it does to attach a program, was seen to
+    // execute a half-patched instruction.
+    if usable { "kvm" } else { "tcg,thread=single" }
 }
 
 /// busybox, the modules, the first process and the command.
