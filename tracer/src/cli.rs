@@ -580,8 +580,8 @@ pub struct Bounds {
     /// Bytes that may wait for one user's readers [default: 16M].
     #[arg(long, value_parser = size, value_name = "BYTES")]
     pub user_queue: Option<u32>,
-    /// Which options containers may ask for by annotation: all (which leaves lossless out), none, or of mode,filter,
-    /// event-rate,ring-share,flight-recorder,flight-recorder-time,dump-on,lossless [default: all].
+    /// Which options containers may ask for by annotation: all (which leaves lossless out), none, or, with commas between
+    /// them, of mode, filter, event-rate, ring-share, flight-recorder, flight-recorder-time, dump-on, lossless [default: all].
     #[arg(long, value_name = "LIST")]
     pub annotation_options: Option<Allowed>,
 }
