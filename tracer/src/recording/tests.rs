@@ -340,6 +340,14 @@ fn diagnoses_push_no_calls_out_of_a_history() {
         }));
         event
     };
+    let take_calls = |history: &mut History, numbers: std::ops::Range<u64>| {
+        for number in numbers {
+            let (event, raw) = call(&web, "sh", number);
+            let (comm, record) = raw.unwrap();
+            let record = &record;
+            history.take(&event, Some(Raw { comm, record }));
+        }
+    };
     for bytes in [8 * 1024, 64 * 1024] {
         let mut history = History::new(
             origin(),
@@ -356,17 +364,7 @@ fn diagnoses_push_no_calls_out_of_a_history() {
             });
             (calls, diagnoses)
         };
-        for number in 0..4000 {
-            let (event, raw) = call(&web, "sh", number);
-            let (comm, record) = raw.unwrap();
-            history.take(
-                &event,
-                Some(Raw {
-                    comm,
-                    record: &record,
-                }),
-            );
-        }
+        take_calls(&mut history, 0..4000);
         let before = taken(&history).0;
         for number in 0..256 {
             history.take(&diagnosis(number), None);
@@ -379,17 +377,7 @@ fn diagnoses_push_no_calls_out_of_a_history() {
         assert!(diagnoses > 0, "none in {bytes} bytes");
         assert_eq!(calls + history.dropped(), 4000);
         // What goes makes room again.
-        for number in 4000..20_000 {
-            let (event, raw) = call(&web, "sh", number);
-            let (comm, record) = raw.unwrap();
-            history.take(
-                &event,
-                Some(Raw {
-                    comm,
-                    record: &record,
-                }),
-            );
-        }
+        take_calls(&mut history, 4000..20_000);
         assert_eq!(taken(&history).1, 0);
         history.take(&diagnosis(1), None);
         assert_eq!(taken(&history).1, 1);
