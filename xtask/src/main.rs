@@ -1,5 +1,6 @@
 //! `cargo xtask VERB`: what a contributor runs. One file a verb; this one only names them.
 
+mod audit;
 mod bench;
 mod ci;
 mod debian;
@@ -38,8 +39,10 @@ enum Verb {
     Test(test::Args),
     /// Boot other kernels in virtual machines and trace containers there
     TestVm(test_vm::Args),
-    /// What CI runs, in its order: lint, ebpf --check, test
+    /// What CI runs, in its order: lint, ebpf --check, test, test-vm
     Ci,
+    /// Look what the dependencies bring in: licences, sources, known vulnerabilities
+    Audit(audit::Args),
     /// Trace a real container and print its system calls
     Demo(demo::Args),
     /// Refresh the argument tables from the running kernel's own metadata
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Verb::Test(args) => test::run(&args),
         Verb::TestVm(args) => test_vm::run(&args),
         Verb::Ci => ci::run(),
+        Verb::Audit(args) => audit::run(&args),
         Verb::Demo(args) => demo::run(&args),
         Verb::Generate => generate::run(&sh::root()),
         Verb::Package(args) => package::run(&args),
