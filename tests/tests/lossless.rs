@@ -1,7 +1,7 @@
 //! `--lossless`: however fast a container calls and however small the ring, it loses nothing; and it is never left frozen.
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -161,6 +161,61 @@ fn a_daemon_that_is_killed_leaves_nobody_frozen() -> Result<()> {
     container.kill("KILL")?;
     container.wait()?;
     Ok(())
+}
+
+#[test]
+fn without_its_guard_a_daemon_holds_nobody_back() -> Result<()> {
+    let daemon = Daemon::start_with(&DAEMON)?;
+    let args = ["/workloads/calls", "forever", "sched_get_priority_max"];
+    let bundle = Bundle::traced("unguarded", Rootfs::Host, &args, &daemon)?.annotations(&[LOSSLESS]);
+    let mut container = Runtime::Runc.start(bundle)?;
+    container.printed("ready")?;
+    let switch = switch(container.init_pid()?)?;
+    let given_up = || -> Result<u64> { Ok(frozen(&daemon.verify_now(container.id())?)?[2]) };
+    wait::until("the container to be held back", wait::LONG, || {
+        Ok((frozen(&daemon.verify_now(container.id())?)?[0] > 0).then_some(()))
+    })?;
+    let before = given_up()?;
+
+    let guard = guard(daemon.id())?;
+    rustix::process::kill_process(guard, Signal::KILL)?;
+    wait::until("the daemon to see that its guard is gone", wait::LONG, || {
+        Ok((given_up()? > before).then_some(()))
+    })?;
+    ensure!(!is_frozen(&switch)?, "{} is frozen", switch.display());
+    let times = frozen(&daemon.verify_now(container.id())?)?[0];
+
+    // It floods on, and nothing freezes it. Another one is told that it cannot be frozen, and is traced all the same.
+    let next = ["/workloads/calls", "10007", "sched_get_priority_max"];
+    let bundle = Bundle::traced("next", Rootfs::Host, &next, &daemon)?.annotations(&[LOSSLESS]);
+    let tail = daemon.tail(&bundle.id, &["-o", "json"])?;
+    let mut next = Runtime::Runc.start(bundle)?;
+    next.success()?;
+    daemon.verdict_at_end(next.id())?.balances()?;
+    let (_, text, _) = tail.end()?;
+    let told = event::parse(&text)?;
+    ensure!(
+        told.iter()
+            .any(|event| event.text("warning").contains("restart the daemon")),
+        "{text}"
+    );
+    let verdict = daemon.verify_now(container.id())?;
+    assert_eq!(frozen(&verdict)?[0], times, "{}", verdict.0);
+    container.kill("KILL")?;
+    container.wait()?;
+    daemon.verdict_at_end(container.id())?.balances()?;
+    Ok(())
+}
+
+/// The process that a daemon started.
+fn guard(daemon: u32) -> Result<Pid> {
+    let path = format!("/proc/{daemon}/task/{daemon}/children");
+    let children = fs::read_to_string(&path).with_context(|| path)?;
+    let pid = children
+        .trim()
+        .parse()
+        .with_context(|| format!("one child: {children:?}"))?;
+    Pid::from_raw(pid).context("a pid")
 }
 
 #[test]

@@ -22,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 
 use crate::{log::note, report::Frozen, source::Shares};
@@ -40,13 +40,21 @@ pub const MARK: u64 = 2;
 const LOW: u64 = 4;
 /// As the ring's reader: what is late here is lost.
 const NICE: i32 = -15;
+/// Which of what the thread waits for has happened.
+const RING: u64 = 0;
+const WAKE: u64 = 1;
+const GUARD: u64 = 2;
+/// Why there is no guard.
+const NOT_WANTED: &str =
+    "no container might be when the daemon was started: name lossless in annotations.options, and restart it";
+const GONE: &str = "the process that would thaw it after the daemon is gone: restart the daemon";
 
 /// How often and how long a container was held back.
 #[derive(Debug, Default)]
 pub struct Counts {
     times: AtomicU64,
     ns: AtomicU64,
-    /// Freezes that were given up, since the daemon did not catch up.
+    /// Freezes that were given up, since the daemon did not catch up, or its guard was gone.
     given_up: AtomicU64,
 }
 
@@ -76,7 +84,8 @@ struct Watched {
 
 struct State {
     watched: Mutex<HashMap<u16, Watched>>,
-    guard: Mutex<Option<Guard>>,
+    /// Or why there is none.
+    guard: Mutex<Result<Guard, &'static str>>,
     shares: Arc<Shares>,
     wake: OwnedFd,
     ended: AtomicBool,
@@ -98,10 +107,11 @@ impl Freezer {
     /// When the kernel gives no descriptor, or the guard cannot be started.
     pub fn new(ring: OwnedFd, shares: Arc<Shares>, may: bool) -> Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).context("make an eventfd")?;
+        let guard = if may { Ok(Guard::start()?) } else { Err(NOT_WANTED) };
         Ok(Self {
             state: Arc::new(State {
                 watched: Mutex::default(),
-                guard: Mutex::new(may.then(Guard::start).transpose()?),
+                guard: Mutex::new(guard),
                 shares,
                 wake,
                 ended: AtomicBool::new(false),
@@ -117,15 +127,11 @@ impl Freezer {
     /// When there is no guard, or the thread cannot be started: then it is not held back.
     pub fn watch(&self, slot: u16, group: Group, mark: u64) -> Result<Arc<Counts>> {
         let counts = Arc::<Counts>::default();
-        {
-            let mut guard = lock(&self.state.guard);
-            let guard = guard.as_mut().context(
-                "no container might be when the daemon was started: name lossless in annotations.options, and restart it",
-            )?;
-            guard
-                .keep(group.switch())
-                .context("tell the guard of the cgroup")?;
-        }
+        // Held until the container is watched: a guard that goes meanwhile is missed by nobody.
+        let mut guard = lock(&self.state.guard);
+        let kept = guard.as_mut().map_err(|why| anyhow!(*why))?;
+        kept.keep(group.switch())
+            .context("tell the guard of the cgroup")?;
         let watched = Watched {
             group,
             mark,
@@ -137,7 +143,7 @@ impl Freezer {
         lock(&self.state.watched).insert(slot, watched);
         let mut thread = lock(&self.thread);
         if thread.is_none() {
-            *thread = Some(start(self.state.clone(), &self.ring)?);
+            *thread = Some(start(self.state.clone(), &self.ring, kept)?);
         }
         self.state.wake();
         Ok(counts)
@@ -145,9 +151,10 @@ impl Freezer {
 
     /// Lets a slot's container go.
     pub fn release(&self, slot: u16) {
-        if let Some(mut watched) = lock(&self.state.watched).remove(&slot) {
+        let watched = lock(&self.state.watched).remove(&slot);
+        if let Some(mut watched) = watched {
             watched.thaw();
-            if let Some(guard) = &mut *lock(&self.state.guard) {
+            if let Ok(guard) = &mut *lock(&self.state.guard) {
                 guard.forget(watched.group.switch());
             }
         }
@@ -168,31 +175,38 @@ impl Drop for Freezer {
     }
 }
 
-fn start(state: Arc<State>, ring: &OwnedFd) -> Result<JoinHandle<()>> {
+fn start(state: Arc<State>, ring: &OwnedFd, guard: &Guard) -> Result<JoinHandle<()>> {
     let events = epoll::create(epoll::CreateFlags::CLOEXEC).context("make an epoll")?;
     let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
-    epoll::add(&events, ring, epoll::EventData::new_u64(0), edge).context("watch the ring")?;
-    epoll::add(&events, &state.wake, epoll::EventData::new_u64(1), edge).context("watch an eventfd")?;
+    epoll::add(&events, ring, epoll::EventData::new_u64(RING), edge).context("watch the ring")?;
+    epoll::add(&events, &state.wake, epoll::EventData::new_u64(WAKE), edge).context("watch an eventfd")?;
+    epoll::add(&events, &guard.ended, epoll::EventData::new_u64(GUARD), edge).context("watch the guard")?;
     std::thread::Builder::new()
         .name("freezer".into())
         .spawn(move || {
             let _not_allowed = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
             while !state.ended.load(Acquire) {
                 let frozen = state.look();
-                wait(&events, if frozen { SOON } else { IDLE });
+                if is_guard_gone(&events, if frozen { SOON } else { IDLE }) {
+                    state.give_up();
+                }
             }
         })
         .context("start a thread")
 }
 
-fn wait(events: &OwnedFd, most: Duration) {
+/// Waits for something to do.
+fn is_guard_gone(events: &OwnedFd, most: Duration) -> bool {
     let most = Timespec {
         tv_sec: 0,
         tv_nsec: most.subsec_nanos().into(),
     };
-    let mut happened = Vec::with_capacity(2);
+    let mut happened = Vec::with_capacity(3);
     // A signal is as good as a time-out; the counter's value is of no use.
     let _interrupted = epoll::wait(events, rustix::buffer::spare_capacity(&mut happened), Some(&most));
+    happened
+        .iter()
+        .any(|event: &epoll::Event| event.data.u64() == GUARD)
 }
 
 impl State {
@@ -209,6 +223,18 @@ impl State {
             any |= watched.since.is_some();
         }
         any
+    }
+
+    /// Without a guard nobody is held back: a daemon that is killed would leave them so.
+    fn give_up(&self) {
+        *lock(&self.guard) = Err(GONE);
+        note(
+            "the process that thaws what is frozen is gone: nothing is held back until the daemon is restarted",
+        );
+        for (slot, mut watched) in lock(&self.watched).drain() {
+            watched.thaw();
+            watched.give_up(slot, &self.shares);
+        }
     }
 }
 

@@ -6,13 +6,17 @@ use std::{
     ffi::OsStr,
     fs,
     io::{self, BufRead, Write},
-    os::unix::{ffi::OsStrExt, process::CommandExt},
+    os::{
+        fd::OwnedFd,
+        unix::{ffi::OsStrExt, process::CommandExt},
+    },
     path::Path,
     process::{Child, ChildStdin, Command, Stdio},
 };
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::group::words;
 
@@ -22,6 +26,8 @@ pub const VERB: &str = "thaw-when-gone";
 /// The guard's other end.
 pub(super) struct Guard {
     child: Child,
+    /// Readable when the guard has ended.
+    pub(super) ended: OwnedFd,
     /// Closed first: its end is what the guard waits for.
     tell: Option<ChildStdin>,
 }
@@ -37,7 +43,9 @@ impl Guard {
             .spawn()
             .context("start the process that thaws what is frozen when this one is gone")?;
         let tell = child.stdin.take();
-        Ok(Self { child, tell })
+        let ended = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
+            .context("watch the process that thaws what is frozen")?;
+        Ok(Self { child, ended, tell })
     }
 
     /// Thaws that, if this process ends.
