@@ -15,22 +15,30 @@ use std::{
 pub struct Installation<'a> {
     command: Box<dyn Fn() -> Command + 'a>,
     args: Vec<String>,
+    wanted: Vec<String>,
     installed: bool,
 }
 
 impl<'a> Installation<'a> {
-    /// Nothing is installed yet. `command` is `tracer` with the daemon's directory; `args` say the runtime and where.
-    pub fn new(command: impl Fn() -> Command + 'a, args: &[&str]) -> Self {
+    /// Nothing is installed yet. `command` is `tracer` with the daemon's directory; `args` say the runtime and where, `wanted`
+    /// what is installed there.
+    pub fn new(command: impl Fn() -> Command + 'a, args: &[&str], wanted: &[&str]) -> Self {
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         Self {
             command: Box::new(command),
-            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+            args: owned(args),
+            wanted: owned(wanted),
             installed: false,
         }
     }
 
     fn run(&self, verb: &str, more: &[&str]) -> Result<String> {
         let mut command = (self.command)();
-        programs::success(command.args(["hook", verb]).args(&self.args).args(more))
+        command.args(["hook", verb]).args(&self.args).args(more);
+        if verb == "install" {
+            command.args(&self.wanted);
+        }
+        programs::success(&mut command)
     }
 
     /// Shows, writes, and writes once more, which changes nothing.

@@ -56,7 +56,7 @@ fn podman(user: Option<User>) -> Result<()> {
         }
     };
     let hook = hook.to_str().context("hook's path")?;
-    let mut args = vec!["--runtime", "podman", "--hook", hook];
+    let mut args = vec!["--runtime", "podman"];
     args.extend(podman.user().map(|_| "--user"));
     let dir = daemon.dir().to_owned();
     let command = || {
@@ -67,7 +67,7 @@ fn podman(user: Option<User>) -> Result<()> {
         command.arg("--runtime-dir").arg(&dir);
         command
     };
-    let mut installation = Installation::new(command, &args);
+    let mut installation = Installation::new(command, &args, &["--hook", hook]);
     let places: Vec<&Path> = places.iter().map(|place| place.as_path()).collect();
     // What podman itself writes at its first run is not ours.
     let first = podman.create(&[], &HELLO)?;
@@ -122,10 +122,9 @@ fn docker() -> Result<()> {
         "docker",
         "--config",
         config.to_str().context("path")?,
-        "--hook",
-        hook.to_str().context("path")?,
     ];
-    let mut installation = Installation::new(tracer(daemon.dir())?, &args);
+    let wanted = ["--hook", hook.to_str().context("path")?];
+    let mut installation = Installation::new(tracer(daemon.dir())?, &args, &wanted);
     installation.install()?;
     assert_eq!(installation.missing()?, Vec::<String>::new());
     docker.start()?;
@@ -174,10 +173,9 @@ fn containerd_by_its_base_spec() -> Result<()> {
         "containerd",
         "--config",
         config.to_str().context("path")?,
-        "--hook",
-        hook.to_str().context("path")?,
     ];
-    let mut installation = Installation::new(tracer(daemon.dir())?, &args);
+    let wanted = ["--hook", hook.to_str().context("path")?];
+    let mut installation = Installation::new(tracer(daemon.dir())?, &args, &wanted);
     installation.install()?;
     assert_eq!(installation.missing()?, Vec::<String>::new());
     let cri = containerd.start()?;

@@ -27,7 +27,7 @@ use crate::{
 
 pub use examples::{command, of as examples};
 pub use export::Export;
-pub use hook::{Hook, HookCommand, Place, Runtime};
+pub use hook::{Hook, HookCommand, Place, Runtime, Wanted};
 pub use look::{Color, Look, Summary};
 pub use manual::{Completions, Man, Shell};
 pub use page::Report;

@@ -18,7 +18,9 @@ pub enum HookCommand {
     /// Put the hook into a container runtime's configuration; without --write only show how.
     Install {
         #[command(flatten)]
-        place: Box<Place>,
+        place: Place,
+        #[command(flatten)]
+        wanted: Box<Wanted>,
         /// Write the files; as they were they are kept beside them.
         #[arg(long)]
         write: bool,
@@ -26,7 +28,7 @@ pub enum HookCommand {
     /// Take the hook out again; without --write only show how.
     Uninstall {
         #[command(flatten)]
-        place: Box<Place>,
+        place: Place,
         /// Write the files, as they were before where nobody edited them since.
         #[arg(long)]
         write: bool,
@@ -34,7 +36,7 @@ pub enum HookCommand {
     /// Tell what is installed, and try each step on the way to the daemon.
     Status {
         #[command(flatten)]
-        place: Box<Place>,
+        place: Place,
         #[command(flatten)]
         output: Output,
     },
@@ -60,7 +62,7 @@ impl From<Runtime> for install::Runtime {
     }
 }
 
-/// What to install, and where.
+/// Where the hook is, or shall be.
 #[derive(Debug, Args)]
 pub struct Place {
     /// The runtime.
@@ -72,6 +74,20 @@ pub struct Place {
     /// Read and write all files below DIR, as for an image of a machine.
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub root: PathBuf,
+    /// podman, CRI-O: the directory for the hook's file.
+    #[arg(long, value_name = "DIR")]
+    pub hooks_dir: Option<PathBuf>,
+    /// containerd, Docker: the configuration file.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// containerd: a runtime handler; install makes it when it is not there; may be repeated [default: all that run runc].
+    #[arg(long = "handler", value_name = "NAME")]
+    pub handlers: Vec<String>,
+}
+
+/// What to install.
+#[derive(Debug, Default, Args)]
+pub struct Wanted {
     /// The program tracer-hook, as the runtime shall find it.
     #[arg(long, value_name = "PATH")]
     pub hook: Option<PathBuf>,
@@ -81,21 +97,12 @@ pub struct Place {
     /// Start no container that asks to be traced and cannot be.
     #[arg(long)]
     pub fail_closed: bool,
-    /// podman, CRI-O: the directory for the hook's file.
-    #[arg(long, value_name = "DIR")]
-    pub hooks_dir: Option<PathBuf>,
-    /// containerd, Docker: the configuration file.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// containerd: a runtime handler, made when it is not there; may be repeated [default: all that run runc].
-    #[arg(long = "handler", value_name = "NAME")]
-    pub handlers: Vec<String>,
     /// containerd: put the hooks into a copy of FILE instead of what `ctr oci spec` prints.
     #[arg(long, value_name = "FILE")]
     pub base_spec: Option<PathBuf>,
-    /// Docker: name of the runtime that is registered.
-    #[arg(long, value_name = "NAME", default_value = "traced")]
-    pub name: String,
+    /// Docker: name of the runtime that is registered [default: traced].
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
     /// Docker: the OCI runtime that runs the containers [default: the first of runc and crun].
     #[arg(long, value_name = "PATH")]
     pub wrap: Option<PathBuf>,

@@ -13,17 +13,19 @@ use tracer_hook::spec::Hook;
 
 use super::{INCOMPLETE, json_line, print};
 use crate::{
-    cli::{self, Format, HookCommand, Place, Runtime},
+    cli::{self, Format, HookCommand, Place, Runtime, Wanted},
     install::{self, PROGRAM, Plan, Settings},
 };
 
 /// Time that the hook takes at most when nobody says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(1);
+/// Docker's name of the runtime when nobody says otherwise.
+const NAME: &str = "traced";
 
 pub(super) fn run(runtime_dir: &Path, arguments: cli::Hook) -> Result<u8> {
     match arguments.command {
-        HookCommand::Install { place, write } => {
-            let settings = settings(runtime_dir, *place)?;
+        HookCommand::Install { place, wanted, write } => {
+            let settings = settings(runtime_dir, place, *wanted)?;
             let mut plan = install::install(&settings)?;
             if !settings_program_exists(&settings) {
                 plan.notes.push(format!(
@@ -34,11 +36,11 @@ pub(super) fn run(runtime_dir: &Path, arguments: cli::Hook) -> Result<u8> {
             carry_out(&plan, write, "the hook is installed already")
         }
         HookCommand::Uninstall { place, write } => {
-            let plan = install::uninstall(&settings(runtime_dir, *place)?)?;
+            let plan = install::uninstall(&settings(runtime_dir, place, Wanted::default())?)?;
             carry_out(&plan, write, "the hook is not installed")
         }
         HookCommand::Status { place, output } => {
-            let checks = install::checks(&settings(runtime_dir, *place)?);
+            let checks = install::checks(&settings(runtime_dir, place, Wanted::default())?);
             let mut to = io::stdout().lock();
             for check in &checks {
                 match output.output {
@@ -83,7 +85,7 @@ fn carry_out(plan: &Plan, write: bool, nothing: &str) -> Result<u8> {
     Ok(0)
 }
 
-fn settings(runtime_dir: &Path, place: Place) -> Result<Settings> {
+fn settings(runtime_dir: &Path, place: Place, wanted: Wanted) -> Result<Settings> {
     use Runtime::{Containerd, Crio, Docker, Podman};
     let of = |runtimes: &[Runtime]| runtimes.contains(&place.runtime);
     for (given, allowed, option) in [
@@ -91,9 +93,10 @@ fn settings(runtime_dir: &Path, place: Place) -> Result<Settings> {
         (place.hooks_dir.is_some(), of(&[Podman, Crio]), "--hooks-dir"),
         (place.config.is_some(), of(&[Containerd, Docker]), "--config"),
         (!place.handlers.is_empty(), of(&[Containerd]), "--handler"),
-        (place.base_spec.is_some(), of(&[Containerd]), "--base-spec"),
-        (place.wrap.is_some(), of(&[Docker]), "--wrap"),
-        (place.all, of(&[Docker]), "--all"),
+        (wanted.base_spec.is_some(), of(&[Containerd]), "--base-spec"),
+        (wanted.name.is_some(), of(&[Docker]), "--name"),
+        (wanted.wrap.is_some(), of(&[Docker]), "--wrap"),
+        (wanted.all, of(&[Docker]), "--all"),
     ] {
         ensure!(!given || allowed, "{option} means nothing for this runtime");
     }
@@ -111,7 +114,7 @@ fn settings(runtime_dir: &Path, place: Place) -> Result<Settings> {
     if runtime_dir != Path::new(tracer_hook::DEFAULT_RUNTIME_DIR) {
         options.extend(["--runtime-dir".to_owned(), utf8(&runtime_dir)?]);
     }
-    let timeout = place.timeout.unwrap_or(TIMEOUT);
+    let timeout = wanted.timeout.unwrap_or(TIMEOUT);
     ensure!(
         (Duration::from_millis(1)..=Duration::from_secs(60)).contains(&timeout),
         "--timeout takes 1ms to 60s"
@@ -119,8 +122,8 @@ fn settings(runtime_dir: &Path, place: Place) -> Result<Settings> {
     if timeout != TIMEOUT {
         options.extend(["--timeout".to_owned(), format!("{}ms", timeout.as_millis())]);
     }
-    options.extend(place.fail_closed.then(|| "--fail-closed".to_owned()));
-    let program = match &place.hook {
+    options.extend(wanted.fail_closed.then(|| "--fail-closed".to_owned()));
+    let program = match &wanted.hook {
         Some(path) => absolute(path)?,
         None => found(&place.root),
     };
@@ -138,10 +141,10 @@ fn settings(runtime_dir: &Path, place: Place) -> Result<Settings> {
         root: absolute(&place.root)?,
         home,
         handlers: place.handlers,
-        base_spec: place.base_spec,
-        name: place.name,
-        wrapped: place.wrap.as_deref().map(absolute).transpose()?,
-        all: place.all,
+        base_spec: wanted.base_spec,
+        name: wanted.name.unwrap_or_else(|| NAME.to_owned()),
+        wrapped: wanted.wrap.as_deref().map(absolute).transpose()?,
+        all: wanted.all,
     })
 }
 
@@ -151,18 +154,11 @@ pub(super) fn standing(runtime_dir: &Path, runtime: Runtime) -> Result<Vec<insta
         runtime,
         user: false,
         root: PathBuf::from("/"),
-        hook: None,
-        timeout: None,
-        fail_closed: false,
         hooks_dir: None,
         config: None,
         handlers: Vec::new(),
-        base_spec: None,
-        name: "traced".to_owned(),
-        wrap: None,
-        all: false,
     };
-    Ok(install::checks(&settings(runtime_dir, place)?))
+    Ok(install::checks(&settings(runtime_dir, place, Wanted::default())?))
 }
 
 /// The hook's program: where packages put it, else beside this one.

@@ -23,14 +23,6 @@ pub(super) fn config(settings: &Settings) -> PathBuf {
 pub(super) fn parts(settings: &Settings, plan: &mut Plan) -> Result<Vec<Part>> {
     let arguments = arguments(settings);
     let program = settings.hook.program.display().to_string();
-    for word in arguments.iter().chain([&program]) {
-        // Docker before 23 puts them into a shell script as they are.
-        ensure!(
-            word.bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"/._-+:=@%,".contains(&byte)),
-            "{word:?} cannot be an argument of a Docker runtime: use a path without spaces and special characters"
-        );
-    }
     let name = settings.name.clone();
     ensure!(
         !name.is_empty() && !["runc", "io.containerd.runc.v2"].contains(&name.as_str()),
@@ -45,6 +37,14 @@ pub(super) fn parts(settings: &Settings, plan: &mut Plan) -> Result<Vec<Part>> {
         ),
     });
     let with = move |text: Option<&str>| {
+        for word in arguments.iter().chain([&program]) {
+            // Docker before 23 puts them into a shell script as they are.
+            ensure!(
+                word.bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"/._-+:=@%,".contains(&byte)),
+                "{word:?} cannot be an argument of a Docker runtime: use a path without spaces and special characters"
+            );
+        }
         let text = text.filter(|text| !text.trim().is_empty()).unwrap_or("{}\n");
         let (root, object) = json::parse(text).context("daemon.json")?;
         let runtimes = json::child(&object, "runtimes").context("daemon.json")?;
