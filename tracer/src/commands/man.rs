@@ -33,6 +33,9 @@ const TOML: &str = "tracer.toml";
 const TOML_BEGIN: &str = include_str!("../../man/toml.roff");
 const TOML_END: &str = include_str!("../../man/toml-end.roff");
 const ENDING: &str = include_str!("../../man/ending.roff");
+/// What was measured, and where the page of the program has it.
+const OVERHEAD: &str = include_str!("../../../docs/overhead.md");
+const MEASURED: &str = "@MEASURED@";
 
 pub(super) fn run(arguments: cli::Man) -> Result<u8> {
     let root = root();
@@ -116,13 +119,32 @@ fn page(command: &Command) -> Result<Vec<u8>> {
     let mut to = plain(&String::from_utf8(to)?).into_bytes();
     let written = WRITTEN.iter().find(|(page, _)| *page == name(command));
     if let Some((_, text)) = written {
-        to.extend(text.as_bytes());
+        to.extend(text.replace(MEASURED, &measured_lines()).as_bytes());
     }
     to.extend(examples(name(command)).as_bytes());
     if name(command) != "tracer" {
         to.extend(ENDING.as_bytes());
     }
     Ok(to)
+}
+
+/// What a call of each kind costs, of what the empty programs do: the first table.
+fn measured() -> impl Iterator<Item = (String, &'static str)> {
+    let table = OVERHEAD
+        .split_once("| a call of |")
+        .map_or("", |(_, table)| table);
+    let rows = table.lines().skip(2).map_while(|line| line.strip_prefix("| "));
+    rows.filter_map(|row| {
+        let mut cells = row.split(" | ");
+        let what = cells.next()?.replace('`', "");
+        Some((what, cells.nth(2)?.strip_suffix(" x")?))
+    })
+}
+
+fn measured_lines() -> String {
+    measured()
+        .map(|(what, times)| format!("{}\n", literal(&format!("{what:56} {times}"))))
+        .collect()
 }
 
 /// The examples of the command that a page is of.
@@ -201,6 +223,27 @@ mod tests {
             assert!(names.iter().any(|name| name == page), "no command has {page}");
             assert!(text.starts_with(".SH ") && text.ends_with('\n'), "{page}");
         }
+    }
+
+    #[test]
+    fn what_a_call_costs_is_said_as_it_was_measured() {
+        let rows: Vec<_> = measured().collect();
+        let times = |what: &str| -> f64 {
+            let row = rows.iter().find(|(row, _)| row == what);
+            row.map(|(_, times)| times.parse().unwrap()).unwrap()
+        };
+        assert_eq!(times("a program, with empty ones"), 1.0);
+        let traced = times("a traced one: event, duration, counts");
+        let page = String::from_utf8(page(&root()).unwrap()).unwrap();
+        assert!(
+            page.contains(&format!("counts                    {traced:.2}\n")),
+            "{page}"
+        );
+        assert!(!page.contains(MEASURED));
+        let readme = include_str!("../../../README.md");
+        assert!(readme.contains(&format!(
+            "a traced call some {traced:.0} times what a pair of empty programs adds"
+        )));
     }
 
     #[test]
