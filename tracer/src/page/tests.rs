@@ -287,6 +287,24 @@ fn the_policy_allows_the_scripts_of_the_page_alone() {
 }
 
 #[test]
+fn what_was_attached_late_is_told_from_then_on() {
+    const FROM_EXECVE: &str = "from its execve on";
+    for late in [false, true] {
+        let mut world = World::new(web());
+        let away = Vec::new();
+        world.event(Body::Container(Lifecycle::Registered { late, away }));
+        world.call(&task(1, 1, b"sh"), "getppid", [], 0, 100);
+        let html = world.finish();
+        assert_eq!(html.contains(FROM_EXECVE), !late, "{html}");
+        assert_eq!(
+            html.contains("ran already when its tracing began"),
+            late,
+            "{html}"
+        );
+    }
+}
+
+#[test]
 fn nothing_at_all_is_a_page_too() {
     let html = Page::new(Phases::App).finish(&Known::default());
     assert!(html.contains("No call is among these events."), "{html}");

@@ -218,6 +218,9 @@ fn summary(html: &mut Html, facts: &Facts<'_>) {
             .raw("</time> UTC. ");
     }
     html.raw(match page.phases {
+        crate::sinks::Phases::App | crate::sinks::Phases::All if page.late == Some(true) => {
+            "The container ran already when its tracing began: the calls are those from then on."
+        }
         crate::sinks::Phases::App => "The calls are those of the application, from its execve on.",
         crate::sinks::Phases::Runtime => {
             "The calls are those of the container runtime, before the application."
