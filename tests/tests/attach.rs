@@ -119,6 +119,45 @@ fn by_hand(runtime: Runtime) -> Result<()> {
     Ok(())
 }
 
+/// Tasks that share the container's mount namespace alone do not end with its first one.
+#[test]
+fn the_books_balance_while_others_go_on() -> Result<()> {
+    let daemon = Daemon::quiet()?;
+    let dir = tempfile::tempdir()?;
+    for round in 0..5 {
+        // It ends with the folder at the latest.
+        let goes_on = dir.path().join(format!("{round}"));
+        fs::write(&goes_on, "")?;
+        let mut command = programs::command("unshare");
+        command.args([
+            "--mount",
+            "sh",
+            "-c",
+            "while [ -e \"$0\" ]; do kill -0 0; done & read go",
+        ]);
+        let mut first = command.arg(&goes_on).stdin(Stdio::piped()).spawn()?;
+        let all = (|| {
+            let name = format!("round{round}");
+            let pid = first.id().to_string();
+            let attached = wait::until("a namespace of its own", wait::LONG, || {
+                Ok(daemon.attach(&[&pid, "--name", &name]).ok())
+            })?;
+            let id = attached["id"].as_str().context("no id")?.to_owned();
+            wait::until("its calls", wait::LONG, || {
+                Ok((daemon.verify_now(&id)?.book("admitted")? > 1000).then_some(()))
+            })?;
+            drop(first.stdin.take());
+            wait::exit(&mut first, "the first", wait::LONG)?;
+            daemon.verdict_at_end(&id)?.balances()
+        })();
+        fs::remove_file(&goes_on)?;
+        drop(first.stdin.take());
+        first.wait()?;
+        all?;
+    }
+    Ok(())
+}
+
 #[test]
 fn runc_by_hand() -> Result<()> {
     by_hand(Runtime::Runc)

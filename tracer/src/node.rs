@@ -494,17 +494,20 @@ impl Node {
             return Ok(None);
         };
         inner.apply(changes)?;
-        if state == State::Detached {
-            // Its tasks go on: what they had begun when they left the filter must be in the books on both sides.
+        let Some(mut live) = inner.live.remove(&entry.slot) else {
+            return Ok(None);
+        };
+        let goes_on =
+            || -> Result<bool> { Ok(!books::is_quiet(&inner.kernel.books(entry.slot)?, &live.progress)) };
+        if state == State::Detached || goes_on()? {
+            // Its tasks go on, or some outlive its first: what they had begun when they left the filter must be in the
+            // books on both sides.
             late::wait_for_programs();
             self.reached(Some(entry.slot))?;
         }
         if !inner.enters() {
             inner.kernel.detach_enter();
         }
-        let Some(mut live) = inner.live.remove(&entry.slot) else {
-            return Ok(None);
-        };
         let per_cpu = inner.kernel.books(entry.slot)?;
         let rows = inner.kernel.aggregates(entry.slot, entry.generation)?;
         let checked = inner.checked(&entry, &per_cpu)?;

@@ -51,6 +51,13 @@ pub(super) fn sum(
     }
 }
 
+/// Whether no call is under way, and all that was told of them has been read.
+pub(super) fn is_quiet(per_cpu: &[tracer_common::filter::Books], progress: &Progress) -> bool {
+    let total = |of: fn(&tracer_common::filter::Books) -> u64| per_cpu.iter().map(of).sum::<u64>();
+    let read = progress.decoded.load(Relaxed) + progress.undecodable.load(Relaxed);
+    total(|books| books.emitted) == read && total(|books| books.admitted) == total(|books| books.finished)
+}
+
 /// Process events for which the ring, or the container's share of it, had no room.
 pub(super) fn process_lost(per_cpu: &[tracer_common::filter::Books]) -> u64 {
     per_cpu.iter().map(|books| books.process_ring_full).sum()
