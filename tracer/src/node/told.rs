@@ -233,6 +233,8 @@ impl Node {
     /// # Errors
     /// When the kernel side refuses.
     pub fn activities(&self, selection: &Selection) -> Result<Activities> {
+        // The longest part, and no hook waits for it.
+        let mut rows = self.tally.all()?;
         let inner = self.lock();
         let past = inner
             .past
@@ -244,7 +246,6 @@ impl Node {
                 past.counted.activity(line, selection.phases)
             })
             .collect();
-        let mut rows = inner.kernel.all_aggregates()?;
         for entry in inner
             .registry
             .iter()

@@ -551,14 +551,6 @@ impl Kernel {
         self.aggregates.summed(slot, generation)
     }
 
-    /// The same of all containers at once, by slot and the low half of its generation.
-    ///
-    /// # Errors
-    /// When a map refuses.
-    pub fn all_aggregates(&self) -> Result<HashMap<(u32, u16), HashMap<AggregateKey, Aggregate>>> {
-        self.aggregates.all()
-    }
-
     /// A reader of all containers' aggregate rows, which needs nothing of this.
     ///
     /// # Errors
