@@ -7,12 +7,14 @@ use rustix::{
     io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd},
     net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg},
 };
+use serde_json::Value;
 use std::{
+    fs::File,
     io::IoSliceMut,
     mem::MaybeUninit,
     os::{
         fd::{AsRawFd, OwnedFd},
-        unix::net::UnixDatagram,
+        unix::{fs::FileExt, net::UnixDatagram},
     },
     path::{Path, PathBuf},
     process::Command,
@@ -51,6 +53,26 @@ impl Manager {
     /// Lets everything go, as when a service is stopped for good.
     pub fn discard(&self) {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Changes what the daemon said of itself for the next, as a daemon of another build would have said it.
+    pub fn rewrite(&self, change: impl FnOnce(&mut Value)) -> Result<()> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = kept.iter().find(|(name, _)| name == "kept-state");
+        let file = File::from(state.context("no state is kept")?.1.try_clone()?);
+        let mut bytes = vec![0; usize::try_from(file.metadata()?.len())?];
+        file.read_exact_at(&mut bytes, 0)?;
+        let (len, rest) = bytes.split_first_chunk().context("no length")?;
+        let (text, rest) = rest
+            .split_at_checked(usize::try_from(u64::from_le_bytes(*len))?)
+            .context("the state is cut")?;
+        let mut state = serde_json::from_slice(text)?;
+        change(&mut state);
+        let text = serde_json::to_vec(&state)?;
+        let changed = [&(text.len() as u64).to_le_bytes()[..], &text, rest].concat();
+        file.set_len(changed.len() as u64)?;
+        file.write_all_at(&changed, 0)?;
+        Ok(())
     }
 
     /// That program as a service: told where to notify, given what is kept. The descriptors may go once it is spawned.

@@ -2,12 +2,14 @@
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
+use serde_json::Value;
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 use tracer_tests::{
-    Bundle, Container, Daemon, Rootfs, Runtime, event, event::Sequence, leaks, manager::Manager, wait,
+    Bundle, Container, Daemon, Rootfs, Runtime, event, event::Sequence, leaks, manager::Manager, programs,
+    wait,
 };
 
 /// Calls of one round, of a kind that nothing else makes.
@@ -139,6 +141,62 @@ fn a_restart_under_load_misses_nothing() -> Result<()> {
 }
 
 #[test]
+fn what_was_found_out_goes_on() -> Result<()> {
+    let mut daemon = Daemon::start_by(Manager::start()?, &["--hand-over"])?;
+    let script = "cd /tmp; cat /etc/shadow.d /none/a; unshare -U true; echo ready; read go </scratch/go; \
+                  cat /none/a none/b; exit 3";
+    let bundle = Bundle::traced("found-out", Rootfs::Host, &["/bin/sh", "-c", script], &daemon)?;
+    let scratch = bundle.scratch();
+    programs::success(programs::command("mkfifo").arg(scratch.join("go")))?;
+    let mut container = Runtime::Runc.start(bundle)?;
+    container.printed("ready")?;
+    let id = container.id().to_owned();
+    // It waits, and makes no call.
+    let ask = |daemon: &Daemon, words: &[&str]| -> Result<Vec<Value>> {
+        let out = programs::output(daemon.client(words[0]).args(&words[1..]).arg(&id))?;
+        let mut told: Vec<Value> = serde_json::Deserializer::from_slice(&out.stdout)
+            .into_iter()
+            .collect::<Result<_, _>>()?;
+        ensure!(!told.is_empty(), "{}", programs::both(&out));
+        for value in &mut told {
+            // Of the whole machine.
+            if let Some(seen) = value.as_object_mut() {
+                seen.remove("negative");
+            }
+        }
+        Ok(told)
+    };
+    let questions: [&[&str]; 3] = [
+        &["explain", "-o", "json"],
+        &["dentry", "-o", "json"],
+        &["profile", "seccomp"],
+    ];
+    let before: Vec<_> = questions
+        .iter()
+        .map(|words| ask(&daemon, words))
+        .collect::<Result<_>>()?;
+    ensure!(daemon.stop()?.success(), "{}", daemon.log());
+    daemon.restart()?;
+    for (words, before) in questions.iter().zip(&before) {
+        assert_eq!(&ask(&daemon, words)?, before, "{words:?}");
+    }
+    // It goes on from there.
+    fs::write(scratch.join("go"), "\n")?;
+    let status = container.wait()?;
+    ensure!(status.code() == Some(3), "{status}");
+    daemon.verdict_at_end(&id)?.whole()?;
+    let lookups = ask(&daemon, questions[1])?;
+    let paths = lookups[0]["paths"].as_array().context("no paths")?;
+    // The second was relative to a directory that the shell had entered before.
+    for (path, missing) in [("/none/a", 2), ("/tmp/none/b", 1)] {
+        let path = paths.iter().find(|other| other["path"] == path);
+        ensure!(path.is_some_and(|path| path["missing"] == missing), "{paths:?}");
+    }
+    ensure!(daemon.stop()?.success(), "{}", daemon.log());
+    daemon.leaves_nothing()
+}
+
+#[test]
 fn an_end_during_the_restart_is_booked() -> Result<()> {
     let mut daemon = Daemon::start_by(Manager::start()?, &["--hand-over"])?;
     let (mut container, scratch) = rounds(&daemon, "ends")?;
@@ -153,15 +211,52 @@ fn an_end_during_the_restart_is_booked() -> Result<()> {
 }
 
 #[test]
-fn where_nothing_is_kept_the_gap_is_stated() -> Result<()> {
-    let before = leaks::programs()?;
+fn another_version_takes_over() -> Result<()> {
     let mut daemon = Daemon::start_by(Manager::start()?, &["--hand-over"])?;
-    let (mut container, scratch) = rounds(&daemon, "discarded")?;
+    let (mut container, scratch) = rounds(&daemon, "upgraded")?;
     let id = container.id().to_owned();
     ensure!(daemon.stop()?.success(), "{}", daemon.log());
-    daemon.manager()?.discard();
-    leaks::gone(&before)?;
+    daemon
+        .manager()?
+        .rewrite(|left| left["version"] = "0.0.1".into())?;
     daemon.restart()?;
+    more(&daemon, &id, 5 * ROUND)?;
+    let calls = ROUND * end(&mut container, &scratch)?;
+    daemon.verdict_at_end(&id)?.whole()?;
+    assert_eq!(daemon.stats(&id)?.counts()?["sched_get_priority_max"], calls);
+    ensure!(daemon.stop()?.success(), "{}", daemon.log());
+    daemon.leaves_nothing()
+}
+
+#[test]
+fn where_nothing_is_kept_the_gap_is_stated() -> Result<()> {
+    gap_is_stated(|manager| {
+        manager.discard();
+        Ok(())
+    })
+}
+
+/// Its maps may hold what this one does not understand.
+#[test]
+fn over_another_ebpf_object_the_gap_is_stated() -> Result<()> {
+    gap_is_stated(|manager| manager.rewrite(|left| left["kernel"]["object"] = 1.into()))
+}
+
+#[test]
+fn over_another_form_of_what_is_left_the_gap_is_stated() -> Result<()> {
+    gap_is_stated(|manager| manager.rewrite(|left| left["form"] = 0.into()))
+}
+
+/// A daemon that cannot take over, after that.
+fn gap_is_stated(happens: impl FnOnce(&Manager) -> Result<()>) -> Result<()> {
+    let before = leaks::programs()?;
+    let mut daemon = Daemon::start_by(Manager::start()?, &["--hand-over"])?;
+    let (mut container, scratch) = rounds(&daemon, "anew")?;
+    let id = container.id().to_owned();
+    ensure!(daemon.stop()?.success(), "{}", daemon.log());
+    happens(daemon.manager()?)?;
+    daemon.restart()?;
+    more(&daemon, &id, 5 * ROUND)?;
     end(&mut container, &scratch)?;
     let verdict = daemon.verdict_at_end(&id)?;
     verdict.balances()?;
@@ -176,7 +271,8 @@ fn where_nothing_is_kept_the_gap_is_stated() -> Result<()> {
         verdict.0
     );
     ensure!(daemon.stop()?.success(), "{}", daemon.log());
-    daemon.leaves_nothing()
+    daemon.leaves_nothing()?;
+    leaks::gone(&before)
 }
 
 #[test]

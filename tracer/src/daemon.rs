@@ -157,17 +157,9 @@ pub fn run(settings: &Settings) -> Result<()> {
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("set the mode of {}", directory.display()))?;
     let only = only_one(directory)?;
-    let before = handover::take().unwrap_or_else(|error| {
+    let before = predecessor().unwrap_or_else(|error| {
         note(&format!("{error:#}; what it traced is traced anew"));
         None
-    });
-    let before = before.map(|kept| {
-        let mut left: node::Left = kept.state;
-        left.attach(kept.bulk.into_iter());
-        Predecessor {
-            left,
-            descriptors: kept.descriptors,
-        }
     });
     let recorder = &config.flight_recorder;
     let dumps = match config.dump_on().is_empty() {
@@ -276,21 +268,35 @@ async fn serve(settings: &Settings, shared: &Arc<Shared>, mut hangup: Signal) ->
     Ok(())
 }
 
+/// What the daemon before left, where it left something.
+fn predecessor() -> Result<Option<Predecessor>> {
+    let Some(kept) = handover::take()? else {
+        return Ok(None);
+    };
+    let mut left = node::Left::read(&kept.state)?;
+    left.attach(kept.bulk.into_iter());
+    Ok(Some(Predecessor {
+        left,
+        descriptors: kept.descriptors,
+    }))
+}
+
 /// Gives the containers to the service manager, for the daemon that comes after this one.
 async fn hand_over(shared: &Arc<Shared>) -> Result<()> {
     shared.watches.end();
+    // Should nobody be able to take them over, they are untraced from here on.
+    shared.missed.beat();
     let count = shared.node.inits().len();
     let giver = shared.clone();
     tokio::task::spawn_blocking(move || {
         let (left, descriptors) = giver.node.leave_all()?;
-        handover::give(&left, left.bulk(), &descriptors)
+        handover::give(&left.write()?, left.bulk(), &descriptors)
     })
     .await??;
     note(&format!(
         "{count} container{} left to the next daemon; their calls wait in the ring",
         if count == 1 { "" } else { "s" }
     ));
-    shared.missed.beat();
     Ok(())
 }
 

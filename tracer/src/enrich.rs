@@ -19,7 +19,7 @@ use crate::{
     event::{
         Body, Comm, Container, Event, Exit, Hole, Lifecycle, Loss, LossReason, Process, ProcessEvent, Task,
     },
-    observe::Observed,
+    observe::{self, Observed},
 };
 
 /// Holes that are remembered a container: enough to say where, bounded for a stream of nothing but holes.
@@ -67,6 +67,7 @@ pub struct Left {
     first_call: u64,
     first_exec: u64,
     seen: Seen,
+    observed: observe::Left,
     comms: Vec<(u32, Comm)>,
     last_seq: Vec<u64>,
 }
@@ -109,6 +110,7 @@ impl Live {
             first_call: first_call.load(Relaxed),
             first_exec: first_exec.load(Relaxed),
             seen: self.progress.seen(),
+            observed: self.progress.observed.leave(),
             comms: self.comms.iter().map(|(tid, comm)| (*tid, *comm)).collect(),
             last_seq: self.last_seq.clone(),
         }
@@ -122,6 +124,7 @@ impl Live {
         progress.first_call.store(left.first_call, Relaxed);
         progress.first_exec.store(left.first_exec, Relaxed);
         *progress.lock() = left.seen;
+        progress.observed.resume(left.observed);
         self.comms = left.comms.into_iter().collect();
         self.last_seq = left.last_seq;
     }

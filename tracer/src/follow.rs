@@ -6,6 +6,7 @@
 //! is forgotten but what no call undoes. It must not know the running system, nor who asks.
 
 mod landlock;
+mod left;
 mod room;
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,10 @@ use std::{
 };
 
 pub use landlock::{Domain, Rule, Ruleset};
+pub use left::Left;
+use left::maybe;
 use room::Room;
+use serde::{Deserialize, Serialize};
 
 use crate::event::{Body, Event, Outcome, Process as ProcessBody, ProcessEvent, Syscall};
 
@@ -45,18 +49,21 @@ pub struct Followed {
     room: Room,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Process {
     /// As strace writes it, without quotes.
+    #[serde(with = "maybe")]
     cwd: Option<Arc<str>>,
     descriptors: BTreeMap<i32, Descriptor>,
     rulesets: BTreeMap<i32, Ruleset>,
+    #[serde(with = "maybe")]
     failed: Option<Arc<Failed>>,
+    #[serde(skip)]
     bytes: usize,
 }
 
 /// What became of a descriptor.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Descriptor {
     /// The call that did it last.
     pub call: Cow<'static, str>,
@@ -67,10 +74,11 @@ pub struct Descriptor {
     pub state: State,
     cloexec: bool,
     /// Of a directory, or of what was opened with O_PATH.
+    #[serde(with = "maybe")]
     path: Option<Arc<str>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
     Open(Access),
     Closed,
@@ -79,7 +87,7 @@ pub enum State {
 }
 
 /// What an open descriptor is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Access {
     Read,
     Write,
@@ -89,7 +97,7 @@ pub enum Access {
 }
 
 /// A call that was to give a process a descriptor, and failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
     pub call: String,
     pub errno: u16,

@@ -11,6 +11,8 @@ mod tests;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     event::{Body, Event, Lifecycle, Syscall},
     follow::Followed,
@@ -28,7 +30,36 @@ struct Seen {
     negative: observed::Negative,
 }
 
+/// What one daemon leaves of it for the next.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Left {
+    arguments: observed::Arguments,
+    began: bool,
+    lookups: lookups::Left,
+    negative: observed::Negative,
+}
+
 impl Observed {
+    /// For the daemon that comes after this one.
+    pub fn leave(&self) -> Left {
+        let seen = self.lock();
+        Left {
+            arguments: seen.arguments.told(),
+            began: seen.arguments.began(),
+            lookups: seen.lookups.leave(),
+            negative: seen.negative.clone(),
+        }
+    }
+
+    /// Goes on with what another left.
+    pub fn resume(&self, left: Left) {
+        *self.lock() = Seen {
+            arguments: arguments::Arguments::resume(left.arguments, left.began),
+            lookups: lookups::Lookups::resume(left.lookups),
+            negative: left.negative,
+        };
+    }
+
     /// Looks at one of its events, and at what its processes had before it.
     pub fn take(&self, event: &Event, followed: Option<&Followed>) {
         match &event.body {

@@ -30,7 +30,7 @@ use crate::{
     event::{Body, Books, Container, Event, Exit, Lifecycle, Loss, LossReason},
     explain::Failures,
     filter::Filter,
-    follow::Followed,
+    follow::{self, Followed},
     recording::{Bounds, History, Origin, Raw, Summary},
     sinks::{Account, Counts, Output},
     source::{Batch, Item},
@@ -128,11 +128,19 @@ pub enum Mark {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Left {
     /// By slot.
-    pub containers: BTreeMap<u16, enrich::Left>,
-    /// What was held of each.
-    pub held: BTreeMap<u16, Blocks>,
+    pub containers: BTreeMap<u16, Before>,
     /// What each sink did with each container's calls.
     pub sinks: BTreeMap<String, BTreeMap<u16, Counts>>,
+}
+
+/// A container as one pipeline leaves it for the next.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Before {
+    pub live: enrich::Left,
+    /// What was held of it.
+    pub held: Blocks,
+    /// What its processes had.
+    pub followed: follow::Left,
 }
 
 /// What each sink, by its name, did with a container's calls. What is still queued is settled there later.
@@ -528,25 +536,27 @@ impl Pipeline {
             .collect();
         self.events.extend(registered.iter().chain(&warnings).cloned());
         let bounds = asked.recorder.bounds(self.hold.unwrap_or_default());
-        let mut history = History::new(self.origin.clone(), bounds);
-        let begun = match resumed {
-            // Its beginning is in what is taken over.
-            Some(Blocks { blocks, dropped, .. }) => {
-                history.resume(blocks, dropped);
-                Vec::new()
-            }
-            None => registered.into_iter().chain(warnings).collect(),
-        };
-        let held = Held {
+        let mut held = Held {
             info,
-            begun,
-            history,
+            begun: Vec::new(),
+            history: History::new(self.origin.clone(), bounds),
             asked: asked.recorder,
             triggered: Vec::new(),
         };
+        let followed = match resumed {
+            // Its beginning is in what is taken over.
+            Some((blocks, followed)) => {
+                held.resume(blocks);
+                Followed::resume(followed)
+            }
+            None => {
+                held.begun = registered.into_iter().chain(warnings).collect();
+                Followed::default()
+            }
+        };
         self.held.insert(slot, held);
         if self.hold.is_some() || self.failures.is_some() {
-            self.followed.insert(slot, Followed::default());
+            self.followed.insert(slot, followed);
         }
         self.hand_out(slot, None);
     }
@@ -621,6 +631,11 @@ impl Pipeline {
 
     /// What the next pipeline must know; the sinks are ended, and have all.
     fn leave(&mut self) -> Left {
+        // What is found out of calls that they have seen, they are told.
+        if let Some(failures) = &self.failures {
+            failures.settle();
+        }
+        self.explained();
         self.settle();
         let slots: Vec<_> = self.held.keys().copied().collect();
         let mut outputs: Vec<_> = self.outputs.drain(..).collect();
@@ -635,17 +650,17 @@ impl Pipeline {
             (output.name.clone(), counts.collect())
         };
         let sinks = outputs.iter_mut().map(counts).collect();
-        let containers = slots
-            .iter()
-            .filter_map(|slot| Some((*slot, self.enricher.get(*slot)?.leave())))
-            .collect();
-        let held = self
-            .held
-            .drain()
-            .map(|(slot, held)| (slot, held.leave(&self.origin)));
+        let containers = self.held.drain().filter_map(|(slot, held)| {
+            let followed = self.followed.get(&slot);
+            let before = Before {
+                live: self.enricher.get(slot)?.leave(),
+                held: held.leave(&self.origin),
+                followed: followed.map(Followed::leave).unwrap_or_default(),
+            };
+            Some((slot, before))
+        });
         Left {
-            containers,
-            held: held.collect(),
+            containers: containers.collect(),
             sinks,
         }
     }

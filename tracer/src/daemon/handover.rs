@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{BufWriter, Read, Seek, Write},
+    io::{self, BufWriter, Read, Seek, Write},
     os::fd::{AsFd, FromRawFd, OwnedFd},
 };
 
@@ -18,13 +18,10 @@ use rustix::{
     pipe::{PipeFlags, pipe_with},
 };
 use sd_notify::NotifyState;
-use serde::{Serialize, de::DeserializeOwned};
 
 /// What stands before the names of ours: the sockets of socket activation come the same way.
 const PREFIX: &str = "kept-";
 const STATE: &str = "state";
-/// Most that is read of what is said beside the descriptors, in bytes.
-const MAX_STATE: u64 = 256 << 20;
 /// How long the service manager may take to take them.
 const BARRIER: Timespec = Timespec {
     tv_sec: 5,
@@ -32,8 +29,8 @@ const BARRIER: Timespec = Timespec {
 };
 
 /// What the daemon before left.
-pub(super) struct Kept<T> {
-    pub(super) state: T,
+pub(super) struct Kept {
+    pub(super) state: Vec<u8>,
     pub(super) bulk: Vec<Vec<u8>>,
     pub(super) descriptors: BTreeMap<String, OwnedFd>,
 }
@@ -48,19 +45,18 @@ pub(super) fn is_possible() -> bool {
 /// # Errors
 /// When it takes them not, or not in time.
 pub(super) fn give<'a>(
-    state: &impl Serialize,
+    state: &[u8],
     bulk: impl Iterator<Item = &'a [u8]>,
     descriptors: &[(String, OwnedFd)],
 ) -> Result<()> {
     let said = memfd_create(c"tracer-state", MemfdFlags::CLOEXEC).context("make a file in memory")?;
     let mut to = BufWriter::new(File::from(said));
-    let state = serde_json::to_vec(state)?;
     let mut write = |part: &[u8]| {
         to.write_all(&(part.len() as u64).to_le_bytes())
             .and_then(|()| to.write_all(part))
             .context("write what the next daemon must know")
     };
-    write(&state)?;
+    write(state)?;
     for part in bulk {
         write(part)?;
     }
@@ -101,7 +97,7 @@ fn barrier() -> Result<()> {
 ///
 /// # Errors
 /// When what was said cannot be read; the descriptors are closed then.
-pub(super) fn take<T: DeserializeOwned>() -> Result<Option<Kept<T>>> {
+pub(super) fn take() -> Result<Option<Kept>> {
     let mut kept = BTreeMap::new();
     for (fd, name) in sd_notify::listen_fds_with_names().context("look for kept descriptors")? {
         if let Some(ours) = name.strip_prefix(PREFIX) {
@@ -117,26 +113,50 @@ pub(super) fn take<T: DeserializeOwned>() -> Result<Option<Kept<T>>> {
     };
     let mut said = File::from(said);
     said.rewind().context("read what the daemon before left")?;
-    let mut bytes = Vec::new();
-    said.take(MAX_STATE)
-        .read_to_end(&mut bytes)
-        .context("read what the daemon before left")?;
-    let mut parts = parts(&bytes);
-    let state = parts.next().unwrap_or_default();
+    let mut rest = said.metadata().context("read what the daemon before left")?.len();
+    let mut parts = Vec::new();
+    while rest > 0 {
+        parts.push(part(&mut said, &mut rest).context("what the daemon before left is not whole")?);
+    }
+    let mut parts = parts.into_iter();
     Ok(Some(Kept {
-        state: serde_json::from_slice(state).context("what the daemon before left is not understood")?,
-        bulk: parts.map(<[u8]>::to_vec).collect(),
+        state: parts.next().unwrap_or_default(),
+        bulk: parts.collect(),
         descriptors: kept,
     }))
 }
 
-/// The parts, each behind its length; none behind one that is cut.
-fn parts(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = bytes;
-    std::iter::from_fn(move || {
-        let (len, after) = rest.split_first_chunk()?;
-        let (part, after) = after.split_at_checked(usize::try_from(u64::from_le_bytes(*len)).ok()?)?;
-        rest = after;
-        Some(part)
-    })
+/// The next part, behind its length, of so many bytes.
+fn part(from: &mut impl Read, rest: &mut u64) -> io::Result<Vec<u8>> {
+    let mut len = [0; 8];
+    from.read_exact(&mut len)?;
+    let len = u64::from_le_bytes(len);
+    // A wrong length must not ask for memory that nobody has.
+    *rest = rest
+        .checked_sub(8)
+        .and_then(|rest| rest.checked_sub(len))
+        .ok_or(io::ErrorKind::InvalidData)?;
+    let mut part = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+    from.read_exact(&mut part)?;
+    Ok(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::part;
+
+    #[test]
+    fn a_part_is_no_longer_than_what_there_is() {
+        let mut bytes = 3u64.to_le_bytes().to_vec();
+        bytes.extend(b"abc");
+        let (mut from, mut rest) = (bytes.as_slice(), bytes.len() as u64);
+        assert_eq!(part(&mut from, &mut rest).unwrap(), b"abc");
+        assert_eq!(rest, 0);
+        for len in [4, u64::MAX] {
+            bytes.splice(..8, u64::to_le_bytes(len));
+            let (mut from, mut rest) = (bytes.as_slice(), bytes.len() as u64);
+            part(&mut from, &mut rest).unwrap_err();
+        }
+        part(&mut [0; 5].as_slice(), &mut 5).unwrap_err();
+    }
 }

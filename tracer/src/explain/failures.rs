@@ -33,6 +33,12 @@ pub(super) enum Told {
         info: Arc<Container>,
         home: Box<Home>,
     },
+    /// Another daemon had it, and found that out.
+    Resumed {
+        slot: u16,
+        info: Arc<Container>,
+        before: super::Explanation,
+    },
     /// Its application has begun.
     Began {
         slot: u16,
@@ -57,6 +63,10 @@ pub(super) enum Told {
     AskMemory {
         id: String,
         answer: std::sync::mpsc::Sender<bool>,
+    },
+    /// What is known of all that live.
+    Leave {
+        answer: std::sync::mpsc::Sender<HashMap<u16, super::Explanation>>,
     },
     /// No more pokes: the node ends.
     Stop,
@@ -214,6 +224,11 @@ impl Failures {
         std::mem::take(&mut *self.outbox.lock())
     }
 
+    /// Waits as [`Questions::settle`] does, for a pipeline that ends.
+    pub fn settle(&self) {
+        settle(&self.to);
+    }
+
     /// A container's end. It waits for nothing: whoever ends a container has waited for what is judged
     /// ([`Questions::settle`]).
     pub fn end(&mut self, slot: u16) {
@@ -290,6 +305,17 @@ fn search(call: &Syscall, path: &str) -> u64 {
     hasher.finish()
 }
 
+/// Waits, for a second at most, until what was told is judged.
+fn settle(to: &SyncSender<Told>) {
+    let (done, judged) = channel();
+    if to.send(Told::Settle { done }).is_ok() {
+        match judged.recv_timeout(PATIENCE) {
+            // Too late for the stream; `tracer explain` has it.
+            Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+        }
+    }
+}
+
 /// The node's end: tells of containers, and asks.
 #[derive(Debug)]
 pub struct Questions(pub(super) SyncSender<Told>);
@@ -319,13 +345,21 @@ impl Questions {
     /// Waits, for a second at most, until what was told is judged: then its diagnoses come before a container's end. For
     /// whoever holds nothing that others wait for.
     pub fn settle(&self) {
-        let (done, judged) = channel();
-        if self.0.send(Told::Settle { done }).is_ok() {
-            match judged.recv_timeout(PATIENCE) {
-                // Too late for the stream; `tracer explain` has it.
-                Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
-            }
-        }
+        settle(&self.0);
+    }
+
+    /// What is known of the failures of each container that lives, for another daemon; nothing where that takes more
+    /// than a second.
+    pub fn leave(&self) -> HashMap<u16, super::Explanation> {
+        let (answer, answered) = channel();
+        let _ended = self.0.send(Told::Leave { answer });
+        answered.recv_timeout(PATIENCE).unwrap_or_default()
+    }
+
+    /// Another daemon had that container, and found that out; none of it is told again.
+    pub fn resumed(&self, slot: u16, info: Arc<Container>, before: super::Explanation) {
+        // The stage ends after this does.
+        let _ended = self.0.send(Told::Resumed { slot, info, before });
     }
 
     /// Whether a process of that container was killed for want of memory, the newest of that id.

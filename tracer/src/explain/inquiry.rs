@@ -109,6 +109,17 @@ impl Inquiry {
     fn take(&mut self, told: Told) {
         match told {
             Told::Came { slot, info, home } => self.known(slot, &info).home = Some(*home),
+            Told::Resumed { slot, info, before } => {
+                let known = self.known(slot, &info);
+                let counted = |count| vec![Arc::new(AtomicU64::new(count))];
+                known.left_out.extend(counted(before.left_out));
+                for first in before.diagnoses.into_iter().chain(before.expected) {
+                    if let Body::Diagnosis(found) = &first.body {
+                        let counts = counted(found.count);
+                        known.groups.push(Group { first, counts });
+                    }
+                }
+            }
             Told::Began { slot } => {
                 if let Some(home) = self.live.get_mut(&slot).and_then(|known| known.home.as_mut()) {
                     home.begin();
@@ -171,6 +182,11 @@ impl Inquiry {
                 let known = self.of(&id);
                 // Who asked may have given up.
                 let _gave_up = answer.send(known.map(Known::explanation));
+            }
+            Told::Leave { answer } => {
+                let live = self.live.iter();
+                // Who asked may have given up.
+                let _gave_up = answer.send(live.map(|(slot, known)| (*slot, known.explanation())).collect());
             }
             Told::Stop => self.poke = None,
         }

@@ -3,6 +3,9 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
+use super::left::{each, shared};
 use crate::event::Syscall;
 
 /// Rules of a ruleset that are kept, and rulesets of a task.
@@ -13,8 +16,9 @@ const LAYERS: usize = 16;
 const NAME: usize = 32;
 
 /// What binds a task: each of the rulesets that it, and those that made it, put on themselves.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Domain {
+    #[serde(with = "each")]
     pub layers: Vec<Arc<Ruleset>>,
     /// There are more, of which nothing is known.
     pub more: bool,
@@ -23,7 +27,7 @@ pub struct Domain {
 }
 
 /// Rights that are asked about, and the places where they are given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ruleset {
     /// Names of LANDLOCK_ACCESS_*.
     pub handled: Vec<String>,
@@ -35,10 +39,11 @@ pub struct Ruleset {
 }
 
 /// Rights beneath a directory, or on a file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
     pub allowed: Vec<String>,
     /// As strace writes it, without quotes.
+    #[serde(with = "shared")]
     pub beneath: Arc<str>,
 }
 

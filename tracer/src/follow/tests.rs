@@ -59,13 +59,20 @@ fn chdir(path: &str) -> Syscall {
     of(PID, "chdir", 0, &[("filename", 1, path)])
 }
 
-/// What a process has after these calls, a millisecond apart.
+/// What a process has after these calls, a millisecond apart; another daemon has seen them.
 fn after(calls: &[Syscall]) -> Followed {
     let mut followed = Followed::default();
     for (time, call) in (1..).zip(calls) {
         followed.see(&event(time * 1_000_000, Body::Syscall(call.clone())));
     }
-    followed
+    handed_over(&followed)
+}
+
+fn handed_over(followed: &Followed) -> Followed {
+    let left = serde_json::to_vec(&followed.leave()).unwrap();
+    let resumed = Followed::resume(serde_json::from_slice(&left).unwrap());
+    assert_eq!(resumed.room, followed.room);
+    resumed
 }
 
 fn happens(followed: &mut Followed, pid: u32, what: ProcessEvent) {
@@ -293,6 +300,8 @@ fn what_finds_no_room_is_not_followed() {
     for process in followed.processes.values() {
         assert!(process.descriptors.len() <= DESCRIPTORS);
     }
+    let resumed = handed_over(&followed);
+    assert_eq!(resumed.processes.len(), followed.processes.len());
     followed.narrow(false);
     assert_eq!(followed.room, room::Room::default());
 }

@@ -9,13 +9,19 @@ use std::{collections::BTreeMap, os::fd::OwnedFd, sync::mpsc::channel};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::{Admitted, Inner, Live, Node, Settings, rates::Rates, readers::leaves_out};
+use super::{
+    Admitted, Inner, Live, Node, Settings,
+    rates::Rates,
+    readers::leaves_out,
+    recorded::{explained, explanation_of},
+};
 use crate::{
     decode,
     event::{self, Arch},
     explain,
     filter::{Filter, Words},
     pipeline::{self, Births, Mark},
+    recording::Explained,
     registry::{self, Registry},
     source::{
         Marks, Ring,
@@ -23,9 +29,15 @@ use crate::{
     },
 };
 
-/// What a node leaves, beside descriptors. Only a program of the same version and the same eBPF object reads it.
+/// The form of what is left. Whoever changes what any part of [`Left`] holds, or what that means, raises it: a daemon reads no
+/// other form, and the sample among the tests is written anew with it.
+const FORM: u32 = 1;
+
+/// What a node leaves, beside descriptors. Only a program that has the same form and the same eBPF object reads it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Left {
+    form: u32,
+    /// Of the program that left it.
     version: String,
     kernel: kernel::Left,
     registry: registry::Left,
@@ -33,16 +45,49 @@ pub struct Left {
     pipeline: pipeline::Left,
 }
 
+/// The part of it that is read first.
+#[derive(Debug, Deserialize)]
+struct Head {
+    #[serde(default)]
+    form: u32,
+    version: String,
+}
+
 impl Left {
+    /// Reads what [`Self::write`] wrote.
+    ///
+    /// # Errors
+    /// When it is of another form.
+    pub fn read(text: &[u8]) -> Result<Self> {
+        let head: Head =
+            serde_json::from_slice(text).context("what the daemon before left is not understood")?;
+        ensure!(
+            head.form == FORM,
+            "the daemon before, of version {}, left what it knew in another form ({}, and this one reads {FORM})",
+            head.version,
+            head.form
+        );
+        serde_json::from_slice(text).context("what the daemon before left is not understood")
+    }
+
+    /// All but the bulk.
+    ///
+    /// # Errors
+    /// Never, as far as is known: all of it can be written.
+    pub fn write(&self) -> Result<Vec<u8>> {
+        Ok(serde_json::to_vec(self)?)
+    }
+
     /// What is too large for text, in the order in which [`Self::attach`] takes it back.
     pub fn bulk(&self) -> impl Iterator<Item = &[u8]> {
-        let held = self.pipeline.held.values();
-        held.flat_map(|held| held.blocks.iter().map(AsRef::as_ref))
+        let containers = self.pipeline.containers.values();
+        containers.flat_map(|left| left.held.blocks.iter().map(AsRef::as_ref))
     }
 
     /// Takes the bulk back.
     pub fn attach(&mut self, mut bulk: impl Iterator<Item = Vec<u8>>) {
-        for held in self.pipeline.held.values_mut() {
+        for left in self.pipeline.containers.values_mut() {
+            let held = &mut left.held;
             held.blocks = bulk.by_ref().take(held.count).map(Into::into).collect();
         }
     }
@@ -61,6 +106,8 @@ struct Container {
     rates: Rates,
     /// It is held back.
     lossless: bool,
+    /// Why its calls failed.
+    explained: Explained,
 }
 
 /// What the node before this one left.
@@ -75,7 +122,7 @@ pub(super) struct TakenOver {
     pub(super) kernel: Kernel,
     pub(super) ring: Ring,
     pub(super) registry: Registry,
-    pub(super) live: Vec<(u32, Live)>,
+    pub(super) live: Vec<(u32, Live, Explained)>,
     pub(super) pipeline: pipeline::Left,
 }
 
@@ -83,26 +130,22 @@ impl Predecessor {
     /// Takes all of it over, or nothing.
     ///
     /// # Errors
-    /// When it is another version's, or does not fit this node's settings; its programs are detached then.
+    /// When its programs are others, or it does not fit this node's settings; they are detached then.
     pub(super) fn take_over(mut self, mut registry: Registry, decode: &decode::Options) -> Result<TakenOver> {
         let Left {
-            version,
             kernel,
             registry: entries,
             containers,
             pipeline,
+            ..
         } = self.left;
-        ensure!(
-            version == env!("CARGO_PKG_VERSION"),
-            "the daemon before was version {version}"
-        );
         ensure!(
             registry.resume(entries),
             "the daemon before had another number of slots"
         );
         let live = containers
             .into_iter()
-            .map(|container| Ok((container.slot, container.resume(decode.arch)?)))
+            .map(|container| container.resume(decode.arch))
             .collect::<Result<_>>()?;
         let plans = decode::plans(decode.arch, decode.limits);
         let (kernel, ring) = Kernel::take_over(&mut self.descriptors, &kernel, plans)?;
@@ -135,14 +178,14 @@ impl Inner {
     /// Goes on with the containers of the node before: their records may be in the ring already.
     pub(super) fn resume(
         &mut self,
-        live: Vec<(u32, Live)>,
+        live: Vec<(u32, Live, Explained)>,
         left: &mut pipeline::Left,
         births: &Births,
         marks: &Marks<Mark>,
         questions: Option<&explain::Questions>,
     ) -> Result<Vec<(Admitted, String, u32)>> {
         let mut taken_over = Vec::new();
-        for (slot, mut live) in live {
+        for (slot, mut live, explained) in live {
             let Some(entry) = self.registry.get(slot).cloned() else {
                 continue;
             };
@@ -151,20 +194,19 @@ impl Inner {
             live.progress = progress;
             live.filter = self.wanted_of(&entry, live.at_most.as_deref());
             self.kernel.set_filter(slot, &live.filter)?;
-            let (Some(before), held) = (
-                left.containers.remove(&(slot as u16)),
-                left.held.remove(&(slot as u16)).unwrap_or_default(),
-            ) else {
+            let Some(before) = left.containers.remove(&(slot as u16)) else {
                 continue;
             };
-            births.resume(slot as u16, piped, live.at_most.clone(), before, held);
+            births.resume(slot as u16, piped, live.at_most.clone(), before);
             marks.post(Mark::Registered { slot: slot as u16 })?;
             if leaves_out(&live.filter) {
                 let slot = slot as u16;
                 marks.post(Mark::Narrow { slot, narrow: true })?;
             }
             if let Some(questions) = questions {
-                questions.came(slot as u16, entry.info.clone(), init);
+                let slot = slot as u16;
+                questions.came(slot, entry.info.clone(), init);
+                questions.resumed(slot, entry.info.clone(), explanation_of(explained, &entry.info));
             }
             self.live.insert(slot, live);
             let admitted = Admitted {
@@ -179,7 +221,7 @@ impl Inner {
 }
 
 impl Container {
-    fn of(slot: u32, live: &Live) -> Self {
+    fn of(slot: u32, live: &Live, explained: Explained) -> Self {
         Self {
             slot,
             runtime: live.runtime.clone(),
@@ -189,12 +231,13 @@ impl Container {
             filter: live.at_most.as_ref().map(|filter| filter.words().clone()),
             rates: live.rates.clone(),
             lossless: live.frozen.is_some(),
+            explained,
         }
     }
 
-    fn resume(self, native: Arch) -> Result<Live> {
+    fn resume(self, native: Arch) -> Result<(u32, Live, Explained)> {
         let at_most = self.filter.map(|words| Filter::new(&words, native));
-        Ok(Live {
+        let live = Live {
             progress: std::sync::Arc::default(),
             runtime: self.runtime,
             armed_wall_ns: self.armed_wall_ns,
@@ -208,7 +251,8 @@ impl Container {
                 .map(std::sync::Arc::new),
             rates: self.rates,
             frozen: self.lossless.then(Default::default),
-        })
+        };
+        Ok((self.slot, live, self.explained))
     }
 }
 
@@ -232,14 +276,22 @@ impl Node {
             .into_iter()
             .map(|(name, fd)| Ok((name, fd.try_clone_to_owned().context("copy a descriptor")?)))
             .collect::<Result<_>>()?;
+        // All that was told before the last mark is judged.
+        let mut known = self
+            .questions
+            .as_ref()
+            .map(explain::Questions::leave)
+            .unwrap_or_default();
+        let mut explanation = |slot| known.remove(&slot).map(explained).unwrap_or_default();
         let left = Left {
+            form: FORM,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel,
             registry: inner.registry.leave(),
             containers: inner
                 .live
                 .iter()
-                .map(|(slot, live)| Container::of(*slot, live))
+                .map(|(slot, live)| Container::of(*slot, live, explanation(*slot as u16)))
                 .collect(),
             pipeline,
         };
@@ -257,5 +309,40 @@ impl Node {
     /// When the kernel side refuses.
     pub fn has_ended(&self, slot: u32) -> Result<bool> {
         self.lock().kernel.has_ended(slot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// As a daemon of this form left it, of a real container, with some of everything.
+    const SAMPLE: &str = include_str!("handover/sample.json");
+
+    #[test]
+    fn what_is_left_has_the_form_that_its_number_says() {
+        let sample: Value = serde_json::from_str(SAMPLE).unwrap();
+        let left = Left::read(SAMPLE.as_bytes()).unwrap();
+        let written: Value = serde_json::from_slice(&left.write().unwrap()).unwrap();
+        assert_eq!(
+            written, sample,
+            "the form of what is left has changed: raise FORM, write the sample anew, and name it in CHANGELOG.md"
+        );
+    }
+
+    #[test]
+    fn another_form_is_not_read() {
+        let mut sample: Value = serde_json::from_str(SAMPLE).unwrap();
+        sample["version"] = "9.9.9".into();
+        Left::read(sample.to_string().as_bytes()).unwrap();
+        sample["form"] = (FORM + 1).into();
+        let error = Left::read(sample.to_string().as_bytes()).unwrap_err().to_string();
+        assert!(
+            error.contains("9.9.9") && error.contains("another form"),
+            "{error}"
+        );
+        Left::read(b"{}").unwrap_err();
     }
 }

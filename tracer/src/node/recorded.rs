@@ -44,12 +44,23 @@ impl Known<'_> {
     }
 }
 
-fn explained(explanation: Explanation) -> Explained {
+/// What is known of failures, without the container that it is of.
+pub(super) fn explained(explanation: Explanation) -> Explained {
     let told = |events: &[Event]| events.iter().filter_map(Told::new).collect();
     Explained {
         diagnoses: told(&explanation.diagnoses),
         expected: told(&explanation.expected),
         left_out: explanation.left_out,
+    }
+}
+
+/// The same again, of that container.
+pub(super) fn explanation_of(explained: Explained, info: &Arc<event::Container>) -> Explanation {
+    let events = |told: Vec<Told>| told.into_iter().map(|told| told.event(info.clone())).collect();
+    Explanation {
+        diagnoses: events(explained.diagnoses),
+        expected: events(explained.expected),
+        left_out: explained.left_out,
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    event::{DeniedBy, Outcome, Phase, Syscall},
+    event::{Arch, DeniedBy, Outcome, Phase, Syscall},
     report::observed::{self, CallName},
 };
 
@@ -63,7 +63,47 @@ pub(super) fn concern(call: &Syscall) -> bool {
         || CONDITIONED.iter().any(|(name, _)| call.name == *name)
 }
 
+impl Key {
+    fn of(call: &CallName) -> Option<Self> {
+        const ALL: [Arch; 5] = [Arch::X86_64, Arch::I386, Arch::X32, Arch::Aarch64, Arch::Arm];
+        let mut names = ALL.iter().map(|arch| arch.name());
+        Some(Self {
+            arch: names.find(|name| *name == call.arch)?,
+            nr: call.nr,
+        })
+    }
+}
+
 impl Arguments {
+    /// Goes on with what another told, of a container whose application has begun or not.
+    pub(super) fn resume(told: observed::Arguments, began: bool) -> Self {
+        let values = told.values.into_iter().filter_map(|values| {
+            let (name, _) = CONDITIONED.iter().find(|(name, _)| values.syscall == *name)?;
+            let seen = Values {
+                calls: values.calls,
+                seen: values.seen.into_iter().collect(),
+                more: values.more,
+            };
+            Some(((Key::of(&values.call)?, *name), seen))
+        });
+        let refused = told
+            .refused
+            .into_iter()
+            .filter_map(|refused| Some(((Key::of(&refused.call)?, refused.errno), refused.calls)));
+        Self {
+            values: values.collect(),
+            refused: refused.collect(),
+            under_filter: told.under_filter.map(|calls| calls.into_iter().collect()),
+            began,
+            full: told.full,
+        }
+    }
+
+    /// Whether the runtime's calls are over.
+    pub(super) const fn began(&self) -> bool {
+        self.began
+    }
+
     pub(super) fn take(&mut self, call: &Syscall) {
         let key = Key {
             arch: call.arch.name(),

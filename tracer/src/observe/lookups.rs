@@ -7,6 +7,8 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     decode,
     event::{Outcome, Phase, Syscall, Task},
@@ -45,7 +47,19 @@ pub(super) struct Lookups {
     bytes: usize,
 }
 
-#[derive(Debug)]
+/// What is left for another daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Left {
+    failed: u64,
+    unnamed: u64,
+    unkept: u64,
+    rows: Vec<(String, Row)>,
+    open: Vec<(u32, Vec<Search>)>,
+    searches: Vec<(Searched, u64, Who)>,
+    searches_unkept: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Row {
     missing: u64,
     not_a_directory: u64,
@@ -58,17 +72,18 @@ struct Row {
 }
 
 /// A name that a task looks for in one place after another.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Search {
     name: String,
     places: Vec<String>,
     by: Who,
     /// Taken of the table's room.
+    #[serde(skip)]
     bytes: usize,
 }
 
 /// A search that is over.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Searched {
     name: String,
     places: Vec<String>,
@@ -146,7 +161,64 @@ fn who(task: &Task) -> Who {
     }
 }
 
+/// What a search takes of the table's room.
+fn bytes(name: &str, places: &[String]) -> usize {
+    ROW + name.len() + places.iter().map(String::len).sum::<usize>()
+}
+
 impl Lookups {
+    /// For another daemon.
+    pub(super) fn leave(&self) -> Left {
+        let rows = self.rows.iter();
+        let open = self.open.iter();
+        let searches = self.searches.iter();
+        Left {
+            failed: self.failed,
+            unnamed: self.unnamed,
+            unkept: self.unkept,
+            rows: rows.map(|(path, row)| (path.clone(), row.clone())).collect(),
+            open: open
+                .map(|(task, open)| (*task, open.iter().cloned().collect()))
+                .collect(),
+            searches: searches
+                .map(|(search, (times, by))| (search.clone(), *times, by.clone()))
+                .collect(),
+            searches_unkept: self.searches_unkept,
+        }
+    }
+
+    /// Goes on with what another left; what finds no room here is counted.
+    pub(super) fn resume(left: Left) -> Self {
+        let mut new = Self::default();
+        (new.failed, new.unnamed) = (left.failed, left.unnamed);
+        (new.unkept, new.searches_unkept) = (left.unkept, left.searches_unkept);
+        for (path, row) in left.rows {
+            if new.room(ROW + path.len()) {
+                new.rows.insert(path, row);
+            } else {
+                new.unkept += row.missing + row.not_a_directory;
+            }
+        }
+        for (search, times, by) in left.searches {
+            if new.room(bytes(&search.name, &search.places)) {
+                new.searches.insert(search, (times, by));
+            } else {
+                new.searches_unkept += times;
+            }
+        }
+        for (task, open) in left.open {
+            for mut search in open {
+                search.bytes = bytes(&search.name, &search.places);
+                if new.room(search.bytes) {
+                    new.open.entry(task).or_default().push_back(search);
+                } else {
+                    new.searches_unkept += 1;
+                }
+            }
+        }
+        new
+    }
+
     pub(super) fn take(&mut self, time_ns: u64, call: &Syscall, followed: Option<&Followed>) {
         let Outcome::Error(errno) = call.outcome else {
             if self.open.contains_key(&call.task.host_tid)

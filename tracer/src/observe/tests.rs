@@ -283,3 +283,52 @@ fn a_relative_path_is_told_from_the_root_on_where_that_is_known() {
     assert_eq!(search.places, ["lib", "/srv/app/lib", "/srv/app/other"]);
     assert_eq!(search.found.as_deref(), Some("/lib"));
 }
+
+#[test]
+fn another_daemon_goes_on_with_what_one_left() {
+    let mut refused = call("socket", 41, &[], &[("family", 16)], Outcome::Error(1));
+    refused.denied_by = Some(DeniedBy::Seccomp);
+    let mut filter = call("seccomp", 317, &[], &[("op", 1), ("flags", 0)], Outcome::Value(0));
+    filter.task.phase = Phase::Runtime;
+    let mut runtimes = call("chdir", 80, &[], &[], Outcome::Value(0));
+    runtimes.task.phase = Phase::Runtime;
+    let story = [
+        filter,
+        runtimes.clone(),
+        open("/a/x", MISSING),
+        open("/b/x", MISSING),
+        refused,
+        call("socket", 41, &[], &[("family", 2)], Outcome::Value(3)),
+        open("/c/x", Outcome::Value(3)),
+        open("/a/y", MISSING),
+        // Handed over here.
+        open("/b/y", Outcome::Value(3)),
+        open("/a/x", MISSING),
+        call("socket", 41, &[], &[("family", 1)], Outcome::Value(3)),
+        // The application has begun: it is not the runtime's any more.
+        runtimes,
+    ];
+    let told = |handed_over: bool| {
+        let mut observed = Observed::default();
+        observed.began(Some(5));
+        for (time, call) in (1..).zip(&story) {
+            if time == 3 {
+                observed.lock().arguments.application();
+            }
+            if time == 9 && handed_over {
+                let left = serde_json::to_vec(&observed.leave()).unwrap();
+                let left: Left = serde_json::from_slice(&left).unwrap();
+                observed = Observed::default();
+                observed.resume(left);
+            }
+            observed.call(time * 1_000_000_000, call, None);
+        }
+        (observed.arguments(), observed.lookups())
+    };
+    let whole = told(false);
+    assert!(
+        whole.0.under_filter.is_some() && whole.1.searches.len() == 2,
+        "{whole:?}"
+    );
+    assert_eq!(told(true), whole);
+}

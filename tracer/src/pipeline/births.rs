@@ -5,11 +5,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::Blocks;
+use super::{Before, Blocks};
 use crate::{
-    enrich::{self, Live, Progress, monotonic_ns},
+    enrich::{Live, Progress, monotonic_ns},
     event::{Away, Container},
     filter::Filter,
+    follow,
     recording::Recorder,
 };
 
@@ -25,8 +26,8 @@ pub(super) struct Birth {
     pub(super) asked: Asked,
     pub(super) away: Vec<Away>,
     pub(super) ktime: u64,
-    /// Another pipeline had it before, and held this of it.
-    pub(super) resumed: Option<Blocks>,
+    /// Another pipeline had it before, and left this of it.
+    pub(super) resumed: Option<(Blocks, follow::Left)>,
 }
 
 /// What a container asked for that concerns its events.
@@ -55,16 +56,14 @@ impl Births {
         );
     }
 
-    /// Announces a container that another pipeline had before, and what that held of it.
-    pub fn resume(
-        &self,
-        slot: u16,
-        mut live: Box<Live>,
-        filter: Option<Arc<Filter>>,
-        before: enrich::Left,
-        held: Blocks,
-    ) {
-        live.resume(before);
+    /// Announces a container that another pipeline had before.
+    pub fn resume(&self, slot: u16, mut live: Box<Live>, filter: Option<Arc<Filter>>, before: Before) {
+        let Before {
+            live: enriched,
+            held,
+            followed,
+        } = before;
+        live.resume(enriched);
         let birth = Birth {
             live,
             late: false,
@@ -75,7 +74,7 @@ impl Births {
             },
             away: Vec::new(),
             ktime: monotonic_ns(),
-            resumed: Some(held),
+            resumed: Some((held, followed)),
         };
         self.lock().insert(slot, birth);
     }

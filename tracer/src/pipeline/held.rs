@@ -27,10 +27,11 @@ pub struct Blocks {
     /// How many they are.
     pub count: usize,
     /// Records that were held and are no more.
-    pub(super) dropped: u64,
+    dropped: u64,
     /// What the container asked for.
-    #[serde(default)]
     pub(super) asked: Recorder,
+    /// What was told of it to whoever keeps dumps.
+    triggered: Vec<Reason>,
 }
 
 /// A container whose records are still held.
@@ -69,7 +70,14 @@ impl Held {
             blocks,
             dropped: self.history.dropped(),
             asked: self.asked,
+            triggered: self.triggered,
         }
+    }
+
+    /// Goes on with what another pipeline left.
+    pub(super) fn resume(&mut self, left: Blocks) {
+        self.history.resume(left.blocks, left.dropped);
+        self.triggered = left.triggered;
     }
 
     /// What is held, as a recording has it.

@@ -1,0 +1,131 @@
+//! What is known of a container's processes, as one daemon leaves it for the next. What they share is written with each of
+//! them, as its room is counted.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{DESCRIPTOR, Domain, Followed, PROCESS, Process};
+
+/// Of one container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// By their host process ids.
+    processes: Vec<(u32, Process)>,
+    /// By their host thread ids.
+    domains: Vec<(u32, Domain)>,
+}
+
+impl Followed {
+    /// For the daemon that comes after this one.
+    pub(crate) fn leave(&self) -> Left {
+        let processes = self.processes.iter();
+        let domains = self.domains.iter();
+        Left {
+            processes: processes
+                .map(|(pid, process)| (*pid, Process::clone(process)))
+                .collect(),
+            domains: domains
+                .map(|(tid, domain)| (*tid, Domain::clone(domain)))
+                .collect(),
+        }
+    }
+
+    /// Goes on with what another left. What finds no room is not followed.
+    pub(crate) fn resume(left: Left) -> Self {
+        let mut followed = Self::default();
+        for (pid, mut process) in left.processes {
+            process.bytes = process.size();
+            if followed.room.take(process.bytes) {
+                followed.processes.insert(pid, Arc::new(process));
+            }
+        }
+        for (tid, domain) in left.domains {
+            followed.bind(tid, Arc::new(domain));
+        }
+        followed
+    }
+}
+
+impl Process {
+    /// What it takes.
+    fn size(&self) -> usize {
+        let paths = self.descriptors.values();
+        let paths: usize = paths
+            .filter_map(|known| known.path.as_deref())
+            .map(str::len)
+            .sum();
+        let rulesets: usize = self.rulesets.values().map(super::Ruleset::bytes).sum();
+        PROCESS + DESCRIPTOR * self.descriptors.len() + paths + rulesets
+    }
+}
+
+/// What is shared, as if it were not: serde has it behind a feature, for all that depends on it.
+pub(super) mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<T, S>(value: &Arc<T>, to: S) -> Result<S::Ok, S::Error>
+    where
+        T: Serialize + ?Sized,
+        S: Serializer,
+    {
+        value.as_ref().serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, T, D>(from: D) -> Result<Arc<T>, D::Error>
+    where
+        T: ?Sized,
+        Box<T>: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Ok(Box::<T>::deserialize(from)?.into())
+    }
+}
+
+/// The same, where there is something.
+pub(super) mod maybe {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<T, S>(value: &Option<Arc<T>>, to: S) -> Result<S::Ok, S::Error>
+    where
+        T: Serialize + ?Sized,
+        S: Serializer,
+    {
+        value.as_deref().serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, T, D>(from: D) -> Result<Option<Arc<T>>, D::Error>
+    where
+        T: ?Sized,
+        Box<T>: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Ok(Option::<Box<T>>::deserialize(from)?.map(Arc::from))
+    }
+}
+
+/// The same, each of them.
+pub(super) mod each {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<T: Serialize, S: Serializer>(
+        values: &[Arc<T>],
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_seq(values.iter().map(AsRef::as_ref))
+    }
+
+    pub(crate) fn deserialize<'de, T, D>(from: D) -> Result<Vec<Arc<T>>, D::Error>
+    where
+        T: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Ok(Vec::deserialize(from)?.into_iter().map(Arc::new).collect())
+    }
+}
