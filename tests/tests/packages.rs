@@ -2,7 +2,7 @@
 //! purge, with nothing left. Manual pages and completions as the real readers and shells take them.
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
     fs,
@@ -10,7 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 use tracer_tests::{
-    Daemon,
+    Daemon, Verdict,
+    daemon::Stats,
     machine::{Machine, Root},
     programs, wait,
 };
@@ -49,6 +50,78 @@ fn older(deb: &Path, dir: &Path) -> Result<PathBuf> {
             .arg(&older),
     )?;
     Ok(older)
+}
+
+/// A service; its first process, which takes no other signal, does not keep the machine from ending.
+const RUN: [&str; 4] = [
+    "systemd-run",
+    "--quiet",
+    "--unit=rounds",
+    "--property=KillSignal=SIGKILL",
+];
+
+/// Makes a call that nothing else makes, until it is told to end; then it says how often.
+const ROUNDS: &str = "until [ -e /run/begin ]; do sleep 0.05; done; n=0; until [ -e /run/end ]; do kill -0 1; n=$((n+1)); \
+                      sleep 0.01; done; echo $n > /run/rounds";
+
+/// Something on the machine that is traced.
+struct Traced<'a>(&'a Machine);
+
+impl<'a> Traced<'a> {
+    fn start(machine: &'a Machine) -> Result<Self> {
+        // The first has nothing of it, and goes on when it has ended.
+        let unshare = [
+            "unshare", "--pid", "--fork", "unshare", "--mount", "/bin/sh", "-c", ROUNDS,
+        ];
+        machine.run(&[&RUN[..], &unshare].concat())?;
+        let child = "pid=$(systemctl show --value --property MainPID rounds.service); cat /proc/$pid/task/$pid/children";
+        let child = wait::until("its first process", wait::LONG, || {
+            let children = machine.run(&["sh", "-c", child])?;
+            Ok(children.split_whitespace().next().map(str::to_owned))
+        })?;
+        machine.run(&["tracer", "attach", &child, "--name", "rounds"])?;
+        machine.run(&["touch", "/run/begin"])?;
+        let traced = Self(machine);
+        let counted = || Ok((traced.calls()? > 0).then_some(()));
+        wait::until("its calls", wait::LONG, counted)?;
+        Ok(traced)
+    }
+
+    fn verdict(&self) -> Result<Verdict> {
+        // What was attached is never complete, which is another exit code.
+        let mut verify = self.0.command(&["tracer", "verify", "-o", "json", "rounds"]);
+        Verdict::parse(&String::from_utf8(programs::output(&mut verify)?.stdout)?)
+    }
+
+    /// How many of its own calls were counted.
+    fn calls(&self) -> Result<u64> {
+        let stats = Stats::parse(&self.0.run(&["tracer", "stats", "-o", "json", "rounds"])?)?;
+        Ok(stats.counts()?.get("kill").copied().unwrap_or_default())
+    }
+
+    /// Ends it: each of its calls was counted, and came out.
+    fn missed_nothing(&self) -> Result<()> {
+        self.0.run(&["touch", "/run/end"])?;
+        let verdict = wait::until("its end", wait::LONG, || {
+            let verdict = self.verdict()?;
+            Ok((verdict.state() == "gone").then_some(verdict))
+        })?;
+        verdict.balances()?;
+        ensure!(
+            verdict.number("/lost")? == 0 && verdict.0["gaps"] == json!([]) && verdict.0["away"] == json!([]),
+            "{}",
+            verdict.0
+        );
+        assert_eq!(
+            verdict.book("decoded")?,
+            verdict.book("admitted")?,
+            "{}",
+            verdict.0
+        );
+        let rounds: u64 = self.0.run(&["cat", "/run/rounds"])?.trim().parse()?;
+        assert_eq!(self.calls()?, rounds);
+        Ok(())
+    }
 }
 
 #[test]
@@ -116,12 +189,15 @@ fn a_debian_machine_has_it_and_has_it_no_more() -> Result<()> {
     }
     ensure!(machine.run(&["man", "tracer"])?.contains("OVERHEAD"));
 
-    // An upgrade takes the place of the daemon, and of nothing else: hooks find the same socket all the time.
+    // An upgrade takes the place of the daemon, and of nothing else: hooks find the same socket all the time, and what is
+    // traced is handed over.
+    let traced = Traced::start(&machine)?;
     let hook = machine.run(&["stat", "-c", "%i", "/run/tracer/hook.sock"])?;
     machine.run(&["sh", "-c", "echo '# mine' >> /etc/tracer/tracer.toml"])?;
     apt(&["install", &new])?;
     assert_eq!(of("tracer.service", "ActiveState")?, "active", "{}", log());
     ensure!(of("tracer.service", "MainPID")? != pid, "the old daemon runs on");
+    traced.missed_nothing().with_context(log)?;
     assert_eq!(
         machine.run(&["stat", "-c", "%i", "/run/tracer/hook.sock"])?,
         hook,
