@@ -359,7 +359,7 @@ const EXAMPLES: [(&str, &[Example]); 38] = [
             ),
             (
                 "In a script",
-                "tracer hook status --runtime podman -o json | jq '.[] | select(.ok | not)'",
+                "tracer hook status --runtime podman -o json | jq 'select(.ok | not)'",
             ),
         ],
     ),
