@@ -8,6 +8,7 @@
 
 pub mod capability;
 pub mod filter;
+pub mod preempt;
 pub mod record;
 pub mod share;
 

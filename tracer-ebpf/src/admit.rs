@@ -17,7 +17,7 @@ use tracer_common::{
 
 use crate::{
     emit,
-    kernel::{MAX_LEVEL, NR_COMPAT_SETNS, NR_SETNS, Regs, TaskPtr},
+    kernel::{MAX_LEVEL, NR_COMPAT_SETNS, NR_SETNS, TaskPtr},
     known::{Known, Place},
     maps::{BOOKS, CONTAINERS, EXCLUDED, MOUNT_NAMESPACES, PID_NAMESPACES, PROOFS, TASKS, count, epoch},
 };
@@ -34,14 +34,18 @@ pub(crate) struct Member {
     pub state: *mut Task,
 }
 
+/// Whether a call that begins is none of a member's, and stays so: what is known of its task tells.
+#[inline(always)]
+pub(crate) fn is_strangers(known: Known, nr: u64) -> bool {
+    // What setns(2) does shows only after it: decide again at the next call.
+    known == Known::Stranger && !joins(nr)
+}
+
 /// Whose call begins, if it is a member's; decides first where that is due.
 #[inline(always)]
-pub(crate) fn on_enter(regs: Regs, nr: u64) -> Option<Member> {
-    let place = Place::of(regs)?;
-    match place.known() {
-        // What setns(2) does shows only after it: decide again at the next call.
-        Known::Stranger if joins(nr) => joining(place),
-        Known::Stranger => None,
+pub(crate) fn on_enter(place: Place, known: Known, nr: u64) -> Option<Member> {
+    match known {
+        Known::Stranger => joining(place),
         Known::Member { slot, light } => Some(Member {
             slot,
             place: Some(place),
@@ -55,9 +59,8 @@ pub(crate) fn on_enter(regs: Regs, nr: u64) -> Option<Member> {
 /// Whose call ends, if it is a member's. A call that began before the registration is not the container's: a task that
 /// is found to be a member only here is one from its next call on.
 #[inline(always)]
-pub(crate) fn on_exit(regs: Regs) -> Option<Member> {
-    let place = Place::of(regs)?;
-    match place.known() {
+pub(crate) fn on_exit(place: Place, known: Known) -> Option<Member> {
+    match known {
         Known::Stranger => None,
         Known::Member { slot, light } => Some(Member {
             slot,

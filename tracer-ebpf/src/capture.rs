@@ -18,7 +18,7 @@ use crate::{
     capability, copy,
     emit::{self, Call, Ended},
     evidence, execve, files,
-    kernel::{self, NR_EXECVEAT, NR_SIGRETURN, Regs, TaskPtr},
+    kernel::{self, NR_EXECVEAT, NR_SIGRETURN, PREEMPTED, Regs, TaskPtr},
     known::{Known, Place},
     maps::{BOOKS, CONTAINERS, ENDED, EXECS, PLANS, TASKS, count},
     sieve,
@@ -222,7 +222,7 @@ pub(crate) fn exit(member: &Member, regs: Regs, ret: i64) -> bool {
         state.flags &= !task::FRESH;
         false
     } else {
-        let flags = refused(task, state, regs);
+        let flags = refused(task, state, regs, ret);
         finish(task, state, container, flags, ret, now, 0)
     }
 }
@@ -360,21 +360,35 @@ fn exit_only(member: Member, container: &Container, task: TaskPtr, regs: Regs, r
     due
 }
 
-/// No enter: seccomp and ptrace come before it, the exit comes all the same. Returns the record's flags.
+/// No enter: seccomp and ptrace come before it, the exit comes all the same. Or, where programs are preempted, the kernel
+/// skipped ours. Returns the record's flags.
 #[inline(never)]
-fn refused(task: TaskPtr, state: &mut Task, regs: Regs) -> u16 {
+fn refused(task: TaskPtr, state: &mut Task, regs: Regs, ret: i64) -> u16 {
     state.flags &= task::LASTING;
     begin(task, state, regs, regs.nr());
     files::at_enter(task, state);
     if let Some(books) = books(state.slot) {
         books.admitted += 1;
     }
-    flag::NO_DURATION
-        | if task.has_seccomp() {
-            flag::SECCOMP
-        } else {
-            flag::SKIPPED
-        }
+    let refusal = if task.has_seccomp() {
+        flag::SECCOMP
+    } else {
+        flag::SKIPPED
+    };
+    if PREEMPTED.load() != 0 && !(refusal == flag::SECCOMP && refuses(state.nr, ret)) {
+        return flag::NO_DURATION;
+    }
+    flag::NO_DURATION | refusal
+}
+
+/// Whether that is how a filter refuses (seccomp(2)): by an errno that profiles have for it, or with the number of the
+/// call in the place of its result (SECCOMP_RET_TRAP, SECCOMP_RET_KILL_PROCESS).
+#[inline(always)]
+fn refuses(nr: u16, ret: i64) -> bool {
+    const EPERM: i64 = -1;
+    const EACCES: i64 = -13;
+    const ENOSYS: i64 = -38;
+    matches!(ret, EPERM | EACCES | ENOSYS) || ret as u64 & !X32_BIT == u64::from(nr & !NR_X32)
 }
 
 /// A member ends: the call that it is in ends with it, unfinished. True where [`crate::record::queue`] is due.

@@ -162,7 +162,7 @@ fn reserve<const N: usize>(call: &Call<'_>, books: &mut Books) {
 /// The buffer in which records with sections are put together.
 #[inline(always)]
 pub(crate) fn scratch() -> Option<&'static mut Scratch> {
-    // SAFETY: a value of this CPU, which no other program runs on meanwhile: the tracepoints run with preemption off.
+    // SAFETY: a value of this CPU, which no other program runs on meanwhile: preemption is off (see `preempt`).
     SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
 }
 

@@ -133,6 +133,8 @@ offsets! {
     OFF_MM_TOTAL_VM, OFF_MM_LOCKED_VM,
     /// Numbers of execveat, setns and rt_sigreturn in the native table, of setns in the 32-bit one.
     NR_EXECVEAT, NR_SETNS, NR_SIGRETURN, NR_COMPAT_SETNS,
+    /// Programs at system calls are preempted, so some runs are skipped; else 0.
+    PREEMPTED,
     /// Bytes of the ring; what a CPU takes of it for a container at a time.
     RING_BYTES, GRANT,
 }

@@ -33,6 +33,8 @@ mod known;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
+mod preempt;
+#[cfg(target_arch = "bpf")]
 mod record;
 #[cfg(target_arch = "bpf")]
 mod share;
@@ -52,16 +54,24 @@ mod programs {
         capability::{self, Check},
         capture,
         kernel::{Credentials, Regs, TaskPtr, UserNamespace},
-        record,
+        known::{Known, Place},
+        preempt, record,
     };
 
     /// `sys_enter(struct pt_regs *regs, long id)`, include/trace/events/syscalls.h.
     #[btf_tracepoint(function = "sys_enter")]
     pub(crate) fn sys_enter(ctx: BtfTracePointContext) -> i32 {
         let (regs, nr) = (Regs::new(ctx.arg(0)), ctx.arg(1));
-        if let Some(member) = admit::on_enter(regs, nr) {
+        let Some(place) = Place::of(regs) else { return 0 };
+        let known = place.known();
+        if admit::is_strangers(known, nr) {
+            return 0;
+        }
+        preempt::call_disable();
+        if let Some(member) = admit::on_enter(place, known, nr) {
             capture::enter(member, regs, nr);
         }
+        preempt::call_enable();
         0
     }
 
@@ -71,11 +81,18 @@ mod programs {
     #[inline(always)]
     pub(crate) fn sys_exit(ctx: BtfTracePointContext) -> i32 {
         let regs = Regs::new(ctx.arg(0));
-        if let Some(member) = admit::on_exit(regs)
+        let Some(place) = Place::of(regs) else { return 0 };
+        let known = place.known();
+        if known == Known::Stranger {
+            return 0;
+        }
+        preempt::call_disable();
+        if let Some(member) = admit::on_exit(place, known)
             && capture::exit(&member, regs, ctx.arg(1))
         {
             record::queue();
         }
+        preempt::call_enable();
         0
     }
 
@@ -83,31 +100,37 @@ mod programs {
     #[btf_tracepoint(function = "sched_process_fork")]
     pub(crate) fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
         let child = TaskPtr::new(ctx.arg(1));
+        preempt::disable();
         admit::born(child);
         if let Some((parent, state)) = admit::member() {
             capture::fork(parent, state, child);
         }
+        preempt::enable();
         0
     }
 
     /// `sched_process_exec(task, old_pid, bprm)`: the new program is in place, execve(2) has yet to return.
     #[btf_tracepoint(function = "sched_process_exec")]
     pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
+        preempt::disable();
         if let Some((task, state)) = admit::member() {
             capture::exec(task, state, ctx.arg(1), ctx.arg(2));
         }
+        preempt::enable();
         0
     }
 
     /// `sched_process_exit(task)`: the only place that a killed task passes.
     #[btf_tracepoint(function = "sched_process_exit")]
     pub(crate) fn sched_process_exit(_ctx: BtfTracePointContext) -> i32 {
+        preempt::disable();
         if let Some((task, state)) = admit::member() {
             if capture::last_call(task, state) {
                 record::queue();
             }
             capture::task_exit(task, state);
         }
+        preempt::enable();
         0
     }
 

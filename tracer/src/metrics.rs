@@ -434,6 +434,11 @@ fn of_node(figures: &Figures, left_out: u64) -> Vec<Family> {
             "Counters of the kernel side that belong to no container",
             by("counter", borrowed(&status.counters)),
         ),
+        counters(
+            "missed_runs",
+            "Runs of tracing programs that the kernel skipped, since the same one was preempted on that CPU",
+            by("program", borrowed(&status.missed_runs)),
+        ),
         counters("calls", "System calls by how far they came: the books", ways),
         counters(
             "lost_events",

@@ -102,6 +102,8 @@ struct Live {
     progress: Arc<Progress>,
     runtime: Option<String>,
     armed_wall_ns: u64,
+    /// How often the kernel had skipped a program when it came.
+    missed_runs_before: u64,
     /// When the daemon was away.
     away: Vec<event::Away>,
     round_trip_ns: Option<u64>,
@@ -341,6 +343,7 @@ impl Node {
                 break inner;
             }
         };
+        let missed_runs_before = inner.missed_runs()?;
         let armed_at = monotonic_ns();
         let registered = inner
             .registry
@@ -412,6 +415,7 @@ impl Node {
                 progress,
                 runtime,
                 armed_wall_ns,
+                missed_runs_before,
                 away,
                 round_trip_ns: None,
                 filter,
@@ -515,7 +519,8 @@ impl Node {
         live.progress.observed.ended(negative_dentries());
         let books = books::sum(&per_cpu, &rows, &live.progress);
         let process_lost = books::process_lost(&per_cpu);
-        let mut verdict = books::verdict(&entry, &live, state, books.clone(), process_lost);
+        let missed_runs = inner.missed_runs()?.saturating_sub(live.missed_runs_before);
+        let mut verdict = books::verdict(&entry, &live, state, books.clone(), process_lost, missed_runs);
         if let Some(mark) = live.frozen.as_mut().and_then(|frozen| frozen.mark(entry.slot)) {
             self.marks.post(mark)?;
         }

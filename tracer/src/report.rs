@@ -175,6 +175,10 @@ pub struct Verdict {
     /// Process events (fork, exec, exit, join) for which the ring had no room.
     #[serde(default)]
     pub process_lost: u64,
+    /// How often the kernel skipped a tracing program on the node meanwhile: each may have been a call, or a task, of this
+    /// container.
+    #[serde(default)]
+    pub missed_runs: u64,
     /// How it was held back, where it asked for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<Frozen>,
@@ -195,7 +199,11 @@ impl Verdict {
     /// Whether the counts have every call, whatever the ring lost.
     pub fn counts_are_whole(&self) -> bool {
         let lost = &self.books.dropped;
-        self.balanced && self.round_trip_ns.is_some() && lost.no_storage == 0 && lost.unpaired == 0
+        self.balanced
+            && self.round_trip_ns.is_some()
+            && lost.no_storage == 0
+            && lost.unpaired == 0
+            && self.missed_runs == 0
     }
 }
 
@@ -278,6 +286,9 @@ pub struct Status {
     pub balanced: bool,
     /// The kernel side's counters that belong to no container.
     pub counters: BTreeMap<String, u64>,
+    /// How often the kernel skipped each tracing program, since it was in progress on that CPU (`recursion_misses`).
+    #[serde(default)]
+    pub missed_runs: BTreeMap<String, u64>,
     /// Registrations and connections that were refused, by reason.
     #[serde(default)]
     pub refused: BTreeMap<String, u64>,

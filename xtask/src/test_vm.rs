@@ -173,7 +173,11 @@ fn examine(release: &'static Release, kernel: &Kernel) -> Result<Found> {
     } else {
         // It may not work; but then it says what is missing, and from when it is there.
         ensure!(
-            outcome.status == 0 && found.report["loads"] == false && detail.contains("boot Linux 5.15"),
+            outcome.status == 0
+                && found.report["loads"] == false
+                && detail.contains(
+                    "no task-local storage for tracing programs, which came with Linux 5.11: boot Linux 5.15"
+                ),
             "{}: what check says is not what is missing: {detail}",
             found.version
         );

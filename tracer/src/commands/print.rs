@@ -195,6 +195,13 @@ pub(super) fn verify(to: &mut impl Write, verdict: &Verdict) -> io::Result<()> {
             frozen.given_up
         )?;
     }
+    if verdict.missed_runs > 0 {
+        writeln!(
+            to,
+            "missed runs    {} of tracing programs on the node meanwhile: any may have been a call of it",
+            verdict.missed_runs
+        )?;
+    }
     if dropped > 0 {
         writeln!(
             to,
@@ -369,6 +376,12 @@ pub(super) fn status(to: &mut impl Write, status: &Status) -> io::Result<()> {
     }
     for (reason, count) in &status.refused {
         writeln!(to, "refused        {reason} {count}")?;
+    }
+    for (program, times) in status.missed_runs.iter().filter(|(_, times)| **times > 0) {
+        writeln!(
+            to,
+            "missed runs    {program} {times}: the kernel skipped it, see docs/kernels.md"
+        )?;
     }
     for (name, value) in &status.counters {
         writeln!(to, "counter        {name} {value}")?;

@@ -63,7 +63,15 @@ pub(super) fn process_lost(per_cpu: &[tracer_common::filter::Books]) -> u64 {
     per_cpu.iter().map(|books| books.process_ring_full).sum()
 }
 
-pub(super) fn verdict(entry: &Entry, live: &Live, state: State, books: Books, process_lost: u64) -> Verdict {
+/// `missed_runs`: how often the kernel skipped a program while it was in.
+pub(super) fn verdict(
+    entry: &Entry,
+    live: &Live,
+    state: State,
+    books: Books,
+    process_lost: u64,
+    missed_runs: u64,
+) -> Verdict {
     let seen = live.progress.seen();
     let some = |value: &AtomicU64| Some(value.load(Relaxed)).filter(|value| *value != 0);
     let lost = books.lost();
@@ -81,6 +89,10 @@ pub(super) fn verdict(entry: &Entry, live: &Live, state: State, books: Books, pr
         Some("it ran already when it was registered".to_owned())
     } else if lost > 0 {
         Some(format!("{lost} events were lost"))
+    } else if missed_runs > 0 {
+        Some(format!(
+            "the kernel skipped tracing programs {missed_runs} times on this node meanwhile: calls may be missing"
+        ))
     } else if state == State::Detached {
         Some("it was detached and goes on untraced".to_owned())
     } else if live.round_trip_ns.is_none() {
@@ -105,6 +117,7 @@ pub(super) fn verdict(entry: &Entry, live: &Live, state: State, books: Books, pr
         gaps: seen.holes.into_iter().map(Into::into).collect(),
         away: live.away.clone(),
         process_lost,
+        missed_runs,
         frozen: live.frozen.as_ref().map(|frozen| frozen.counts.now()),
         sinks: Vec::new(),
     }
@@ -151,5 +164,52 @@ impl Checked {
             capabilities: capabilities::judge(decode::Options::native().arch, &self.rows, self.held.as_ref()),
             overflow: self.overflow,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event,
+        registry::{Identity, Mode},
+    };
+
+    #[test]
+    fn what_the_kernel_did_not_run_leaves_nothing_complete() {
+        let entry = Entry {
+            slot: 1,
+            generation: 1,
+            identity: Identity {
+                mnt_ns: 1,
+                pid_ns: 1,
+                owns_pid_ns: true,
+                init_tgid: 1,
+            },
+            info: Arc::new(event::Container::default()),
+            armed_at: 0,
+            late: false,
+            mode: Mode::Full,
+        };
+        let live = Live {
+            progress: Arc::default(),
+            runtime: None,
+            armed_wall_ns: 0,
+            missed_runs_before: 0,
+            away: Vec::new(),
+            round_trip_ns: Some(1),
+            filter: tracer_common::filter::Filter::ALL,
+            at_most: None,
+            rates: Default::default(),
+            frozen: None,
+        };
+        let of = |missed_runs| verdict(&entry, &live, State::Gone, Books::default(), 0, missed_runs);
+        let whole = of(0);
+        assert!(whole.complete && whole.balanced && whole.counts_are_whole());
+        let missed = of(3);
+        let reason = missed.reason.as_deref().unwrap_or_default();
+        assert!(!missed.complete && missed.balanced && !missed.counts_are_whole());
+        assert!(reason.contains("skipped tracing programs 3 times"), "{reason}");
+        assert_eq!((missed.missed_runs, missed.lost), (3, 0));
     }
 }

@@ -99,6 +99,7 @@ struct Container {
     slot: u32,
     runtime: Option<String>,
     armed_wall_ns: u64,
+    missed_runs_before: u64,
     away: Vec<event::Away>,
     round_trip_ns: Option<u64>,
     /// What it asked for, at most.
@@ -226,6 +227,7 @@ impl Container {
             slot,
             runtime: live.runtime.clone(),
             armed_wall_ns: live.armed_wall_ns,
+            missed_runs_before: live.missed_runs_before,
             away: live.away.clone(),
             round_trip_ns: live.round_trip_ns,
             filter: live.at_most.as_ref().map(|filter| filter.words().clone()),
@@ -241,6 +243,7 @@ impl Container {
             progress: std::sync::Arc::default(),
             runtime: self.runtime,
             armed_wall_ns: self.armed_wall_ns,
+            missed_runs_before: self.missed_runs_before,
             away: self.away,
             round_trip_ns: self.round_trip_ns,
             filter: tracer_common::filter::Filter::ALL,

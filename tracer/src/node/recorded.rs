@@ -85,7 +85,7 @@ impl Inner {
         let per_cpu = self.kernel.books(entry.slot)?;
         let known = Known {
             names: Names::from(&*entry.info),
-            verdict: &self.verdict(entry, live, &rows)?,
+            verdict: &self.verdict(entry, live, &rows, self.missed_runs()?)?,
             checked: &self.checked(entry, &per_cpu)?,
             counted: &Counted::new(&per_cpu, rows),
             progress: &live.progress,

@@ -81,7 +81,7 @@ impl Node {
             && let Some(live) = inner.live.get(&entry.slot)
         {
             let rows = inner.kernel.aggregates(entry.slot, entry.generation)?;
-            let mut verdict = inner.verdict(entry, live, &rows)?;
+            let mut verdict = inner.verdict(entry, live, &rows, inner.missed_runs()?)?;
             verdict.sinks = books::sink_books(&sinks);
             return Ok(Some(verdict));
         }
@@ -201,6 +201,7 @@ impl Node {
     /// When the kernel side refuses.
     pub fn list(&self, selection: &Selection) -> Result<Vec<Line>> {
         let inner = self.lock();
+        let missed_runs = inner.missed_runs()?;
         let mut lines = Vec::new();
         for past in inner
             .past
@@ -219,7 +220,7 @@ impl Node {
                 continue;
             };
             lines.push(books::line(
-                &inner.verdict(entry, live, &Rows::new())?,
+                &inner.verdict(entry, live, &Rows::new(), missed_runs)?,
                 entry.identity.init_tgid,
                 live.runtime.clone(),
             ));
@@ -246,6 +247,7 @@ impl Node {
                 past.counted.activity(line, selection.phases)
             })
             .collect();
+        let missed_runs = inner.missed_runs()?;
         for entry in inner
             .registry
             .iter()
@@ -254,7 +256,7 @@ impl Node {
             let Some(live) = inner.live.get(&entry.slot) else {
                 continue;
             };
-            let verdict = inner.verdict(entry, live, &Rows::new())?;
+            let verdict = inner.verdict(entry, live, &Rows::new(), missed_runs)?;
             let line = books::line(&verdict, entry.identity.init_tgid, live.runtime.clone());
             let rows = rows
                 .remove(&(entry.slot, entry.generation as u16))
@@ -282,7 +284,7 @@ impl Node {
             let Some(live) = inner.live.get(&entry.slot) else {
                 continue;
             };
-            let verdict = inner.verdict(entry, live, &Rows::new())?;
+            let verdict = inner.verdict(entry, live, &Rows::new(), 0)?;
             admitted += verdict.books.admitted;
             lost += verdict.books.lost();
             frozen_ns += verdict.frozen.unwrap_or_default().ns;
@@ -293,6 +295,8 @@ impl Node {
             frozen_ns += past.verdict.frozen.unwrap_or_default().ns;
             balanced &= past.verdict.balanced;
         }
+        let programs = inner.kernel.missed_runs()?.into_iter();
+        let programs = programs.map(|(program, times)| (program.to_owned(), times));
         let counters = inner.kernel.counters()?;
         let counters: BTreeMap<_, _> = Counter::ALL
             .iter()
@@ -314,6 +318,7 @@ impl Node {
             balanced,
             // The kernel side's are of all containers together.
             counters: if uid.is_none() { counters } else { BTreeMap::new() },
+            missed_runs: programs.filter(|_| uid.is_none()).collect(),
             refused: BTreeMap::new(),
             sinks: Vec::new(),
         })
@@ -332,9 +337,20 @@ impl Inner {
         })
     }
 
+    /// How often the kernel skipped a program, of all that watch containers.
+    pub(super) fn missed_runs(&self) -> Result<u64> {
+        Ok(self.kernel.missed_runs()?.values().sum())
+    }
+
     /// A live container's verdict; `rows` are its aggregates, which take a walk of the whole map: none will do where
-    /// nobody looks at `balanced` and `aggregated`.
-    pub(super) fn verdict(&self, entry: &Entry, live: &Live, rows: &Rows) -> Result<Verdict> {
+    /// nobody looks at `balanced` and `aggregated`. `missed_runs` are those of now.
+    pub(super) fn verdict(
+        &self,
+        entry: &Entry,
+        live: &Live,
+        rows: &Rows,
+        missed_runs: u64,
+    ) -> Result<Verdict> {
         let per_cpu = self.kernel.books(entry.slot)?;
         let books = books::sum(&per_cpu, rows, &live.progress);
         Ok(books::verdict(
@@ -343,6 +359,7 @@ impl Inner {
             State::Live,
             books,
             books::process_lost(&per_cpu),
+            missed_runs.saturating_sub(live.missed_runs_before),
         ))
     }
 }

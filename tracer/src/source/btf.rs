@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
 const KIND_TYPEDEF: u32 = 8;
+const KIND_FUNC: u32 = 12;
 
 /// The type section of a BTF file, indexed.
 pub(super) struct Btf<'a> {
@@ -97,19 +98,24 @@ impl<'a> Btf<'a> {
 
     /// Whether there is a typedef of that name.
     pub(super) fn has_typedef(&self, name: &str) -> bool {
-        (1..u32::try_from(self.records.len()).unwrap_or(0)).any(|id| {
-            self.get(id).is_some_and(|found| {
-                found.kind == KIND_TYPEDEF
-                    && word(self.types, found.at).map(|at| self.name(at)) == Some(name.as_bytes())
-            })
-        })
+        self.named(name, |found| found.kind == KIND_TYPEDEF).is_some()
+    }
+
+    /// The id of a function.
+    pub(super) fn function(&self, name: &str) -> Option<u32> {
+        self.named(name, |found| found.kind == KIND_FUNC)
     }
 
     fn find(&self, name: &str) -> Option<u32> {
+        self.named(name, |found| {
+            matches!(found.kind, KIND_STRUCT | KIND_UNION) && found.members > 0
+        })
+    }
+
+    fn named(&self, name: &str, is_meant: impl Fn(&Type) -> bool) -> Option<u32> {
         (1..u32::try_from(self.records.len()).ok()?).find(|id| {
             self.get(*id).is_some_and(|found| {
-                matches!(found.kind, KIND_STRUCT | KIND_UNION)
-                    && found.members > 0
+                is_meant(&found)
                     && word(self.types, found.at).map(|at| self.name(at)) == Some(name.as_bytes())
             })
         })

@@ -6,22 +6,22 @@
 mod aggregates;
 mod batch;
 mod capabilities;
+mod load;
 mod objects;
 mod offsets;
+mod preempt;
 mod share;
 
 use std::{
     collections::{BTreeMap, HashMap},
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
 use aya::{
-    Ebpf, EbpfError, EbpfLoader, Pod,
+    Pod,
     maps::{self, Array, MapData, MapError, PerCpuArray},
-    programs::{Program, ProgramError},
 };
 use aya_log::EbpfLogger;
 use log::{Log, Metadata, Record};
@@ -30,22 +30,17 @@ use tracer_common::{
     MAX_CONTAINERS,
     capability::{CheckKey, Checks, Held},
     filter::{Aggregate, AggregateKey, Books, COUNTERS, Container, Filter, MAX_PLANS, Plan, Rate, state},
-    share::{GRANTS, MAX_GRANT, Share},
+    share::Share,
 };
 
 use aggregates::Aggregates;
 pub use aggregates::Tally;
 use capabilities::Capabilities;
+pub use load::Verified;
 use objects::{EPOCH, Objects};
 
-use super::{btf::Btf, ring::Ring, shares::Shares};
+use super::{ring::Ring, shares::Shares};
 use crate::log::note;
-
-/// The object that `cargo xtask ebpf` builds from tracer-ebpf.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../tracer-ebpf/prebuilt/tracer-ebpf.o"
-));
 
 /// Program, tracepoint. In the order in which they are attached; detached in reverse, so that no exit is seen
 /// without its enter.
@@ -62,25 +57,6 @@ const ENTER: &str = "sys_enter";
 
 /// The pair that `cargo xtask bench` measures the others against.
 const EMPTY: [(&str, &str); 2] = [("empty_enter", "sys_enter"), ("empty_exit", "sys_exit")];
-
-/// Maps in task-local storage.
-const STORAGES: [&str; 4] = ["TASKS", "FILES", "EXECS", "KEPT"];
-
-/// Why the object does not load at all: which of its maps this kernel has not, or that the caller may not.
-fn lacking(error: EbpfError) -> anyhow::Error {
-    match &error {
-        // The kernel refuses a type of maps that it does not know as an invalid argument: bpf(2), BPF_MAP_CREATE.
-        EbpfError::MapError(MapError::CreateError { name, io_error, .. })
-            if io_error.raw_os_error() == Some(libc::EINVAL) && STORAGES.contains(&name.as_str()) =>
-        {
-            anyhow!(
-                "this kernel has no task-local storage for tracing programs (map {name}), which came with Linux 5.11: \
-                 boot Linux 5.15 or newer"
-            )
-        }
-        _ => anyhow!(error).context("load the eBPF object (root, or CAP_BPF and CAP_PERFMON, is needed)"),
-    }
-}
 
 /// Gives a type of the contract to the maps.
 #[derive(Clone, Copy)]
@@ -106,16 +82,6 @@ impl Default for Options {
             aggregate_rows: 16_384,
         }
     }
-}
-
-/// What the verifier had to do for a program.
-#[derive(Clone, Copy, Debug)]
-pub struct Verified {
-    pub program: &'static str,
-    /// Instructions that it looked at, on all paths; it refuses a million. `None` before Linux 5.16, which does not tell.
-    pub instructions: Option<u32>,
-    /// How long the program took to load.
-    pub took: Duration,
 }
 
 /// The loaded programs.
@@ -156,7 +122,7 @@ pub struct Left {
 
 /// Tells objects apart: of another, the maps may hold other things.
 fn object_id() -> u32 {
-    crc32fast::hash(OBJECT)
+    crc32fast::hash(load::OBJECT)
 }
 
 /// Where the programs' own diagnostics go: few, and never about the traced.
@@ -180,59 +146,14 @@ impl Kernel {
     /// # Errors
     /// Names what the kernel lacks, or the verifier's last words.
     pub fn load(options: &Options, plans: impl IntoIterator<Item = (u32, Plan)>) -> Result<(Self, Ring)> {
-        let file = std::fs::read("/sys/kernel/btf/vmlinux")
-            .context("read /sys/kernel/btf/vmlinux (the kernel needs CONFIG_DEBUG_INFO_BTF=y)")?;
-        let own = Btf::parse(&file).context("/sys/kernel/btf/vmlinux")?;
-        let mut globals = offsets::globals(&own)?;
-        let mut loader = EbpfLoader::new();
-        // aya 0.14 has no type for task storage; it creates the map all the same.
-        loader.allow_unsupported_maps();
         let ring_bytes = options.ring_bytes.clamp(4096, 1 << 30).next_power_of_two();
-        loader.map_max_entries("EVENTS", ring_bytes);
-        for map in aggregates::MAPS {
-            loader.map_max_entries(map, options.aggregate_rows.max(64));
-        }
-        let cpus = aya::util::nr_cpus().map_err(|(what, error)| anyhow!("{what}: {error}"))?;
-        let grant = ring_bytes / GRANTS / u32::try_from(cpus)?.max(1);
-        globals.push(("RING_BYTES", ring_bytes));
-        globals.push(("GRANT", grant.min(MAX_GRANT)));
-        for (name, value) in &globals {
-            loader.override_global(name, value, true);
-        }
-        let mut ebpf = loader.load(OBJECT).map_err(lacking)?;
-        let btf = aya::Btf::from_sys_fs().context("read /sys/kernel/btf/vmlinux")?;
-        let mut verified = Vec::new();
-        for (name, tracepoint) in PROGRAMS.iter().chain(&EMPTY) {
-            let program = program(&mut ebpf, name)?;
-            let began = Instant::now();
-            program
-                .load(tracepoint, &btf)
-                .map_err(verdict)
-                .with_context(|| format!("load program {name}"))?;
-            verified.push(Verified {
-                program: name,
-                took: began.elapsed(),
-                instructions: program
-                    .info()
-                    .ok()
-                    .and_then(|info| info.verified_instruction_count()),
-            });
-        }
-        let began = Instant::now();
-        let has_tracepoint = own.has_typedef(capabilities::TRACEPOINT_TYPE);
-        let absent = match capabilities::load(&mut ebpf, &btf, has_tracepoint)? {
-            Ok((program, instructions)) => {
-                verified.push(Verified {
-                    program,
-                    instructions,
-                    took: began.elapsed(),
-                });
-                None
-            }
-            Err(why) => Some(why),
-        };
+        let load::Loaded {
+            mut ebpf,
+            verified,
+            unseen,
+        } = load::load(ring_bytes, options.aggregate_rows.max(64))?;
         let log = EbpfLogger::init_with_logger(&mut ebpf, Diagnostics).context("open the programs' log")?;
-        let (mut kernel, ring) = Self::of(Objects::of(&mut ebpf)?, absent)?;
+        let (mut kernel, ring) = Self::of(Objects::of(&mut ebpf)?, unseen)?;
         kernel.aggregates.fill()?;
         kernel.plan(plans)?;
         kernel.verified = verified;
@@ -596,6 +517,19 @@ impl Kernel {
         self.aggregates.forget(&slots)
     }
 
+    /// How often the kernel did not run each of the programs that watch containers, since the same one was in progress on
+    /// that CPU: a task that it had preempted there. Since they were loaded; of all tasks of the host.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn missed_runs(&self) -> Result<BTreeMap<&'static str, u64>> {
+        let programs = PROGRAMS.iter().map(|(name, _)| *name);
+        programs
+            .chain(self.capabilities.program())
+            .map(|name| Ok((name, self.objects.missed_runs(name)?)))
+            .collect()
+    }
+
     /// Prints what the programs have to say of themselves.
     pub fn print_log(&mut self) {
         if let Some(log) = &mut self.log {
@@ -621,36 +555,11 @@ impl Kernel {
     }
 }
 
-fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut aya::programs::BtfTracePoint> {
-    match ebpf.program_mut(name) {
-        Some(Program::BtfTracePoint(program)) => Ok(program),
-        _ => Err(anyhow!(
-            "the eBPF object has no tracepoint program {name}: it was built from other sources"
-        )),
-    }
-}
-
 fn absent_is_fine(removed: Result<(), MapError>) -> Result<(), MapError> {
     match removed {
         Err(MapError::KeyNotFound) => Ok(()),
         Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
-    }
-}
-
-/// The verifier's log is long; its end says why.
-fn verdict(error: ProgramError) -> anyhow::Error {
-    match error {
-        ProgramError::LoadError {
-            io_error,
-            verifier_log,
-        } => {
-            let log = verifier_log.to_string();
-            let tail: Vec<_> = log.lines().rev().take(40).collect();
-            let tail: Vec<_> = tail.into_iter().rev().collect();
-            anyhow!("the kernel refused it: {io_error}\n{}", tail.join("\n"))
-        }
-        other => other.into(),
     }
 }
 

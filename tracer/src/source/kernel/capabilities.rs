@@ -86,6 +86,11 @@ impl Capabilities {
         self.program.as_ref().is_ok_and(|name| objects.attached(name))
     }
 
+    /// The program that is loaded.
+    pub(super) fn program(&self) -> Option<&'static str> {
+        self.program.as_ref().ok().copied()
+    }
+
     /// Why checks are not seen.
     pub(super) fn absent(&self) -> Option<&str> {
         self.program.as_ref().err().map(String::as_str)

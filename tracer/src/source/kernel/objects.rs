@@ -13,7 +13,7 @@ use aya::{
     maps::{Map, MapData, MapError},
     programs::Program,
 };
-use aya_obj::generated::{bpf_attr, bpf_cmd};
+use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_prog_info};
 
 /// The maps that this side reads or writes. The others are the programs' alone, and live as long as those.
 const MAPS: [&str; 18] = [
@@ -148,6 +148,17 @@ impl Objects {
         Ok(())
     }
 
+    /// How often the kernel skipped a program, since it was in progress on that CPU.
+    ///
+    /// # Errors
+    /// When it is not loaded, or the kernel refuses.
+    pub(super) fn missed_runs(&self, program: &str) -> Result<u64> {
+        let fd = self.programs.get(program);
+        let fd = fd.with_context(|| format!("program {program} is not loaded"))?;
+        let info = info(fd.as_fd()).with_context(|| format!("look at program {program}"))?;
+        Ok(info.recursion_misses)
+    }
+
     pub(super) fn detach(&mut self, program: &str) {
         self.links.remove(program);
     }
@@ -177,6 +188,32 @@ fn attach(program: BorrowedFd<'_>) -> Result<OwnedFd> {
     }
     // SAFETY: the kernel has just made it for us.
     Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd)?) })
+}
+
+/// BPF_OBJ_GET_INFO_BY_FD (bpf(2)), since aya 0.14 leaves out what is asked for here. An older kernel leaves what it does
+/// not tell as zero.
+fn info(program: BorrowedFd<'_>) -> Result<bpf_prog_info> {
+    // SAFETY: all of its members are integers, and so are those of the other; zero is "not given".
+    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
+    // SAFETY: as above.
+    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+    attr.info.bpf_fd = u32::try_from(program.as_raw_fd())?;
+    attr.info.info_len = u32::try_from(size_of::<bpf_prog_info>())?;
+    attr.info.info = (&raw mut info).addr() as u64;
+    // SAFETY: the kernel reads so many bytes of an attr that outlives the call, and writes at most so many to the
+    // structure, which outlives it too.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            bpf_cmd::BPF_OBJ_GET_INFO_BY_FD as libc::c_int,
+            &raw mut attr,
+            size_of::<bpf_attr>(),
+        )
+    };
+    if done < 0 {
+        return Err(io::Error::last_os_error().into());
+    }
+    Ok(info)
 }
 
 fn descriptor(map: &Map) -> Result<OwnedFd> {
