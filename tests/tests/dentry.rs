@@ -198,6 +198,50 @@ fn relative_paths_are_told_from_where_they_began() -> Result<()> {
 }
 
 #[test]
+fn the_kernels_own_detail_is_told_where_it_lets_us_see() -> Result<()> {
+    const TIMES: u64 = 1013;
+    let daemon = Daemon::start()?;
+    let path = format!("/usr/missing-{}", std::process::id());
+    let script = format!("echo ready; read go </scratch/go; exec /workloads/missing {path} {TIMES}");
+    let bundle = bundle(&daemon, &["/bin/sh", "-c", &script], &[])?;
+    let go = bundle.scratch().join("go");
+    programs::success(programs::command("mkfifo").arg(&go))?;
+    let mut container = Runtime::Runc.start(bundle)?;
+    container.printed("ready")?;
+    let id = container.id().to_owned();
+    let (_, asked) = dentry(&daemon, &id)?;
+    let detail = &asked["detail"];
+    let text = programs::success(daemon.client("dentry").arg(&id))?;
+    // That somebody asked begins it.
+    fs::write(&go, "\n")?;
+    container.success()?;
+    daemon.verdict_at_end(&id)?.whole()?;
+    let (_, report) = dentry(&daemon, &id)?;
+    let row = row(&report, "paths", "path", &path)?;
+    assert_eq!(row["missing"], TIMES);
+    let seen = (row["cached"].as_u64(), row["looked_up"].as_u64());
+    if let Some(why) = detail["absent"].as_str() {
+        ensure!(
+            why.contains("lookup_fast")
+                && text.contains(&format!("kernel detail: from ENOENT results alone: {why}")),
+            "{why}: {text}"
+        );
+        assert_eq!(seen, (Some(0), Some(0)));
+    } else {
+        assert_eq!(
+            detail["functions"],
+            json!(["lookup_fast", "d_add", "d_splice_alias"])
+        );
+        ensure!(
+            detail["since"].is_string() && text.contains("kernel detail: fentry on lookup_fast"),
+            "{text}"
+        );
+        assert_eq!(seen, (Some(TIMES - 1), Some(1)), "{row}");
+    }
+    Ok(())
+}
+
+#[test]
 fn what_was_lost_or_left_out_is_said() -> Result<()> {
     let lossy = Daemon::start_with(&["--ring-size", "4096"])?;
     let args = ["/workloads/missing", "/none", "20011"];

@@ -134,6 +134,10 @@ pub mod task {
     pub const LATE: u32 = 1 << 12;
     /// Of what the call in flight pointed to when it began, nothing had to be kept.
     pub const NONE_KEPT: u32 = 1 << 13;
+    /// The last look-up of the call in flight found a negative dentry in the kernel's cache.
+    pub const CACHED: u32 = 1 << 14;
+    /// The file system was asked, and a negative dentry made of it.
+    pub const LOOKED_UP: u32 = 1 << 15;
     /// What outlasts a call.
     pub const LASTING: u32 = VIA_EXEC | GUEST;
 }

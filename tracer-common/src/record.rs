@@ -60,6 +60,11 @@ pub mod flag {
     pub const VERBOSE: u16 = 1 << 10;
     /// What is missing before it on its CPU was more than the container's share of the ring; else the ring was full.
     pub const OVER_SHARE: u16 = 1 << 11;
+    /// The last name that the call looked up was not there, as the kernel's cache knew (a negative dentry). Known of calls
+    /// only while somebody asks.
+    pub const CACHED: u16 = 1 << 12;
+    /// The same, and the file system had to be asked.
+    pub const LOOKED_UP: u16 = 1 << 13;
 }
 
 /// The common part of each record: 48 bytes.

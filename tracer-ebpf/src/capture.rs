@@ -15,7 +15,7 @@ use tracer_common::{
 use crate::{
     admit::{self, Member},
     aggregate::{self, Counted},
-    capability, copy,
+    capability, copy, dentry,
     emit::{self, Call, Ended},
     evidence, execve, files,
     kernel::{self, NR_EXECVEAT, NR_SIGRETURN, PREEMPTED, Regs, TaskPtr},
@@ -583,6 +583,7 @@ fn queue(
     if state.flags & task::COMPAT != 0 {
         flags |= flag::COMPAT;
     }
+    flags |= dentry::told(state.flags);
     if evidence::is_wanted(state, flags, ret) {
         state.flags |= task::EVIDENCE;
     }

@@ -19,6 +19,8 @@ mod capture;
 #[cfg(target_arch = "bpf")]
 mod copy;
 #[cfg(target_arch = "bpf")]
+mod dentry;
+#[cfg(target_arch = "bpf")]
 mod emit;
 #[cfg(target_arch = "bpf")]
 mod evidence;
@@ -45,14 +47,14 @@ mod sieve;
 mod programs {
     use aya_ebpf::{
         EbpfContext as _,
-        macros::{btf_tracepoint, fexit},
-        programs::{BtfTracePointContext, FExitContext},
+        macros::{btf_tracepoint, fentry, fexit},
+        programs::{BtfTracePointContext, FEntryContext, FExitContext},
     };
 
     use crate::{
         admit,
         capability::{self, Check},
-        capture,
+        capture, dentry,
         kernel::{Credentials, Regs, TaskPtr, UserNamespace},
         known::{Known, Place},
         preempt, record,
@@ -155,6 +157,29 @@ mod programs {
             capability: ctx.arg(2),
             denied: ctx.arg::<i32>(4) != 0,
         });
+        0
+    }
+
+    /// `lookup_fast(nd)`, fs/namei.c, returns what the kernel's cache has of the next name of a path.
+    #[fexit(function = "lookup_fast")]
+    pub(crate) fn lookup_fast(ctx: FExitContext) -> i32 {
+        if let Ok(found) = ctx.ret::<usize>() {
+            dentry::looked_in_cache(found);
+        }
+        0
+    }
+
+    /// `d_add(dentry, inode)`, fs/dcache.c: what a file system says of a name that it was asked for.
+    #[fentry(function = "d_add")]
+    pub(crate) fn d_add(ctx: FEntryContext) -> i32 {
+        dentry::given(ctx.arg(1));
+        0
+    }
+
+    /// `d_splice_alias(inode, dentry)`, fs/dcache.c: the same.
+    #[fentry(function = "d_splice_alias")]
+    pub(crate) fn d_splice_alias(ctx: FEntryContext) -> i32 {
+        dentry::given(ctx.arg(0));
         0
     }
 

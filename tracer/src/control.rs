@@ -369,13 +369,21 @@ async fn connection(stream: UnixStream, peer: UCred, door: Door, shared: Arc<Sha
         Request::Lookups { container } => {
             let seen = blocking(&shared, move |node| {
                 let id = one(node, &container, sees)?;
-                node.observed(&id, Observed::lookups)?
-                    .with_context(|| format!("container {id} has just gone"))
-            });
-            let seen = seen.await.map(|mut seen| {
-                // Those of the whole node, which everybody may read.
+                let seen = node.observed(&id, Observed::lookups)?;
+                let mut seen = seen.with_context(|| format!("container {id} has just gone"))?;
+                let mut begins = false;
                 if seen.state == State::Live {
+                    // Those of the whole node, which everybody may read.
                     seen.seen.negative.ended = identity::negative_dentries();
+                    let (detail, new) = node.watch_dentries();
+                    seen.seen.detail = Some(detail);
+                    begins = new;
+                }
+                Ok((seen, begins))
+            });
+            let seen = seen.await.map(|(seen, begins)| {
+                if begins {
+                    tokio::spawn(unwatch_later(shared.clone()));
                 }
                 seen
             });
@@ -447,6 +455,17 @@ fn in_group(uid: u32, gid: u32) -> bool {
     };
     let user = nix::unistd::User::from_uid(uid.into()).ok().flatten();
     group.gid.as_raw() == gid || user.is_some_and(|user| group.mem.contains(&user.name))
+}
+
+/// The kernel's look-ups are watched until nobody has asked for a while.
+async fn unwatch_later(shared: Arc<Shared>) {
+    let mut left = Some(Duration::ZERO);
+    while let Some(pause) = left {
+        tokio::time::sleep(pause).await;
+        left = blocking(&shared, |node| Ok(node.unwatch_dentries()))
+            .await
+            .unwrap_or_default();
+    }
 }
 
 async fn blocking<T: Send + 'static>(

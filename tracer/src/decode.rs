@@ -46,9 +46,7 @@ use tracer_common::{
     record::{self, Kind, flag, section},
 };
 
-use crate::event::{
-    Arch, Arg, Args, Base, Comm, DeniedBy, Mark, Outcome, Phase, Process, Syscall, Task, Verbose, Via,
-};
+use crate::event::{Arch, Arg, Args, Base, Comm, Mark, Outcome, Phase, Process, Syscall, Task, Verbose, Via};
 use show::{Call, Captured, Memory, Moment, Out, Part, Show};
 use table::{Entry, Param};
 pub use values::capability_name;
@@ -457,11 +455,8 @@ fn syscall(
         ),
         outcome,
         duration_ns: (!has(flag::NO_DURATION | flag::SECCOMP | flag::SKIPPED)).then_some(duration),
-        denied_by: if has(flag::SECCOMP) {
-            Some(DeniedBy::Seccomp)
-        } else {
-            has(flag::SKIPPED).then_some(DeniedBy::Ptrace)
-        },
+        denied_by: evidence::denied_by(header.flags),
+        negative: evidence::negative(header.flags),
         evidence,
     })
 }

@@ -166,6 +166,9 @@ pub struct Syscall {
     pub duration_ns: Option<u64>,
     /// Who refused the call before the kernel's own function ran.
     pub denied_by: Option<DeniedBy>,
+    /// Where the kernel found that a name is not there, of the last one that the call looked up; known only while somebody
+    /// asks.
+    pub negative: Option<Negative>,
     /// What the kernel knew of the task, where the call failed in a way that wants a reason.
     pub evidence: Option<Box<Evidence>>,
 }
@@ -181,6 +184,15 @@ pub enum Outcome {
     Unfinished,
     /// It was refused and the task got a signal instead of a return value.
     Refused,
+}
+
+/// Where the kernel found that a name is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Negative {
+    /// In its cache: a negative dentry.
+    Cached,
+    /// It asked the file system, and made a negative dentry.
+    LookedUp,
 }
 
 /// Who refused a call.

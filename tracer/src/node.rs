@@ -2,6 +2,7 @@
 //! not know sockets or the command line.
 
 mod books;
+mod dentries;
 mod figures;
 mod handover;
 mod held_back;
@@ -142,6 +143,8 @@ struct Inner {
     /// Containers that were ever taken in.
     registered: u64,
     readers: Vec<Reader>,
+    /// The kernel's look-ups of names are watched.
+    watched: Option<dentries::Watched>,
     /// Events a second of one user that is not root, of all its containers together; 0 is no limit.
     user_rate: u64,
 }
@@ -259,6 +262,7 @@ impl Node {
             retired: event::Books::default(),
             registered: 0,
             readers: Vec::new(),
+            watched: None,
             user_rate: settings.limits.event_rate,
         };
         let taken_over = inner.resume(live, &mut left, &births, &marks, questions.as_ref())?;
@@ -573,6 +577,7 @@ impl Node {
     pub fn detach_if_idle(&self) {
         let mut inner = self.lock();
         if inner.registry.iter().next().is_none() {
+            inner.watched = None;
             inner.kernel.detach();
         }
     }

@@ -124,6 +124,16 @@ impl Mount {
 }
 
 impl Dentry {
+    pub(crate) const fn new(address: usize) -> Self {
+        Self(address)
+    }
+
+    /// `d_really_is_negative`: it says that nothing is there.
+    #[inline(always)]
+    pub(crate) fn is_negative(self) -> bool {
+        self.member::<usize>(&OFF_DENTRY_INODE) == 0
+    }
+
     #[inline(always)]
     pub(crate) fn parent(self) -> Self {
         Self(self.member(&OFF_DENTRY_PARENT))

@@ -24,7 +24,7 @@ use crate::{
     recording::{self, Recording, Summary},
     report::{
         self, Names, Row, State, Stats,
-        observed::{Lookup, Lookups, Negative, Observed, Search, Who},
+        observed::{Detail, Lookup, Lookups, Negative, Observed, Search, Who},
         table::{self, Layout},
     },
     selector::Selector,
@@ -60,6 +60,8 @@ struct Report {
     paths: Vec<From<Lookup>>,
     searches: Vec<From<Search>>,
     negative: Negative,
+    /// What the kernel's own functions told of each path; null where nobody asked.
+    detail: Option<Detail>,
 }
 
 /// Something with the variable that led there.
@@ -216,6 +218,7 @@ fn made(names: Names, state: State, stats: &Stats, seen: Lookups, init: Option<u
         whole: seen.failed >= counted && seen.unkept == 0,
         paths,
         negative: seen.negative,
+        detail: seen.detail,
     }
 }
 
@@ -346,6 +349,15 @@ fn print(to: &mut impl Write, report: &Report, top: usize, width: Option<usize>)
             writeln!(to, "{count} {what}")?;
         }
     }
+    let has_detail = report
+        .paths
+        .iter()
+        .any(|path| path.what.cached + path.what.looked_up > 0);
+    writeln!(
+        to,
+        "kernel detail: {}",
+        safe(&detail(report.detail.as_ref(), has_detail))
+    )?;
     let negative = &report.negative;
     if let (Some(began), Some(ended)) = (negative.began, negative.ended) {
         let growth = i128::from(ended) - i128::from(began);
@@ -361,8 +373,13 @@ fn print(to: &mut impl Write, report: &Report, top: usize, width: Option<usize>)
     }
     if !report.paths.is_empty() {
         writeln!(to)?;
-        let head = [
-            "count",
+        let mut head = vec!["count"];
+        let mut layouts = vec![NUMBER];
+        if has_detail {
+            head.extend(["cached", "looked up"]);
+            layouts.extend([NUMBER, NUMBER]);
+        }
+        head.extend([
             "per second",
             "errors",
             "calls",
@@ -371,15 +388,12 @@ fn print(to: &mut impl Write, report: &Report, top: usize, width: Option<usize>)
             "last",
             "from",
             "path",
-        ];
-        let mut rows = vec![head.map(str::to_owned).to_vec()];
-        rows.extend(report.paths.iter().take(shown(report.paths.len())).map(path_row));
-        columns(
-            to,
-            rows,
-            &[NUMBER, NUMBER, TEXT, CUT, CUT, TEXT, TEXT, CUT, TEXT],
-            width,
-        )?;
+        ]);
+        layouts.extend([NUMBER, TEXT, CUT, CUT, TEXT, TEXT, CUT, TEXT]);
+        let mut rows: Vec<Vec<String>> = vec![head.into_iter().map(str::to_owned).collect()];
+        let paths = report.paths.iter().take(shown(report.paths.len()));
+        rows.extend(paths.map(|path| path_row(path, has_detail)));
+        columns(to, rows, &layouts, width)?;
         more(to, report.paths.len() - shown(report.paths.len()))?;
     }
     if !report.searches.is_empty() {
@@ -406,7 +420,23 @@ fn more(to: &mut impl Write, left_out: usize) -> io::Result<()> {
     Ok(())
 }
 
-fn path_row(From { what, from }: &From<Lookup>) -> Vec<String> {
+/// Which of the kernel's functions told whether a name was in its cache, or why none did.
+fn detail(detail: Option<&Detail>, has_some: bool) -> String {
+    match detail {
+        Some(Detail {
+            functions,
+            since: Some(since),
+            ..
+        }) => format!("fentry on {} since {}", functions.join(", "), clock(since)),
+        _ if has_some => "fentry, while somebody asked".to_owned(),
+        Some(Detail {
+            absent: Some(why), ..
+        }) => format!("from ENOENT results alone: {why}"),
+        _ => "from ENOENT results alone: nobody asked while the container ran".to_owned(),
+    }
+}
+
+fn path_row(From { what, from }: &From<Lookup>, has_detail: bool) -> Vec<String> {
     let errors = match (what.missing, what.not_a_directory) {
         (_, 0) => "ENOENT",
         (0, _) => "ENOTDIR",
@@ -416,8 +446,11 @@ fn path_row(From { what, from }: &From<Lookup>) -> Vec<String> {
     if what.others > 0 {
         by.push(format!("{} by others", what.others));
     }
-    vec![
-        what.count().to_string(),
+    let mut row = vec![what.count().to_string()];
+    if has_detail {
+        row.extend([what.cached.to_string(), what.looked_up.to_string()]);
+    }
+    row.extend([
         format!("{:.1}", what.per_second),
         errors.into(),
         what.calls.join(","),
@@ -430,7 +463,8 @@ fn path_row(From { what, from }: &From<Lookup>) -> Vec<String> {
         } else {
             safe(&what.path)
         },
-    ]
+    ]);
+    row
 }
 
 fn search_row(From { what, from }: &From<Search>) -> Vec<String> {

@@ -1,9 +1,27 @@
-//! Reads the kernel side's [`record::Evidence`].
+//! Reads the kernel side's [`record::Evidence`], and what else it noted of a failure.
 
-use tracer_common::record::{self, evidence};
+use tracer_common::record::{self, evidence, flag};
 
 use super::{Reader, Undecodable};
-use crate::event::Evidence;
+use crate::event::{DeniedBy, Evidence, Negative};
+
+/// Who refused a call before it began, by its record's flags.
+pub(super) fn denied_by(flags: u16) -> Option<DeniedBy> {
+    if flags & flag::SECCOMP != 0 {
+        Some(DeniedBy::Seccomp)
+    } else {
+        (flags & flag::SKIPPED != 0).then_some(DeniedBy::Ptrace)
+    }
+}
+
+/// Where the kernel found that a name is not there, by a record's flags.
+pub(super) fn negative(flags: u16) -> Option<Negative> {
+    if flags & flag::LOOKED_UP != 0 {
+        Some(Negative::LookedUp)
+    } else {
+        (flags & flag::CACHED != 0).then_some(Negative::Cached)
+    }
+}
 
 /// Reads the body of a section.
 pub(super) fn read(bytes: &[u8]) -> Result<Evidence, Undecodable> {

@@ -92,6 +92,7 @@ pub(crate) mod testing {
             outcome: Outcome::Error(u16::try_from(errno).unwrap_or_default()),
             duration_ns: None,
             denied_by: None,
+            negative: None,
             evidence: None,
         }
     }

@@ -38,6 +38,7 @@ fn call_of(arch: Arch, name: &str, outcome: Outcome) -> Syscall {
         outcome,
         duration_ns: Some(1_000),
         denied_by: None,
+        negative: None,
         evidence: None,
     }
 }

@@ -267,7 +267,9 @@ impl Node {
     /// When the pipeline has ended.
     pub fn leave_all(&self) -> Result<(Left, Vec<(String, OwnedFd)>)> {
         // Nobody comes, goes or changes a filter from here on.
-        let inner = self.lock();
+        let mut inner = self.lock();
+        // Who asked for look-ups asks the next node again.
+        inner.kernel.unwatch_dentries();
         for slot in inner.live.keys() {
             self.freezer.release(*slot as u16);
         }

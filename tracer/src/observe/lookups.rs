@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     decode,
-    event::{Outcome, Phase, Syscall, Task},
+    event::{Negative, Outcome, Phase, Syscall, Task},
     follow::Followed,
     report::observed::{self, Who},
 };
@@ -63,6 +63,8 @@ pub(super) struct Left {
 struct Row {
     missing: u64,
     not_a_directory: u64,
+    cached: u64,
+    looked_up: u64,
     first_ns: u64,
     last_ns: u64,
     calls: Vec<String>,
@@ -244,6 +246,8 @@ impl Lookups {
         let row = self.rows.entry(path).or_insert_with(|| Row {
             missing: 0,
             not_a_directory: 0,
+            cached: 0,
+            looked_up: 0,
             first_ns: time_ns,
             last_ns: time_ns,
             calls: Vec::new(),
@@ -399,6 +403,7 @@ impl Lookups {
             paths,
             searches,
             negative: observed::Negative::default(),
+            detail: None,
         }
     }
 }
@@ -415,6 +420,11 @@ impl Row {
             self.not_a_directory += 1;
         } else {
             self.missing += 1;
+        }
+        match call.negative {
+            Some(Negative::Cached) => self.cached += 1,
+            Some(Negative::LookedUp) => self.looked_up += 1,
+            None => {}
         }
         self.first_ns = self.first_ns.min(time_ns);
         self.last_ns = self.last_ns.max(time_ns);
@@ -439,6 +449,8 @@ impl Row {
             path: path.to_owned(),
             missing: self.missing,
             not_a_directory: self.not_a_directory,
+            cached: self.cached,
+            looked_up: self.looked_up,
             first: crate::sinks::json::rfc3339(self.first_ns),
             last: crate::sinks::json::rfc3339(self.last_ns),
             per_second: per_second(self.missing + self.not_a_directory, self.last_ns - self.first_ns),

@@ -1,7 +1,7 @@
 //! What is kept of made-up calls.
 
 use super::{lookups::Lookups, *};
-use crate::event::{Arch, Arg, Args, Comm, DeniedBy, Outcome, Phase, Task};
+use crate::event::{Arch, Arg, Args, Comm, DeniedBy, Negative, Outcome, Phase, Task};
 
 /// A call of one string, or of numbers.
 fn call(
@@ -48,6 +48,7 @@ fn call(
         args,
         outcome,
         duration_ns: None,
+        negative: None,
         evidence: None,
         denied_by: None,
     }
@@ -97,6 +98,18 @@ fn failures_are_counted_by_path_and_process() {
     assert_eq!(first.by.iter().map(|by| by.count).collect::<Vec<_>>(), [2, 1]);
     assert_eq!(first.per_second, 1.5, "three in two seconds");
     assert_eq!(first.by[0].who.comm, "worker");
+}
+
+#[test]
+fn where_a_failure_was_found_is_counted_as_far_as_it_is_known() {
+    let found = |by| Syscall {
+        negative: by,
+        ..open("/a", MISSING)
+    };
+    let (cached, looked_up) = (Some(Negative::Cached), Some(Negative::LookedUp));
+    let seen = lookups(&[found(None), found(looked_up), found(cached), found(cached)]);
+    let row = &seen.paths[0];
+    assert_eq!((row.missing, row.cached, row.looked_up), (4, 2, 1));
 }
 
 #[test]

@@ -70,6 +70,20 @@ pub struct Lookups {
     /// Names that were looked for in several places.
     pub searches: Vec<Search>,
     pub negative: Negative,
+    /// What the kernel's own functions told; `None` of a recording, where nobody asked.
+    #[serde(default)]
+    pub detail: Option<Detail>,
+}
+
+/// Whether the kernel's functions that look names up are watched.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detail {
+    /// Those, while they are.
+    pub functions: Vec<String>,
+    /// From when on, in UTC.
+    pub since: Option<String>,
+    /// Why they are not.
+    pub absent: Option<String>,
 }
 
 /// A path.
@@ -81,6 +95,12 @@ pub struct Lookup {
     pub missing: u64,
     /// How often a part of it was no directory (ENOTDIR).
     pub not_a_directory: u64,
+    /// How often the kernel's cache knew that nothing is there, and how often the file system had to be asked; as far as
+    /// that was watched.
+    #[serde(default)]
+    pub cached: u64,
+    #[serde(default)]
+    pub looked_up: u64,
     pub first: String,
     pub last: String,
     /// Between these two, in a second; of less than a second, in that.

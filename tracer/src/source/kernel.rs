@@ -6,6 +6,7 @@
 mod aggregates;
 mod batch;
 mod capabilities;
+mod dentries;
 mod load;
 mod objects;
 mod offsets;
@@ -36,6 +37,8 @@ use tracer_common::{
 use aggregates::Aggregates;
 pub use aggregates::Tally;
 use capabilities::Capabilities;
+use dentries::Dentries;
+pub use dentries::FUNCTIONS as DENTRY_FUNCTIONS;
 pub use load::Verified;
 use objects::{EPOCH, Objects};
 
@@ -100,6 +103,7 @@ pub struct Kernel {
     books: PerCpuArray<MapData, Abi<Books>>,
     aggregates: Aggregates,
     capabilities: Capabilities,
+    dentries: Dentries,
     counts: PerCpuArray<MapData, u64>,
     epoch: Array<MapData, u64>,
     now: u64,
@@ -116,6 +120,8 @@ pub struct Left {
     tgid: u32,
     /// Why capability checks are not seen.
     unseen: Option<String>,
+    /// Why look-ups of names are not watched.
+    unwatched: Option<String>,
     /// Rows that were given up and not yet free.
     resting: Vec<u32>,
 }
@@ -151,9 +157,10 @@ impl Kernel {
             mut ebpf,
             verified,
             unseen,
+            unwatched,
         } = load::load(ring_bytes, options.aggregate_rows.max(64))?;
         let log = EbpfLogger::init_with_logger(&mut ebpf, Diagnostics).context("open the programs' log")?;
-        let (mut kernel, ring) = Self::of(Objects::of(&mut ebpf)?, unseen)?;
+        let (mut kernel, ring) = Self::of(Objects::of(&mut ebpf)?, unseen, unwatched)?;
         kernel.aggregates.fill()?;
         kernel.plan(plans)?;
         kernel.verified = verified;
@@ -175,7 +182,11 @@ impl Kernel {
             left.object == object_id(),
             "the programs of this version are others; those that run are of another build"
         );
-        let (mut kernel, ring) = Self::of(Objects::taken_over(descriptors)?, left.unseen.clone())?;
+        let (mut kernel, ring) = Self::of(
+            Objects::taken_over(descriptors)?,
+            left.unseen.clone(),
+            left.unwatched.clone(),
+        )?;
         kernel.aggregates.resume(&left.resting);
         kernel.plan(plans)?;
         kernel.now = kernel.epoch.get(&0, 0).context("read the epoch")?;
@@ -193,12 +204,13 @@ impl Kernel {
             object: object_id(),
             tgid: std::process::id(),
             unseen: self.capabilities.absent().map(str::to_owned),
+            unwatched: self.dentries.absent().map(str::to_owned),
             resting: self.aggregates.resting(),
         };
         (left, self.objects.descriptors())
     }
 
-    fn of(objects: Objects, unseen: Option<String>) -> Result<(Self, Ring)> {
+    fn of(objects: Objects, unseen: Option<String>, unwatched: Option<String>) -> Result<(Self, Ring)> {
         let events = objects.data("EVENTS")?;
         let bytes = events.info().context("look at the ring")?.max_entries();
         let ring = events.fd().as_fd().try_clone_to_owned();
@@ -219,6 +231,7 @@ impl Kernel {
             books: objects.map("BOOKS")?,
             aggregates: Aggregates::of(&objects)?,
             capabilities: Capabilities::of(&objects, unseen)?,
+            dentries: Dentries::of(&objects, unwatched),
             counts: objects.map("COUNTS")?,
             epoch: objects.map(EPOCH)?,
             now: 0,
@@ -275,10 +288,29 @@ impl Kernel {
 
     /// Detaches all programs: from here on the host pays nothing.
     pub fn detach(&mut self) {
+        self.unwatch_dentries();
         self.capabilities.detach(&mut self.objects);
         for (name, _) in PROGRAMS.iter().chain(&EMPTY).rev() {
             self.objects.detach(name);
         }
+    }
+
+    /// Notes of each call, from here on, where its last look-up of a name that is not there was answered.
+    ///
+    /// # Errors
+    /// Why this kernel cannot.
+    pub fn watch_dentries(&mut self) -> Result<(), String> {
+        self.dentries.attach(&mut self.objects)
+    }
+
+    /// Ends that.
+    pub fn unwatch_dentries(&mut self) {
+        self.dentries.detach(&mut self.objects);
+    }
+
+    /// Why [`Self::watch_dentries`] cannot; `None` where it can.
+    pub fn unwatched(&self) -> Option<&str> {
+        self.dentries.absent()
     }
 
     /// Whether the programs are attached.

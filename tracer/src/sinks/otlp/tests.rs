@@ -51,6 +51,7 @@ fn call(outcome: Outcome) -> Event {
         outcome,
         duration_ns: Some(1832),
         denied_by: None,
+        negative: None,
         evidence: None,
     }))
 }

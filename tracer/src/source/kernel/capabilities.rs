@@ -141,7 +141,7 @@ impl Capabilities {
 }
 
 /// The verifier's log says more than a line holds.
-fn first_line(error: &ProgramError) -> String {
+pub(super) fn first_line(error: &ProgramError) -> String {
     match error {
         ProgramError::LoadError { io_error, .. } => io_error.to_string(),
         other => other.to_string(),

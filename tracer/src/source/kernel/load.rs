@@ -12,7 +12,7 @@ use aya::{
 };
 use tracer_common::share::{GRANTS, MAX_GRANT};
 
-use super::{EMPTY, PROGRAMS, aggregates, capabilities, offsets, preempt};
+use super::{EMPTY, PROGRAMS, aggregates, capabilities, dentries, offsets, preempt};
 use crate::source::btf;
 
 /// The object that `cargo xtask ebpf` builds from tracer-ebpf.
@@ -37,6 +37,8 @@ pub(super) struct Loaded {
     pub(super) verified: Vec<Verified>,
     /// Why capability checks are not seen.
     pub(super) unseen: Option<String>,
+    /// Why look-ups of names are not watched.
+    pub(super) unwatched: Option<String>,
 }
 
 /// Loads and verifies all programs.
@@ -96,6 +98,13 @@ fn verify(loader: &mut EbpfLoader<'_>, object: &[u8], btf: &Btf, has_tracepoint:
                 .and_then(|info| info.verified_instruction_count()),
         });
     }
+    let unwatched = match dentries::load(&mut ebpf, btf)? {
+        Ok(of_dentries) => {
+            verified.extend(of_dentries);
+            None
+        }
+        Err(why) => Some(why),
+    };
     let began = Instant::now();
     let unseen = match capabilities::load(&mut ebpf, btf, has_tracepoint)? {
         Ok((program, instructions)) => {
@@ -112,6 +121,7 @@ fn verify(loader: &mut EbpfLoader<'_>, object: &[u8], btf: &Btf, has_tracepoint:
         ebpf,
         verified,
         unseen,
+        unwatched,
     })
 }
 

@@ -65,6 +65,7 @@ impl Objects {
         for (name, program) in ebpf.programs() {
             let fd = match program {
                 Program::BtfTracePoint(program) => program.fd(),
+                Program::FEntry(program) => program.fd(),
                 Program::FExit(program) => program.fd(),
                 _ => continue,
             };
