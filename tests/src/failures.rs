@@ -5,6 +5,7 @@
 
 mod bundles;
 mod itself;
+mod mounts;
 mod podman;
 mod rootless;
 mod well;
@@ -29,7 +30,7 @@ pub struct Failure {
     pub how: How,
     /// The command: words, or `sh: ` and a script. `fail` ends with the errno of its call.
     pub run: &'static str,
-    /// The call that fails, with its errno; [`NONE`] where none must.
+    /// The call that fails, with its errno; [`NONE`] where none must, [`KILLED`] where the kernel ends the process.
     pub call: &'static str,
     pub errno: i32,
     /// A piece of the call's text, to know it by.
@@ -42,7 +43,9 @@ pub struct Failure {
 }
 
 /// No failing call is looked for.
-pub const NONE: &str = "";
+pub const NONE: &str = "none";
+/// No call fails: the process is killed. The errno is 0 then.
+pub const KILLED: &str = "";
 
 /// How a container is started.
 #[derive(Clone, Copy)]
@@ -73,10 +76,16 @@ pub enum Fix {
 
 /// All rows where something is wrong.
 pub fn all() -> Vec<Failure> {
-    [bundles::rows(), itself::rows(), podman::rows(), rootless::rows()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        bundles::rows(),
+        mounts::rows(),
+        itself::rows(),
+        podman::rows(),
+        rootless::rows(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Rows where nothing is wrong, or where nobody can know.
@@ -175,7 +184,7 @@ impl Ground {
     /// Runs a row: its verdict must be right, and its fix must do.
     pub fn judge(&self, row: &Failure) -> Result<String> {
         let ended = self.run(row.how, row.run, true)?;
-        if row.call != NONE && row.run.starts_with("fail ") && !matches!(row.fix, Fix::Needless) {
+        if row.errno != 0 && row.run.starts_with("fail ") && !matches!(row.fix, Fix::Needless) {
             ensure!(ended.code == Some(row.errno), "{ended:?}");
         }
         let mut verdict = row
@@ -188,6 +197,10 @@ impl Ground {
             }
             let again = self.run(row.how, row.run, true)?;
             verdict = row.verdict(&self.explain(&again.id)?);
+        }
+        if std::env::var("REPORT").is_ok_and(|report| report == "text") {
+            let said = programs::success(self.daemon.client("explain").arg(&ended.id))?;
+            eprintln!("\n=== {}: {}\n{said}", row.name, row.run);
         }
         // The fix is tried even if the verdict is wrong: who repairs the verdict knows then that the row is right.
         match (verdict, self.fix(row)) {
@@ -296,6 +309,7 @@ const ERESTARTNOHAND: i32 = 514;
 /// Its name, of those that rows have.
 fn name(errno: i32) -> Result<&'static str> {
     Ok(match errno {
+        0 => "",
         libc::EPERM => "EPERM",
         libc::ENOENT => "ENOENT",
         libc::E2BIG => "E2BIG",
@@ -308,6 +322,7 @@ fn name(errno: i32) -> Result<&'static str> {
         libc::EACCES => "EACCES",
         libc::EFAULT => "EFAULT",
         libc::EEXIST => "EEXIST",
+        libc::EXDEV => "EXDEV",
         libc::ENODEV => "ENODEV",
         libc::EINVAL => "EINVAL",
         libc::EMFILE => "EMFILE",
@@ -349,10 +364,12 @@ fn make_root(root: &Path) -> Result<()> {
     };
     put("private/key", b"key\n", 0o644)?;
     put("secret", b"secret\n", 0o600)?;
+    put("roots", b"secret\n", 0o600)?;
     put("own", b"own\n", 0o644)?;
     put("sticky/note", b"note\n", 0o644)?;
     put("unwritable", b"\n", 0o444)?;
     put("tool", &program, 0o644)?;
+    put("gains", &program, 0o4755)?;
     put("script-sh", b"#!/usr/bin/sh\necho ok\n", 0o755)?;
     put("script-dos", b"#!/bin/sh\r\necho ok\r\n", 0o755)?;
     put("text", b"echo ok\n", 0o755)?;
@@ -397,18 +414,24 @@ fn other_machine(mut program: Vec<u8>) -> Result<Vec<u8>> {
     Ok(program)
 }
 
-/// What containers have mounted: `tools`, `devices`, and for podman `open` and `roots`.
+/// What containers have mounted: `tools`, `devices`, an overlay's layers, and for podman `open` and `roots`.
 fn make_share(dir: &Path) -> Result<()> {
     for (name, mode) in [
         ("tools", 0o755),
         ("devices", 0o755),
         ("open", 0o777),
         ("roots", 0o755),
+        ("lower", 0o755),
+        ("lower/old", 0o755),
+        ("upper", 0o755),
+        ("work", 0o755),
     ] {
         fs::create_dir(dir.join(name))?;
         fs::set_permissions(dir.join(name), fs::Permissions::from_mode(mode))?;
     }
     fs::copy(programs::workload("fail")?, dir.join("tools/fail"))?;
+    fs::copy(programs::workload("fail")?, dir.join("tools/gains"))?;
+    fs::set_permissions(dir.join("tools/gains"), fs::Permissions::from_mode(0o4755))?;
     fs::write(dir.join("roots/key"), "key\n")?;
     fs::set_permissions(dir.join("roots/key"), fs::Permissions::from_mode(0o600))?;
     let null = dir.join("devices/null");

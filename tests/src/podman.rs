@@ -98,6 +98,8 @@ impl Podman {
             Some(user) => user.command("podman"),
             None => programs::command("podman"),
         };
+        // conmon leaves a file `oom` where it was started, of a container that was short of memory.
+        command.current_dir(self.dir.path());
         command.args([
             "--root",
             &self.path("root"),

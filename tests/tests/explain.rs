@@ -1,6 +1,7 @@
 //! `tracer explain` is right about failures in real containers, and what it says to change helps.
 //!
-//! `ROWS=word,word` runs only rows whose name has one of the words; `REPORT=1` prints what was said of each.
+//! `ROWS=word,word` runs only rows whose name has one of the words; `REPORT=1` prints what was said of each,
+//! `REPORT=text` all that a user reads.
 
 use anyhow::{Result, ensure};
 use std::{

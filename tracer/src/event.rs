@@ -138,6 +138,13 @@ pub enum Arch {
 }
 
 impl Arch {
+    /// This machine's.
+    pub const NATIVE: Self = if cfg!(target_arch = "aarch64") {
+        Self::Aarch64
+    } else {
+        Self::X86_64
+    };
+
     /// The word in JSON, the kernel's own.
     pub const fn name(self) -> &'static str {
         match self {

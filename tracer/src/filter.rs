@@ -166,10 +166,12 @@ impl Filter {
             && (self.paths.is_empty() || names_one(call, &self.paths))
     }
 
-    /// Whether it takes calls that failed so, by call, error and task: what a diagnosis tells of them.
+    /// Whether it takes calls that failed so, by call, error and task: what a diagnosis tells of them. A process that was
+    /// killed was in no call that a filter could have left out.
     pub fn takes_failure(&self, found: &Diagnosis) -> bool {
         let outcome = found.errno.map_or(outcome::REFUSED, |errno| errno.max(1));
         (self.kernel.active == 0
+            || found.is_of_process()
             || self
                 .kernel
                 .passes(number(found.arch, found.nr), outcome, u64::MAX))

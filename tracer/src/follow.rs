@@ -1,4 +1,4 @@
-//! Follows what the processes of a container have, by their calls alone: working directories, descriptors, and the
+//! Follows what the processes of a container have, by their calls alone: working directories, descriptors, programs, and the
 //! Landlock rules that tasks put on themselves. Who asks of a call asks before it is followed, and learns how it was when
 //! the call was made.
 //!
@@ -58,6 +58,9 @@ struct Process {
     rulesets: BTreeMap<i32, Ruleset>,
     #[serde(with = "maybe")]
     failed: Option<Arc<Failed>>,
+    /// The file that it executes, as long as it has the rights that execve gave it.
+    #[serde(default, with = "maybe")]
+    program: Option<Arc<[u8]>>,
     #[serde(skip)]
     bytes: usize,
 }
@@ -116,6 +119,9 @@ pub struct Earlier {
     /// The process has been followed, and what it was given is known.
     pub followed: bool,
     pub failed: Option<Arc<Failed>>,
+    /// The file that the process executes, from the root on; `None` where it has changed its ids, capabilities or
+    /// no_new_privs since its execve.
+    pub program: Option<Arc<[u8]>>,
     /// The Landlock rules that bind it.
     pub domain: Option<Arc<Domain>>,
 }
@@ -206,6 +212,7 @@ impl Followed {
         };
         earlier.followed = true;
         earlier.failed.clone_from(&process.failed);
+        earlier.program.clone_from(&process.program);
         let cwd = process.cwd.iter().map(|cwd| (None, cwd.clone()));
         let given = descriptors_of(call).filter_map(|fd| {
             let path = process.descriptors.get(&fd)?.path.clone()?;
@@ -362,6 +369,12 @@ impl Followed {
                 });
             }
             "landlock_restrict_self" => self.restrict(ktime, call),
+            "setuid" | "setreuid" | "setresuid" | "setfsuid" | "capset" => {
+                self.change(pid, |process| process.execute(None));
+            }
+            "prctl" if text(call, "option") == Some("PR_SET_NO_NEW_PRIVS") => {
+                self.change(pid, |process| process.execute(None));
+            }
             _ if GIVES.contains(&name) => {
                 let Some(fd) = given else { return };
                 let known = matches!(name, "pidfd_open" | "pidfd_getfd");
@@ -445,22 +458,27 @@ impl Followed {
                     self.processes.insert(*host_pid, parent);
                 }
             }
-            ProcessEvent::Exec { .. } => self.change(task.host_pid, |process| {
-                for (_, ruleset) in std::mem::take(&mut process.rulesets) {
-                    process.bytes -= ruleset.bytes();
-                }
-                for known in process.descriptors.values_mut() {
-                    if known.cloexec && matches!(known.state, State::Open(_)) {
-                        *known = Descriptor {
-                            call: "execve".into(),
-                            ktime,
-                            tid: task.tid,
-                            state: State::ClosedByExec,
-                            ..known.clone()
-                        };
+            ProcessEvent::Exec { path, truncated } => {
+                let is_known = !self.blind && !truncated && path.starts_with(b"/") && path.len() <= PATH;
+                let program = is_known.then(|| path.as_slice().into());
+                self.change(task.host_pid, |process| {
+                    process.execute(program);
+                    for (_, ruleset) in std::mem::take(&mut process.rulesets) {
+                        process.bytes -= ruleset.bytes();
                     }
-                }
-            }),
+                    for known in process.descriptors.values_mut() {
+                        if known.cloexec && matches!(known.state, State::Open(_)) {
+                            *known = Descriptor {
+                                call: "execve".into(),
+                                ktime,
+                                tid: task.tid,
+                                state: State::ClosedByExec,
+                                ..known.clone()
+                            };
+                        }
+                    }
+                });
+            }
             ProcessEvent::Exit { .. } => {
                 self.free(task.host_tid);
                 if task.host_tid == task.host_pid
@@ -554,6 +572,12 @@ impl Followed {
 }
 
 impl Process {
+    fn execute(&mut self, program: Option<Arc<[u8]>>) {
+        let bytes = |program: &Option<Arc<[u8]>>| program.as_ref().map_or(0, |path| path.len());
+        self.bytes = self.bytes - bytes(&self.program) + bytes(&program);
+        self.program = program;
+    }
+
     fn put(&mut self, fd: i32, descriptor: Descriptor) {
         let path = |known: &Descriptor| known.path.as_ref().map_or(0, |path| path.len());
         let longer = path(&descriptor);

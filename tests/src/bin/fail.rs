@@ -56,10 +56,12 @@ fn run(words: &[&str]) -> Answer {
     let (verb, rest) = words.split_first().ok_or(USAGE)?;
     match *verb {
         "hold" | "limit" | "own" | "file" | "landlock" => before(verb, rest),
-        "scheduler" | "nice" | "fork" | "lock" | "map" | "unshare" | "session" => task(verb, rest),
+        "scheduler" | "nice" | "fork" | "lock" | "map" | "touch" | "unshare" | "session" | "raise" => {
+            task(verb, rest)
+        }
         "setuid" | "setgroups" | "timezone" | "vmsplice" | "hostname" | "kcmp" | "kill" => rights(verb, rest),
-        "open" | "opens" | "fill" | "chown" | "chmod" | "unlink" | "mkdir" | "link" | "mknod" | "chroot"
-        | "mount" | "exec" | "args" | "watch" | "instances" => files(verb, rest),
+        "open" | "opens" | "fill" | "swell" | "rename" | "chown" | "chmod" | "unlink" | "mkdir" | "link"
+        | "mknod" | "chroot" | "mount" | "exec" | "args" | "watch" | "instances" => files(verb, rest),
         "connect" | "connecting" | "datagram" | "bind" | "device" | "socket" => network(verb, rest),
         "used" | "handed" | "read" => descriptors(verb, rest),
         "empty-pipe" | "terminal" | "seek-pipe" | "close" | "children" | "bad-address" | "pause"
@@ -202,6 +204,12 @@ fn task(verb: &str, words: &[&str]) -> Answer {
             call!(SYS_mlock, map(bytes)?, bytes)
         }
         "map" => map(number(words, 0)?),
+        "touch" => touch(number(words, 0)?),
+        // Both limits, of what the kernel keeps of a crash.
+        "raise" => {
+            let limit = [number(words, 0)?; 2];
+            call!(SYS_prlimit64, 0, libc::RLIMIT_CORE, limit.as_ptr(), 0usize)
+        }
         "unshare" => call!(
             SYS_unshare,
             match text(words, 0)? {
@@ -223,6 +231,18 @@ fn map(bytes: i64) -> Answer {
         libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
     );
     call!(SYS_mmap, 0usize, bytes, rights, kind, -1, 0)
+}
+
+/// Takes memory, and does not only ask for it.
+fn touch(bytes: i64) -> Answer {
+    const PAGE: usize = 4096;
+    let size = usize::try_from(bytes).map_err(|_| USAGE)?;
+    let start = map(bytes)? as *mut u8;
+    for at in (0..size).step_by(PAGE) {
+        // SAFETY: within the mapping of this function's own.
+        unsafe { start.add(at).write_volatile(1) };
+    }
+    Ok(0)
 }
 
 /// So many children at once.
@@ -306,6 +326,19 @@ fn files(verb: &str, words: &[&str]) -> Answer {
             }
             Ok(0)
         }
+        // In a memory cgroup that is full and has no OOM killer, whoever touches a page waits for ever: this one ends at once.
+        "swell" => match files("fill", words) {
+            Ok(_) => Ok(0),
+            Err(errno) => call!(SYS_exit_group, errno),
+        },
+        "rename" => call!(
+            SYS_renameat2,
+            here,
+            path(words, 0)?.as_ptr(),
+            here,
+            path(words, 1)?.as_ptr(),
+            0
+        ),
         "chown" => call!(
             SYS_fchownat,
             here,

@@ -1,5 +1,4 @@
-//! Failures in bundles of root's runc, which start faster than podman's: limits, capabilities, files, mounts, programs,
-//! network.
+//! Failures in bundles of root's runc, which start faster than podman's: limits, capabilities, files, programs, network.
 
 use super::{Failure, Fix, How, in_root};
 use crate::Bundle;
@@ -15,7 +14,7 @@ const NOBODY: u32 = 41_234;
 
 pub(super) const PLAIN: How = How::Runc(|bundle, _| bundle);
 /// Not root, without capabilities.
-const USER: How = How::Runc(|bundle, _| user(bundle));
+pub(super) const USER: How = How::Runc(|bundle, _| user(bundle));
 
 /// May found a user namespace that has an id 0, and write its sysctls.
 const FOUNDER: How = How::Runc(|bundle, _| {
@@ -26,7 +25,7 @@ const FOUNDER: How = How::Runc(|bundle, _| {
     )
 });
 
-fn set(mut bundle: Bundle, pointer: &str, value: Value) -> Bundle {
+pub(super) fn set(mut bundle: Bundle, pointer: &str, value: Value) -> Bundle {
     let (parent, key) = pointer.rsplit_once('/').unwrap_or(("", pointer));
     if let Some(parent) = bundle.config.pointer_mut(parent) {
         parent[key] = value;
@@ -34,21 +33,13 @@ fn set(mut bundle: Bundle, pointer: &str, value: Value) -> Bundle {
     bundle
 }
 
-fn user(bundle: Bundle) -> Bundle {
+pub(super) fn user(bundle: Bundle) -> Bundle {
     set(bundle, "/process/user", json!({"uid": NOBODY, "gid": NOBODY}))
 }
 
 pub(super) fn limit(bundle: Bundle, name: &str, value: u64) -> Bundle {
     let limits = json!([{"type": name, "soft": value, "hard": value}]);
     set(bundle, "/process/rlimits", limits)
-}
-
-fn mount(mut bundle: Bundle, kind: &str, source: &Path, options: &[&str]) -> Bundle {
-    let mount = json!({"destination": "/mnt", "type": kind, "source": source, "options": options});
-    if let Some(mounts) = bundle.config["mounts"].as_array_mut() {
-        mounts.push(mount);
-    }
-    bundle
 }
 
 /// A real-time budget of so many microseconds in a second.
@@ -62,7 +53,7 @@ fn mode(path: &Path, mode: u32) -> anyhow::Result<()> {
 }
 
 pub(super) fn rows() -> Vec<Failure> {
-    [limits(), capabilities(), files(), mounts(), programs(), network()]
+    [limits(), capabilities(), files(), programs(), network()]
         .into_iter()
         .flatten()
         .collect()
@@ -174,6 +165,17 @@ fn limits() -> Vec<Failure> {
             causes: &["rlimit"],
             names: &["RLIMIT_AS", "67108864"],
             fix: Fix::Start(How::Runc(|bundle, _| limit(bundle, "RLIMIT_AS", 1_073_741_824))),
+        },
+        Failure {
+            name: "a longer core file than the hard limit",
+            how: How::Runc(|bundle, _| limit(bundle, "RLIMIT_CORE", 0)),
+            run: "fail raise 1048576",
+            call: "prlimit64",
+            errno: libc::EPERM,
+            part: "RLIMIT_CORE",
+            causes: &["rlimit"],
+            names: &["RLIMIT_CORE", "1048576"],
+            fix: Fix::Start(How::Runc(|bundle, _| limit(bundle, "RLIMIT_CORE", 1_048_576))),
         },
         Failure {
             name: "more inotify instances than the sysctl",
@@ -398,91 +400,6 @@ fn files() -> Vec<Failure> {
                 fs::create_dir(in_root(ground, "srv/releases"))?;
                 Ok(fs::write(in_root(ground, "srv/releases/7"), "7\n")?)
             }),
-        },
-    ]
-}
-
-fn mounts() -> Vec<Failure> {
-    vec![
-        Failure {
-            name: "a read-only root file system",
-            how: How::Runc(|bundle, _| set(bundle, "/root/readonly", json!(true))),
-            run: "fail open create /tmp/new",
-            call: "openat",
-            errno: libc::EROFS,
-            part: "/tmp/new",
-            causes: &["read-only"],
-            names: &["/"],
-            fix: Fix::Start(PLAIN),
-        },
-        Failure {
-            name: "a sysctl that the runtime made read-only",
-            how: PLAIN,
-            run: "fail open write /proc/sys/kernel/hostname",
-            call: "openat",
-            errno: libc::EROFS,
-            part: "/proc/sys/kernel/hostname",
-            causes: &["read-only"],
-            names: &["/proc/sys"],
-            fix: Fix::Start(How::Runc(|bundle, _| {
-                set(bundle, "/linux/readonlyPaths", json!([]))
-            })),
-        },
-        Failure {
-            name: "a program on a noexec mount",
-            how: How::Runc(|bundle, ground| {
-                mount(bundle, "bind", &ground.join("tools"), &["bind", "noexec"])
-            }),
-            run: "fail exec /mnt/fail map 4096",
-            call: "execve",
-            errno: libc::EACCES,
-            part: "/mnt/fail",
-            causes: &["noexec"],
-            names: &["/mnt"],
-            fix: Fix::Start(How::Runc(|bundle, ground| {
-                mount(bundle, "bind", &ground.join("tools"), &["bind"])
-            })),
-        },
-        Failure {
-            name: "a device on a nodev mount",
-            how: How::Runc(|bundle, ground| {
-                mount(bundle, "bind", &ground.join("devices"), &["bind", "nodev"])
-            }),
-            run: "fail open read /mnt/null",
-            call: "openat",
-            errno: libc::EACCES,
-            part: "/mnt/null",
-            causes: &["nodev"],
-            names: &["/mnt"],
-            fix: Fix::Start(How::Runc(|bundle, ground| {
-                mount(bundle, "bind", &ground.join("devices"), &["bind"])
-            })),
-        },
-        Failure {
-            name: "a masked directory of /proc",
-            how: How::Runc(|bundle, _| set(bundle, "/linux/maskedPaths", json!(["/proc/tty"]))),
-            run: "fail open read /proc/tty/drivers",
-            call: "openat",
-            errno: libc::ENOENT,
-            part: "/proc/tty/drivers",
-            causes: &["masked"],
-            names: &["/proc/tty"],
-            fix: Fix::Start(How::Runc(|bundle, _| {
-                set(bundle, "/linux/maskedPaths", json!([]))
-            })),
-        },
-        Failure {
-            name: "a full tmpfs",
-            how: How::Runc(|bundle, _| mount(bundle, "tmpfs", Path::new("tmpfs"), &["size=64k"])),
-            run: "fail fill 128 /mnt/full",
-            call: "write",
-            errno: libc::ENOSPC,
-            part: "1024",
-            causes: &["file-system"],
-            names: &["no room left"],
-            fix: Fix::Start(How::Runc(|bundle, _| {
-                mount(bundle, "tmpfs", Path::new("tmpfs"), &["size=1m"])
-            })),
         },
     ]
 }

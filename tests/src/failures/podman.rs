@@ -1,8 +1,32 @@
 //! Failures in containers of root's podman, under its own seccomp profile and its own set of capabilities.
 
-use super::{Failure, Fix, How};
+use super::{Failure, Fix, How, KILLED};
+use std::path::Path;
 
 pub(super) fn rows() -> Vec<Failure> {
+    let mut all = with_any_cgroups();
+    // Version 2 has no switch for the OOM killer, without which calls fail.
+    if Path::new("/sys/fs/cgroup/memory/memory.oom_control").exists() {
+        all.push(without_oom_killer());
+    }
+    all
+}
+
+fn without_oom_killer() -> Failure {
+    Failure {
+        name: "more memory than --memory, without the OOM killer",
+        how: How::Podman("--memory 32m --oom-kill-disable"),
+        run: "fail swell 49152 /dev/shm/full",
+        call: "write",
+        errno: libc::ENOMEM,
+        part: "1024",
+        causes: &["cgroup-memory"],
+        names: &["32M"],
+        fix: Fix::Start(How::Podman("--memory 256m --oom-kill-disable")),
+    }
+}
+
+fn with_any_cgroups() -> Vec<Failure> {
     vec![
         Failure {
             name: "a call that the profile refuses",
@@ -23,7 +47,7 @@ pub(super) fn rows() -> Vec<Failure> {
             errno: libc::EPERM,
             part: "there",
             causes: &["seccomp"],
-            names: &["sethostname"],
+            names: &["sethostname", "where the container has CAP_SYS_ADMIN"],
             fix: Fix::Start(How::Podman("--cap-add SYS_ADMIN")),
         },
         Failure {
@@ -58,6 +82,18 @@ pub(super) fn rows() -> Vec<Failure> {
             causes: &["cgroup-pids"],
             names: &["pids.max", "8"],
             fix: Fix::Start(How::Podman("--pids-limit 100")),
+        },
+        Failure {
+            name: "more memory than --memory",
+            how: How::Podman("--memory 32m"),
+            // The first process goes on for a while: its cgroup is there to be read.
+            run: "sh: fail touch 134217728 && exit 0; fail pause; exit 1",
+            call: KILLED,
+            errno: 0,
+            part: "killed by SIGKILL",
+            causes: &["cgroup-memory"],
+            names: &["32M", "OOM killer"],
+            fix: Fix::Start(How::Podman("--memory 256m")),
         },
         Failure {
             name: "another's file with --user",

@@ -107,7 +107,7 @@ fn rights() -> Vec<Failure> {
             errno: libc::EPERM,
             part: "/",
             causes: &["seccomp"],
-            names: &["chroot"],
+            names: &["chroot", "where the container has CAP_SYS_CHROOT"],
             fix: Fix::Start(PLAIN),
         },
         Failure {
@@ -257,6 +257,17 @@ fn rest() -> Vec<Failure> {
             causes: &["lsm"],
             names: &["Landlock", "FS_READ_FILE on /etc/group"],
             fix: Fix::Run("fail landlock /etc open read /etc/group"),
+        },
+        Failure {
+            name: "rootless: a set-user-ID program with no-new-privileges",
+            how: How::Rootless("--user 1000 --security-opt no-new-privileges"),
+            run: "/srv/gains setuid 0",
+            call: "setuid",
+            errno: libc::EPERM,
+            part: "0",
+            causes: &["no-new-privs"],
+            names: &["/srv/gains", "no_new_privs is set"],
+            fix: Fix::Start(How::Rootless("--user 1000")),
         },
         Failure {
             name: "rootless: a script with carriage returns",

@@ -33,6 +33,18 @@ pub(super) fn rows() -> Vec<Failure> {
     vec![
         row("nothing fails", "true", (NONE, 0), NORMAL),
         row(
+            "a crash leaves no core file",
+            "sh: ulimit -c 0; sh -c 'kill -SEGV $$'; true",
+            (NONE, 0),
+            NORMAL,
+        ),
+        row(
+            "a process is killed, and not for want of memory",
+            "sh: sh -c 'kill -KILL $$'; true",
+            (NONE, 0),
+            NORMAL,
+        ),
+        row(
             "a program is looked for in PATH",
             "env PATH=/nowhere:/bin fail map 4096",
             ("execve", libc::ENOENT),
@@ -83,7 +95,7 @@ pub(super) fn rows() -> Vec<Failure> {
             "a leader of a group founds no session",
             "fail session",
             ("setsid", libc::EPERM),
-            ITS_OWN,
+            NORMAL,
         ),
         row(
             "no such process",
@@ -95,7 +107,7 @@ pub(super) fn rows() -> Vec<Failure> {
             "no such policy",
             "fail policy 77",
             ("sched_setscheduler", libc::EINVAL),
-            ITS_OWN,
+            &["arguments", "expected"],
         ),
     ]
 }

@@ -216,7 +216,7 @@ fn advice(to: &mut impl Write, told: &Capabilities) -> io::Result<()> {
     if !missing.is_empty() {
         writeln!(
             to,
-            "denied         calls failed for want of {}: --cap-add, if they should succeed",
+            "denied         calls failed for want of {}: --cap-add, if they should succeed; `tracer explain` says what else would do",
             missing.join(", ")
         )?;
     }

@@ -224,10 +224,14 @@ fn summary(to: &mut impl Write, explained: &Explained, all: bool) -> io::Result<
     }
     let calls: u64 = expected.iter().map(|row| row.count).sum();
     let kinds = if *found == 1 { "kind" } else { "kinds" };
+    let nothing = match calls {
+        1 => "1 failed call means nothing".to_owned(),
+        calls => format!("{calls} failed calls mean nothing"),
+    };
     let seen = match (found, calls) {
         (0, 0) => "no failed call was seen".to_owned(),
-        (0, calls) => format!("no failure to explain; {calls} failed calls mean nothing"),
-        (found, calls) => format!("{found} {kinds} of failure explained; {calls} failed calls mean nothing"),
+        (0, _) => format!("no failure to explain; {nothing}"),
+        (found, _) => format!("{found} {kinds} of failure explained; {nothing}"),
     };
     let listed = if all || expected.is_empty() {
         ""
@@ -322,7 +326,7 @@ mod tests {
         );
         assert_eq!(
             said(2, &[1], true),
-            "container web (gone): 2 kinds of failure explained; 1 failed calls mean nothing\n        1 access ENOENT: a search\n"
+            "container web (gone): 2 kinds of failure explained; 1 failed call means nothing\n        1 access ENOENT: a search\n"
         );
     }
 }

@@ -14,15 +14,22 @@ pub struct Diagnosis {
     pub arch: Arch,
     /// The call's number in the architecture's table.
     pub nr: u32,
-    /// The kernel's name of the call.
+    /// The kernel's name of the call; empty where a process was ended and no call failed.
     pub syscall: Cow<'static, str>,
     /// `None` where the task got a signal instead of a return value.
     pub errno: Option<u16>,
-    /// The first such call, as strace writes it.
+    /// The first such call, as strace writes it; or what ended the process.
     pub call: String,
     /// How often it failed so until now.
     pub count: u64,
     pub verdict: Verdict,
+}
+
+impl Diagnosis {
+    /// Whether it tells why a process was ended, and not why a call failed.
+    pub fn is_of_process(&self) -> bool {
+        self.syscall.is_empty()
+    }
 }
 
 /// Why, with what it rests on.
@@ -138,6 +145,10 @@ pub enum Cause {
     Noexec,
     /// A mount is nodev.
     Nodev,
+    /// A mount is nosuid, and a set-user-ID program on it.
+    Nosuid,
+    /// no_new_privs keeps a set-user-ID program from gaining anything.
+    NoNewPrivs,
     /// The runtime masks this path.
     Masked,
     /// Something of a kind that the file system does not take.
@@ -176,7 +187,7 @@ pub enum Cause {
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::Seccomp,
         Self::Skipped,
         Self::Capability,
@@ -191,6 +202,8 @@ impl Cause {
         Self::ReadOnly,
         Self::Noexec,
         Self::Nodev,
+        Self::Nosuid,
+        Self::NoNewPrivs,
         Self::Masked,
         Self::FileSystem,
         Self::Missing,
@@ -227,6 +240,8 @@ impl Cause {
             Self::ReadOnly => "read-only",
             Self::Noexec => "noexec",
             Self::Nodev => "nodev",
+            Self::Nosuid => "nosuid",
+            Self::NoNewPrivs => "no-new-privs",
             Self::Masked => "masked",
             Self::FileSystem => "file-system",
             Self::Missing => "missing",

@@ -155,6 +155,10 @@ impl Found {
     }
 
     pub(super) fn done(self) -> Finding {
-        Finding::Is(self.0)
+        Finding::Is(self.verdict())
+    }
+
+    pub(super) fn verdict(self) -> Verdict {
+        self.0
     }
 }

@@ -14,7 +14,7 @@ use std::{
 
 use super::Home;
 use crate::{
-    event::{Body, Container, Event, Exit, Lifecycle, Outcome, Phase, Process, ProcessEvent, Syscall},
+    event::{Body, Container, Event, Exit, Lifecycle, Outcome, Phase, Process, ProcessEvent, Syscall, Task},
     follow::{Earlier, Followed},
 };
 
@@ -49,10 +49,8 @@ pub(super) enum Told {
     Settle {
         done: std::sync::mpsc::Sender<()>,
     },
-    /// A process of it was killed.
-    Killed {
-        slot: u16,
-    },
+    /// A process was killed.
+    Killed(Box<Killed>),
     Ended {
         slot: u16,
     },
@@ -84,8 +82,20 @@ pub(super) struct Failure {
     pub count: Arc<AtomicU64>,
     /// Failures of the container that found no room.
     pub missed: Arc<AtomicU64>,
+    /// Which search of the process it may be a part of.
+    pub search: Option<u64>,
     /// Where the process then found what it was looking for.
     pub found: Arc<OnceLock<Vec<u8>>>,
+}
+
+/// A process of a container that SIGKILL ended.
+#[derive(Debug)]
+pub(super) struct Killed {
+    pub slot: u16,
+    pub info: Arc<Container>,
+    pub time_ns: u64,
+    pub ktime: u64,
+    pub task: Task,
 }
 
 /// Diagnoses on their way back to the pipeline.
@@ -142,14 +152,21 @@ impl Failures {
                 let _no_room = self.to.try_send(Told::Began { slot });
             }
             Body::Process(Process {
+                task,
                 what:
                     ProcessEvent::Exit {
                         code: Exit::Signal { number, .. },
                     },
-                ..
             }) if i32::from(*number) == libc::SIGKILL => {
+                let killed = Killed {
+                    slot,
+                    info: event.container.clone(),
+                    time_ns: event.time_ns,
+                    ktime: event.ktime,
+                    task: task.clone(),
+                };
                 // Where there is no room, nobody learns that it was for want of memory.
-                let _no_room = self.to.try_send(Told::Killed { slot });
+                let _no_room = self.to.try_send(Told::Killed(Box::new(killed)));
             }
             _ => {}
         }
@@ -183,6 +200,7 @@ impl Failures {
         };
         let count = Arc::new(AtomicU64::new(1));
         let found = Arc::new(OnceLock::new());
+        let search = looked_up(call).map(|path| search(call, path));
         let failure = Failure {
             slot,
             info: event.container.clone(),
@@ -194,6 +212,7 @@ impl Failures {
                 .unwrap_or_default(),
             count: count.clone(),
             missed: kinds.missed.clone(),
+            search,
             found: found.clone(),
         };
         let told = Told::Failed(Box::new(failure));
@@ -207,10 +226,10 @@ impl Failures {
         match sent {
             Ok(()) => {
                 vacant.insert(count);
-                if let Some(path) = looked_up(call)
+                if let Some(search) = search
                     && kinds.searches.len() < MAX_SEARCHES
                 {
-                    kinds.searches.entry(search(call, path)).or_default().push(found);
+                    kinds.searches.entry(search).or_default().push(found);
                 }
             }
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
@@ -269,7 +288,7 @@ pub(crate) fn kind(call: &Syscall, fine: bool) -> u64 {
 }
 
 /// The path that a call looked up, quoted, for calls by which programs search.
-fn looked_up(call: &Syscall) -> Option<&str> {
+pub(super) fn looked_up(call: &Syscall) -> Option<&str> {
     let searches = matches!(
         call.name.as_ref(),
         "open"

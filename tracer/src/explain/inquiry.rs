@@ -12,10 +12,10 @@ use std::{
 
 use super::{
     Case, Explanation, Home, Scene,
-    failures::{Failure, Outbox, Told},
-    judge, look,
+    failures::{Failure, Killed, Outbox, Told, looked_up},
+    judge, look, rules,
 };
-use crate::event::{Body, Cause, Container, Diagnosis, Event, Outcome, Syscall};
+use crate::event::{Arch, Body, Cause, Container, Diagnosis, Event, Outcome, Syscall, Verdict};
 
 /// Verdicts that are kept of a container; failures beyond them are counted.
 const MAX_GROUPS: usize = 256;
@@ -25,6 +25,10 @@ const PAST: usize = crate::node::PAST;
 const SEARCH_TIME: Duration = Duration::from_millis(300);
 /// Longer than a recording is read.
 const FOR_EVER: Duration = Duration::from_secs(1 << 30);
+/// Places of a search that are kept.
+const MAX_PLACES: usize = 64;
+/// Verdicts of a container on files that are not there: the others must find room.
+const MAX_MISSING: usize = MAX_GROUPS / 2;
 /// Longest text of a call in a diagnosis.
 const MAX_CALL: usize = 400;
 
@@ -56,15 +60,16 @@ pub(super) fn run(inbox: &Receiver<Told>, outbox: &Outbox, here: bool, poke: imp
     }
 }
 
-/// The same, failures with evidence before those without: they want a right or room, of which the daemon reads the
-/// rest in files that a container's end removes. A container's beginning and end keep their places.
+/// The same, killed processes and failures with evidence before others: they want a right or room, of which the daemon
+/// reads the rest in files that a container's end removes. A container's beginning and end keep their places.
 fn urgent_first(told: impl Iterator<Item = Told>) -> Vec<Told> {
     let mut all: Vec<Told> = told.collect();
     let later = |told: &Told| match told {
-        Told::Failed(failure) => failure.call.evidence.is_none(),
-        _ => false,
+        Told::Failed(failure) => 1 + u8::from(failure.call.evidence.is_none()),
+        _ => 0,
     };
-    for run in all.chunk_by_mut(|a, b| matches!((a, b), (Told::Failed(_), Told::Failed(_)))) {
+    let may_move = |told: &Told| matches!(told, Told::Failed(_) | Told::Killed(_));
+    for run in all.chunk_by_mut(|a, b| may_move(a) && may_move(b)) {
         run.sort_by_key(later);
     }
     all
@@ -95,14 +100,32 @@ struct Known {
     left_out: Vec<Arc<AtomicU64>>,
     /// Failures that did not reach this thread.
     missed: Arc<AtomicU64>,
-    /// A process of it was killed for want of memory.
-    out_of_memory: bool,
+    /// Its processes that were killed for want of memory.
+    oom_kills: u64,
 }
 
 /// Failures with one verdict.
 struct Group {
     first: Event,
     counts: Vec<Arc<AtomicU64>>,
+    /// The search that found nothing, and where it looked.
+    search: Option<u64>,
+    places: Vec<String>,
+}
+
+impl Group {
+    /// The process looked for the same in a place where it was not either.
+    fn looked_on(&mut self, path: &str) {
+        if self.places.len() >= MAX_PLACES || self.places.iter().any(|place| place == path) {
+            return;
+        }
+        self.places.push(path.to_owned());
+        if self.places.len() > 1
+            && let Body::Diagnosis(first) = &mut self.first.body
+        {
+            first.verdict = rules::search::nowhere(&self.places);
+        }
+    }
 }
 
 impl Inquiry {
@@ -116,7 +139,12 @@ impl Inquiry {
                 for first in before.diagnoses.into_iter().chain(before.expected) {
                     if let Body::Diagnosis(found) = &first.body {
                         let counts = counted(found.count);
-                        known.groups.push(Group { first, counts });
+                        known.groups.push(Group {
+                            first,
+                            counts,
+                            search: None,
+                            places: Vec::new(),
+                        });
                     }
                 }
             }
@@ -155,17 +183,11 @@ impl Inquiry {
                 // Who asked may have given up.
                 let _gave_up = done.send(());
             }
-            Told::Killed { slot } => {
-                if let Some(known) = self.live.get_mut(&slot)
-                    && let Some(home) = &known.home
-                {
-                    known.out_of_memory |= home.oom_kills() > 0;
-                }
-            }
+            Told::Killed(killed) => self.killed(*killed),
             Told::AskMemory { id, answer } => {
                 let known = self.of(&id);
                 // Who asked may have given up.
-                let _gave_up = answer.send(known.is_some_and(|known| known.out_of_memory));
+                let _gave_up = answer.send(known.is_some_and(|known| known.oom_kills > 0));
             }
             Told::Ended { slot } => {
                 self.settle(None);
@@ -199,7 +221,7 @@ impl Inquiry {
             groups: Vec::new(),
             left_out: Vec::new(),
             missed: Arc::default(),
-            out_of_memory: false,
+            oom_kills: 0,
         })
     }
 
@@ -226,9 +248,6 @@ impl Inquiry {
             call: &failure.call,
             scene: &scene,
         });
-        let Some(known) = self.live.get_mut(&failure.slot) else {
-            return;
-        };
         let Failure {
             slot,
             info,
@@ -236,21 +255,102 @@ impl Inquiry {
             ktime,
             call,
             count,
+            search,
             ..
         } = *failure;
+        // Names that are nowhere: the verdict of the first place is that of all.
+        if verdict.cause == Cause::Missing
+            && let Some(known) = self.live.get_mut(&slot)
+            && let Some(path) = looked_up(&call)
+            && let Some(group) = known
+                .groups
+                .iter_mut()
+                .find(|group| search.is_some() && group.search == search)
+        {
+            group.counts.push(count);
+            group.looked_on(path.trim_matches('"'));
+            return;
+        }
+        let search = search.filter(|_| verdict.cause == Cause::Missing);
+        let place = looked_up(&call).map(|path| path.trim_matches('"').to_owned());
         let errno = match call.outcome {
             Outcome::Error(errno) => Some(errno),
             _ => None,
         };
-        let written = written(&call);
+        let found = Diagnosis {
+            call: written(&call),
+            arch: call.arch,
+            nr: call.nr,
+            syscall: call.name,
+            errno,
+            count: count.load(Relaxed),
+            task: call.task,
+            verdict,
+        };
+        let event = Event {
+            time_ns,
+            ktime,
+            container: info,
+            body: Body::Diagnosis(Box::new(found)),
+        };
+        self.keep(slot, event, count, search.zip(place));
+    }
+
+    /// A process was killed: for want of memory, if the kernel has counted one more such.
+    fn killed(&mut self, killed: Killed) {
+        let Killed {
+            slot,
+            info,
+            time_ns,
+            ktime,
+            task,
+        } = killed;
+        let Some(known) = self.live.get_mut(&slot) else {
+            return;
+        };
+        let Some((groups, kills)) = known.home.as_ref().map(Home::out_of_memory) else {
+            return;
+        };
+        if kills <= known.oom_kills {
+            return;
+        }
+        known.oom_kills += 1;
+        let found = Diagnosis {
+            call: "killed by SIGKILL".to_owned(),
+            arch: Arch::NATIVE,
+            nr: u32::MAX,
+            syscall: "".into(),
+            errno: None,
+            count: 1,
+            task,
+            verdict: rules::oom::killed(&groups),
+        };
+        let event = Event {
+            time_ns,
+            ktime,
+            container: info,
+            body: Body::Diagnosis(Box::new(found)),
+        };
+        self.keep(slot, event, Arc::new(AtomicU64::new(1)), None);
+    }
+
+    /// Keeps a diagnosis, and tells it the first time.
+    fn keep(&mut self, slot: u16, event: Event, count: Arc<AtomicU64>, search: Option<(u64, String)>) {
+        let Some(known) = self.live.get_mut(&slot) else {
+            return;
+        };
+        let Body::Diagnosis(found) = &event.body else {
+            return;
+        };
+        let verdict = &found.verdict;
         let same = known.groups.iter_mut().find(|group| match &group.first.body {
             Body::Diagnosis(first) => {
-                first.syscall == call.name
-                    && first.errno == errno
+                first.syscall == found.syscall
+                    && first.errno == found.errno
                     && first.verdict.cause == verdict.cause
-                    && first.verdict.why == verdict.why
+                    && same_but_for_numbers(first, verdict)
                     // What nobody understands may have several reasons.
-                    && (verdict.cause != Cause::Undetermined || first.call == written)
+                    && (verdict.cause != Cause::Undetermined || first.call == found.call)
             }
             _ => false,
         });
@@ -258,32 +358,22 @@ impl Inquiry {
             group.counts.push(count);
             return;
         }
-        if known.groups.len() >= MAX_GROUPS {
+        let missing = |group: &&Group| group.search.is_some();
+        if known.groups.len() >= MAX_GROUPS
+            || (search.is_some() && known.groups.iter().filter(missing).count() >= MAX_MISSING)
+        {
             known.left_out.push(count);
             return;
         }
         let tell = verdict.cause != Cause::Expected;
-        let first = Event {
-            time_ns,
-            ktime,
-            container: info,
-            body: Body::Diagnosis(Box::new(Diagnosis {
-                call: written,
-                arch: call.arch,
-                nr: call.nr,
-                syscall: call.name.clone(),
-                errno,
-                count: count.load(Relaxed),
-                task: call.task,
-                verdict,
-            })),
-        };
         known.groups.push(Group {
-            first: first.clone(),
+            first: event.clone(),
             counts: vec![count],
+            search: search.as_ref().map(|(search, _)| *search),
+            places: search.into_iter().map(|(_, place)| place).collect(),
         });
         if tell {
-            self.outbox.put(slot, first);
+            self.outbox.put(slot, event);
             if let Some(poke) = &self.poke {
                 poke();
             }
@@ -317,6 +407,19 @@ impl Known {
             expected,
             left_out: sum(&self.left_out) + self.missed.load(Relaxed),
         }
+    }
+}
+
+/// Whether two verdicts of one call, errno and cause say the same. A program that tries one limit, or one descriptor, after
+/// the other fails for one reason.
+fn same_but_for_numbers(first: &Diagnosis, other: &Verdict) -> bool {
+    fn words(why: &str) -> impl Iterator<Item = &str> {
+        why.split(|c: char| c.is_ascii_digit())
+            .filter(|part| !part.is_empty())
+    }
+    match other.cause {
+        Cause::Rlimit | Cause::Arguments => words(&first.verdict.why).eq(words(&other.why)),
+        _ => first.verdict.why == other.why,
     }
 }
 

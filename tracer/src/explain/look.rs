@@ -13,11 +13,11 @@ mod mounts;
 mod network;
 mod program;
 mod stand_in;
+mod sysctls;
 mod walk;
 
 use std::{
     cell::OnceCell,
-    collections::BTreeMap,
     fs::File,
     io::{self, Read},
     os::{fd::OwnedFd, unix::fs::MetadataExt},
@@ -34,7 +34,7 @@ use std::{
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::{
-    IdMap, Machine, Scene,
+    IdMap, Machine, MemoryGroup, Scene,
     arguments::{self, Address},
     scene::NOT_JOINED,
 };
@@ -65,6 +65,8 @@ pub struct Home {
     groups: Vec<cgroup::Member>,
     /// RLIMIT_STACK of its first process, once the application had begun.
     stack: Option<u64>,
+    /// How many processes of its memory cgroup had been killed for want of memory before.
+    oom_kills: u64,
     /// Why parts are missing.
     gone: Vec<String>,
     /// A file system did not answer: it is not asked again.
@@ -95,6 +97,7 @@ impl Home {
         let groups = text("cgroup")
             .map(|text| cgroup::parse(&text))
             .unwrap_or_default();
+        let oom_kills = oom_kills(&groups::memory(&groups).unwrap_or_default());
         Self {
             pid,
             root: None,
@@ -105,6 +108,7 @@ impl Home {
             mounts: Arc::default(),
             groups,
             stack: None,
+            oom_kills,
             gone,
             silent: AtomicBool::new(false),
         }
@@ -120,16 +124,23 @@ impl Home {
         self.stack = amounts::stack(pid);
         // Only now is it where the container runtime wants it.
         if let Ok(text) = read(&format!("/proc/{pid}/cgroup")) {
-            self.groups = cgroup::parse(&text);
+            let groups = cgroup::parse(&text);
+            if groups != self.groups {
+                self.oom_kills = oom_kills(&groups::memory(&groups).unwrap_or_default());
+                self.groups = groups;
+            }
         }
         if let Ok(text) = read(&format!("/proc/{pid}/mountinfo")) {
             self.mounts = Arc::new(mounts::parse(&text));
         }
     }
 
-    /// How many processes of its memory cgroup the kernel has killed for want of memory, as far as that can be read now.
-    pub fn oom_kills(&self) -> u64 {
-        groups::oom_kills(&self.groups)
+    /// Its memory cgroup and those above it, as far as they can be read now; and how many processes of it the kernel has
+    /// killed for want of memory since the application began.
+    pub(super) fn out_of_memory(&self) -> (Vec<MemoryGroup>, u64) {
+        let groups = groups::memory(&self.groups).unwrap_or_default();
+        let kills = oom_kills(&groups).saturating_sub(self.oom_kills);
+        (groups, kills)
     }
 
     /// The host's number of the call's task, while it lives and is this container's.
@@ -139,6 +150,10 @@ impl Home {
         let its = namespaces(tid)?;
         (its.0 == mnt || its.1 == pid).then_some(tid)
     }
+}
+
+fn oom_kills(groups: &[MemoryGroup]) -> u64 {
+    groups.first().and_then(|own| own.oom_kills).unwrap_or(0)
 }
 
 /// The surroundings of a failed call, as far as they can have to do with how it failed. Takes some milliseconds; never
@@ -187,7 +202,7 @@ pub fn look(call: &Syscall, earlier: Earlier, home: &Home) -> Scene {
             .gone
             .push("a cgroup that was removed with its container has no limits to read".to_owned());
     }
-    scene.sysctls = sysctls(name, errno);
+    scene.sysctls = sysctls::of(name, errno);
     scene.open_files = task
         .filter(|_| errno == libc::EMFILE)
         .and_then(amounts::open_files);
@@ -239,11 +254,27 @@ struct Place {
     own: u32,
 }
 
+/// What the walk to the process's own program is called by.
+const PROGRAM: &str = "the program";
+
+/// The file that it executes, where it may matter what rights that gave it.
+fn own_program(call: &Syscall, earlier: &Earlier) -> Option<arguments::Given> {
+    let wants_rights = matches!(call.outcome, Outcome::Error(errno) if [libc::EPERM, libc::EACCES].contains(&i32::from(errno)));
+    let path = earlier.program.as_ref().filter(|_| wants_rights)?;
+    Some(arguments::Given {
+        arg: PROGRAM,
+        path: path.to_vec(),
+        from: None,
+        follow: true,
+    })
+}
+
 fn paths(call: &Syscall, home: &Home, task: Option<u32>, witness: &Witness<'_>, scene: &mut Scene) {
     let mut given = arguments::paths(call);
     if given.is_empty() {
         given.extend(by_descriptor(call, task));
     }
+    given.extend(own_program(call, &scene.earlier));
     if given.is_empty() {
         return;
     }
@@ -300,7 +331,7 @@ fn paths(call: &Syscall, home: &Home, task: Option<u32>, witness: &Witness<'_>, 
     let started = thread::Builder::new().name("look".into()).spawn(move || {
         let found: Vec<_> = wanted
             .iter()
-            .map(|(base, given)| walk::walk(&place, base, given, execute))
+            .map(|(base, given)| walk::walk(&place, base, given, execute || given.arg == PROGRAM))
             .collect();
         // Nobody listens any more when it took too long.
         drop(tell.send(found));
@@ -308,8 +339,12 @@ fn paths(call: &Syscall, home: &Home, task: Option<u32>, witness: &Witness<'_>, 
     match started.map(|_| told.recv_timeout(PATIENCE)) {
         Ok(Ok(found)) => {
             for (path, gone) in found {
-                scene.paths.push(path);
-                scene.gone.extend(gone);
+                if path.arg == PROGRAM {
+                    scene.program = Some(path);
+                } else {
+                    scene.paths.push(path);
+                    scene.gone.extend(gone);
+                }
             }
         }
         Ok(Err(_)) => {
@@ -373,74 +408,6 @@ fn base(
     let path = link(task?, &file)?;
     let below = path.strip_prefix(root.strip_suffix(b"/").unwrap_or(root))?;
     (below.is_empty() || below.starts_with(b"/")).then(|| below.to_vec())
-}
-
-/// Sysctls that bound such a call. Those of the host; a namespace of the container may have its own beside.
-fn sysctls(name: &str, errno: i32) -> BTreeMap<&'static str, String> {
-    let wanted: &[&'static str] = match (name, errno) {
-        (_, libc::ENFILE) => &["fs.file-max", "fs.file-nr"],
-        ("inotify_add_watch", libc::ENOSPC) => &["fs.inotify.max_user_watches"],
-        ("inotify_init" | "inotify_init1", libc::EMFILE) => &["fs.inotify.max_user_instances"],
-        ("fanotify_init", libc::EMFILE) => &["fs.fanotify.max_user_groups"],
-        ("fanotify_mark", libc::ENOSPC) => &["fs.fanotify.max_user_marks"],
-        ("epoll_ctl", libc::ENOSPC) => &["fs.epoll.max_user_watches"],
-        ("unshare" | "clone" | "clone3", libc::ENOSPC) => &[
-            "user.max_user_namespaces",
-            "user.max_mnt_namespaces",
-            "user.max_pid_namespaces",
-            "user.max_net_namespaces",
-            "user.max_ipc_namespaces",
-            "user.max_uts_namespaces",
-            "user.max_cgroup_namespaces",
-            "user.max_time_namespaces",
-        ],
-        ("unshare" | "clone" | "clone3", libc::EPERM | libc::EACCES) => &[
-            "kernel.unprivileged_userns_clone",
-            "kernel.apparmor_restrict_unprivileged_userns",
-            "user.max_user_namespaces",
-        ],
-        ("clone" | "clone3" | "fork" | "vfork", libc::EAGAIN) => &["kernel.threads-max", "kernel.pid_max"],
-        ("mmap" | "mprotect" | "munmap" | "mremap" | "brk" | "madvise", libc::ENOMEM) => {
-            &["vm.max_map_count", "vm.overcommit_memory"]
-        }
-        ("mmap", libc::EPERM) => &["vm.mmap_min_addr"],
-        ("bpf", libc::EPERM) => &["kernel.unprivileged_bpf_disabled"],
-        ("perf_event_open", libc::EPERM | libc::EACCES) => &["kernel.perf_event_paranoid"],
-        ("syslog", libc::EPERM) => &["kernel.dmesg_restrict"],
-        ("ptrace" | "process_vm_readv" | "process_vm_writev", libc::EPERM) => &["kernel.yama.ptrace_scope"],
-        ("userfaultfd", libc::EPERM) => &["vm.unprivileged_userfaultfd"],
-        ("io_uring_setup", libc::EPERM) => &["kernel.io_uring_disabled"],
-        ("open" | "openat" | "openat2" | "creat", libc::EACCES) => &[
-            "fs.protected_regular",
-            "fs.protected_fifos",
-            "fs.protected_symlinks",
-        ],
-        ("link" | "linkat", libc::EPERM) => &["fs.protected_hardlinks"],
-        ("mq_open", _) => &[
-            "fs.mqueue.queues_max",
-            "fs.mqueue.msg_max",
-            "fs.mqueue.msgsize_max",
-        ],
-        ("add_key" | "request_key" | "keyctl", libc::EDQUOT) => {
-            &["kernel.keys.maxkeys", "kernel.keys.maxbytes"]
-        }
-        ("io_setup", libc::EAGAIN) => &["fs.aio-max-nr", "fs.aio-nr"],
-        ("setrlimit" | "prlimit64", libc::EPERM) => &["fs.nr_open"],
-        ("fcntl", libc::EPERM) => &["fs.pipe-max-size"],
-        ("shmget", libc::ENOSPC | libc::EINVAL | libc::ENOMEM) => {
-            &["kernel.shmmni", "kernel.shmmax", "kernel.shmall"]
-        }
-        ("semget", libc::ENOSPC | libc::EINVAL) => &["kernel.sem"],
-        ("msgget", libc::ENOSPC) => &["kernel.msgmni"],
-        _ => &[],
-    };
-    wanted
-        .iter()
-        .filter_map(|name| {
-            let path = format!("/proc/sys/{}", name.replace('.', "/"));
-            Some((*name, text_of(&read(&path).ok()?).trim().to_owned()))
-        })
-        .collect()
 }
 
 fn machine() -> Machine {

@@ -10,15 +10,18 @@ mod cgroup;
 mod dac;
 mod exec;
 mod expected;
+mod gains;
 mod ids;
 mod landlock;
 mod lsm;
 mod missing;
 mod mount;
 mod network;
+pub(super) mod oom;
+mod overlay;
 mod realtime;
 mod rlimit;
-mod search;
+pub(super) mod search;
 mod seccomp;
 mod sysctl;
 #[cfg(test)]
@@ -42,10 +45,12 @@ pub const ALL: &[Rule] = &[
     seccomp::RULE,
     search::RULE,
     expected::RULE,
+    gains::RULE,
     realtime::RULE,
     rlimit::RULE,
     cgroup::RULE,
     sysctl::RULE,
+    overlay::RULE,
     mount::RULE,
     exec::RULE,
     network::RULE,

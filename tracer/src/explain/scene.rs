@@ -15,6 +15,9 @@ pub(super) const NOT_JOINED: &str = "the container's files and network as its en
 pub struct Scene {
     /// The file that a path argument meant, and the second one of link(2), rename(2), mount(2).
     pub paths: Vec<Path>,
+    /// The program that the process executes, with all that execve(2) gave it: where its calls before this one tell which
+    /// that is, and the error is of a kind that rights are wanted for.
+    pub program: Option<Path>,
     /// `/proc/PID/uid_map` and `gid_map` of the container.
     pub uids: Option<Vec<IdMap>>,
     pub gids: Option<Vec<IdMap>>,
@@ -137,6 +140,8 @@ pub enum Kind {
 pub struct Mount {
     /// Where, in the container.
     pub point: Vec<u8>,
+    /// Which directory of the file system stands there: of a bind mount it is seldom its root.
+    pub root: Vec<u8>,
     /// `overlay`, `tmpfs`, `proc`.
     pub kind: String,
     /// What is mounted (`/dev/sda1`, `overlay`).
@@ -222,8 +227,10 @@ pub struct MemoryGroup {
     pub path: String,
     pub current: u64,
     pub max: Option<u64>,
-    /// `max` or `failcnt`: how often the limit was met; `oom_kill`.
+    /// How often the limit left somebody without memory (`oom` of version 2), or was met (`failcnt` of version 1, which
+    /// counts what made room, too).
     pub met: Option<u64>,
+    /// `oom_kill`: processes of this group.
     pub oom_kills: Option<u64>,
 }
 

@@ -126,6 +126,53 @@ fn what_is_found_elsewhere_was_a_search() {
 }
 
 #[test]
+fn a_search_that_finds_nothing_is_one_failure() {
+    let found = explain(["/lib64", "/usr/lib", "/lib"].map(|directory| {
+        opens(
+            &format!("\"{directory}/liby.so.1\""),
+            Outcome::Error(libc::ENOENT as u16),
+        )
+    }));
+    let [missing] = found.diagnoses.as_slice() else {
+        panic!("{found:?}")
+    };
+    assert_eq!(
+        (of(missing).call.as_str(), of(missing).count),
+        ("openat(\"/lib64/liby.so.1\")", 3)
+    );
+    assert_eq!(
+        of(missing).verdict.why,
+        "liby.so.1 is in none of the 3 places where the process looked for it"
+    );
+}
+
+#[test]
+fn a_program_that_tries_number_after_number_buries_nothing() {
+    let tries = (0..600_u64).map(|fd| failed("dup", libc::EBADF, &[("fildes", fd, &fd.to_string())]));
+    let last = refused(250, "KEYCTL_READ");
+    let found = explain(tries.chain([last]));
+    let told: Vec<_> = found
+        .diagnoses
+        .iter()
+        .map(|event| (of(event).syscall.as_ref(), of(event).count))
+        .collect();
+    assert_eq!(told, [("dup", 600), ("keyctl", 1)]);
+}
+
+#[test]
+fn files_that_are_not_there_leave_room_for_what_else_fails() {
+    let opens = (0..600).map(|number| {
+        opens(
+            &format!("\"/none/{number}\""),
+            Outcome::Error(libc::ENOENT as u16),
+        )
+    });
+    let found = explain(opens.chain([refused(250, "KEYCTL_READ")]));
+    assert!(found.left_out > 0);
+    assert!(found.diagnoses.iter().any(|event| of(event).syscall == "keyctl"));
+}
+
+#[test]
 fn calls_that_succeed_are_nobodys_concern() {
     let found = explain([opens("\"/etc/hosts\"", Outcome::Value(3))]);
     assert!(found.diagnoses.is_empty() && found.expected.is_empty());

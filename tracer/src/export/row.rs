@@ -180,8 +180,10 @@ impl<'a> Row<'a> {
             }
             Body::Diagnosis(found) => {
                 row.task(&found.task);
-                row.set(Column::Arch, found.arch.name());
-                row.set(Column::Syscall, &*found.syscall);
+                if !found.is_of_process() {
+                    row.set(Column::Arch, found.arch.name());
+                    row.set(Column::Syscall, &*found.syscall);
+                }
                 row.set_some(Column::Errno, found.errno.map(errno::name));
                 row.set(Column::Count, found.count);
                 row.set(Column::Reason, found.verdict.cause.name());

@@ -436,6 +436,13 @@ fn a_diagnosis_passes_as_the_call_that_it_explains() {
     assert!(!filter(&["trace=setuid"]).takes_failure(&mount));
     assert!(!filter(&["!mount"]).takes_failure(&mount));
     assert!(filter(&["status=unavailable"]).takes_failure(&found("mount", None)));
+    // No call failed of a process that was killed.
+    let killed = Diagnosis {
+        syscall: "".into(),
+        nr: u32::MAX,
+        ..found("mount", None)
+    };
+    assert!(filter(&["trace=mount"]).takes_failure(&killed));
     let of_errno = |errno: &str| {
         of(&Words {
             errnos: vec![errno.to_owned()],

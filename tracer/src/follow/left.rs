@@ -56,7 +56,8 @@ impl Process {
             .map(str::len)
             .sum();
         let rulesets: usize = self.rulesets.values().map(super::Ruleset::bytes).sum();
-        PROCESS + DESCRIPTOR * self.descriptors.len() + paths + rulesets
+        let program = self.program.as_ref().map_or(0, |path| path.len());
+        PROCESS + DESCRIPTOR * self.descriptors.len() + paths + rulesets + program
     }
 }
 

@@ -305,3 +305,50 @@ fn what_finds_no_room_is_not_followed() {
     followed.narrow(false);
     assert_eq!(followed.room, room::Room::default());
 }
+
+#[test]
+fn a_program_is_known_as_long_as_it_has_what_execve_gave_it() {
+    let executes = |followed: &mut Followed, path: &str| {
+        let path = path.as_bytes().to_vec();
+        happens(
+            followed,
+            PID,
+            ProcessEvent::Exec {
+                path,
+                truncated: false,
+            },
+        );
+    };
+    let program = |followed: &Followed, pid: u32| followed.earlier(0, &stat(pid, "\"x\"")).program;
+    let mut followed = Followed::default();
+    executes(&mut followed, "/usr/bin/su");
+    forks(&mut followed, 80);
+    assert_eq!(program(&followed, 80).as_deref(), Some(&b"/usr/bin/su"[..]));
+    let calls = [
+        of(PID, "setresuid", 0, &[]),
+        of(PID, "capset", 0, &[]),
+        of(PID, "prctl", 0, &[("option", 38, "PR_SET_NO_NEW_PRIVS")]),
+    ];
+    for call in calls {
+        executes(&mut followed, "/usr/bin/su");
+        let other = of(PID, "prctl", 0, &[("option", 15, "PR_SET_NAME")]);
+        followed.see(&event(60_000_000, Body::Syscall(other)));
+        followed.see(&event(
+            60_000_000,
+            Body::Syscall(fails(call.clone(), libc::EPERM)),
+        ));
+        assert!(program(&followed, PID).is_some());
+        followed.see(&event(60_000_000, Body::Syscall(call)));
+        assert_eq!(program(&followed, PID), None);
+    }
+    // A relative one is not known.
+    executes(&mut followed, "su");
+    assert_eq!(program(&followed, PID), None);
+    followed.narrow(true);
+    executes(&mut followed, "/usr/bin/su");
+    assert_eq!(
+        program(&followed, PID),
+        None,
+        "calls are left out: it may change unseen"
+    );
+}

@@ -118,7 +118,9 @@ pub(super) fn write_event(to: &mut Vec<u8>, event: &Event, json: bool) {
         Body::Process(process) => task(to, &process.task),
         Body::Diagnosis(found) => {
             task(to, &found.task);
-            field(to, "SYSCALL", found.syscall.as_bytes());
+            if !found.is_of_process() {
+                field(to, "SYSCALL", found.syscall.as_bytes());
+            }
             if let Some(number) = found.errno {
                 field(to, "ERRNO", errno::name(number).as_bytes());
             }

@@ -10,8 +10,8 @@ mod paint;
 use crate::{
     errno,
     event::{
-        Base, Body, DeniedBy, Descriptors, Event, Exit, Lifecycle, Loss, Outcome, Process, ProcessEvent,
-        Syscall, Task,
+        Base, Body, DeniedBy, Descriptors, Diagnosis, Event, Exit, Lifecycle, Loss, Outcome, Process,
+        ProcessEvent, Syscall, Task,
     },
     filter::Detail,
     numbers,
@@ -94,6 +94,11 @@ pub fn write_detailed(out: &mut Vec<u8>, event: &Event, options: &TextOptions, d
     {
         data::data(out, moved);
     }
+}
+
+/// Writes a diagnosis as one line: how often, what, and why.
+pub fn write_briefly(out: &mut Vec<u8>, found: &Diagnosis) {
+    diagnosis::briefly(out, found);
 }
 
 /// When the line's event began, in nanoseconds since 1970: a call is reported when it returns, but as strace does, a

@@ -100,7 +100,7 @@ Kubernetes     securityContext:
                  capabilities:
                    drop: [\"ALL\"]
                    add: [\"CHOWN\"]
-denied         calls failed for want of SYS_CHROOT: --cap-add, if they should succeed
+denied         calls failed for want of SYS_CHROOT: --cap-add, if they should succeed; `tracer explain` says what else would do
 given up       calls failed for want of SETUID, which the container was given: not by the task that called, another \
 user's or one that had dropped it
 out of reach   SYS_NICE: asked for in a user namespace above the container's, where no flag of a rootless container \

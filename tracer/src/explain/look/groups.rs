@@ -40,19 +40,14 @@ pub(super) fn look(call: &Syscall, errno: i32, members: &[Member], scene: &mut S
     }
 }
 
-/// How many processes of that group the kernel has killed for want of memory.
-pub(super) fn oom_kills(members: &[Member]) -> u64 {
-    let groups = memory(members).unwrap_or_default();
-    groups.first().and_then(|own| own.oom_kills).unwrap_or(0)
-}
-
-fn memory(members: &[Member]) -> Option<Vec<MemoryGroup>> {
+/// The memory cgroup and those above it.
+pub(super) fn memory(members: &[Member]) -> Option<Vec<MemoryGroup>> {
     above(members, "memory", |path, version| {
         Some(match version {
             CgroupVersion::Two => MemoryGroup {
                 current: number(path, "memory.current")?,
                 max: bound(path, "memory.max"),
-                met: event(path, "memory.events", "max"),
+                met: event(path, "memory.events", "oom"),
                 oom_kills: event(path, "memory.events", "oom_kill"),
                 path: path.to_owned(),
             },

@@ -6,8 +6,6 @@ use crate::explain::Mount;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
     pub id: u64,
-    /// Which directory of the file system stands there.
-    pub root: Vec<u8>,
     pub mount: Mount,
 }
 
@@ -29,9 +27,9 @@ fn line(line: &[u8]) -> Option<Line> {
     let has = |list: &[u8], option: &[u8]| list.split(|byte| *byte == b',').any(|each| each == option);
     Some(Line {
         id,
-        root,
         mount: Mount {
             point,
+            root,
             kind,
             source,
             read_only: has(options, b"ro") || has(of_file_system, b"ro"),
@@ -89,7 +87,8 @@ pub(super) fn of<'a>(mounts: &'a [Line], id: Option<u64>, path: &[u8]) -> Option
 pub(super) fn masks(line: &Line) -> bool {
     let point = &line.mount.point;
     let of_kernel = point.starts_with(b"/proc/") || point.starts_with(b"/sys/");
-    let is_null = line.root == b"/null" || line.mount.source == "/dev/null" || line.root == b"/dev/null";
+    let is_null =
+        line.mount.root == b"/null" || line.mount.source == "/dev/null" || line.mount.root == b"/dev/null";
     of_kernel && (is_null || (line.mount.kind == "tmpfs" && line.mount.read_only))
 }
 
@@ -114,6 +113,7 @@ garbage\n\n";
             "the file system is, though the mount is not"
         );
         assert_eq!(mounts[3].mount.point, b"/mnt/a b");
+        assert_eq!(mounts[3].mount.root, b"/data");
         assert!(mounts[3].mount.read_only && mounts[3].mount.noexec && !mounts[3].mount.nosuid);
         assert_eq!(
             mounts.iter().map(masks).collect::<Vec<_>>(),

@@ -85,6 +85,13 @@ const MISTAKES: &[Mistake] = &[
     },
     Mistake {
         calls: &["sched_setscheduler"],
+        // SCHED_EXT is 7 (include/uapi/linux/sched.h); SCHED_RESET_ON_FORK may stand beside the number.
+        is: |case| int(case, "policy").is_some_and(|policy| !(0..=7).contains(&(policy & !0x4000_0000))),
+        why: "there is no scheduling policy of that number",
+        source: "sched_setscheduler(2): EINVAL",
+    },
+    Mistake {
+        calls: &["sched_setscheduler"],
         is: |case| {
             let realtime = case.says("SCHED_FIFO") || case.says("SCHED_RR");
             let priority = case
@@ -513,6 +520,7 @@ mod tests {
                 libc::EINVAL,
                 &[("policy", 0, "SCHED_OTHER"), ("param", 1, "[5]")],
             ),
+            failed("sched_setscheduler", libc::EINVAL, &[("policy", 77, "0x4d")]),
             failed("dup3", libc::EINVAL, &[("oldfd", 3, "3"), ("newfd", 3, "3")]),
             failed("epoll_wait", libc::EINVAL, &[("maxevents", 0, "0")]),
             failed("read", libc::EBADF, &[("fd", 99, "99")]),

@@ -24,22 +24,22 @@ pub(super) const CAP_DAC_OVERRIDE: u8 = 1;
 pub(super) const CAP_DAC_READ_SEARCH: u8 = 2;
 pub(super) const CAP_FOWNER: u8 = 3;
 const CAP_FSETID: u8 = 4;
-const CAP_SETGID: u8 = 6;
-const CAP_SETUID: u8 = 7;
+pub(super) const CAP_SETGID: u8 = 6;
+pub(super) const CAP_SETUID: u8 = 7;
 pub(super) const CAP_NET_BIND_SERVICE: u8 = 10;
 const CAP_NET_ADMIN: u8 = 12;
 const CAP_NET_RAW: u8 = 13;
 pub(super) const CAP_IPC_LOCK: u8 = 14;
-const CAP_SYS_MODULE: u8 = 16;
-const CAP_SYS_RAWIO: u8 = 17;
-const CAP_SYS_CHROOT: u8 = 18;
-const CAP_SYS_PTRACE: u8 = 19;
-const CAP_SYS_PACCT: u8 = 20;
+pub(super) const CAP_SYS_MODULE: u8 = 16;
+pub(super) const CAP_SYS_RAWIO: u8 = 17;
+pub(super) const CAP_SYS_CHROOT: u8 = 18;
+pub(super) const CAP_SYS_PTRACE: u8 = 19;
+pub(super) const CAP_SYS_PACCT: u8 = 20;
 pub(super) const CAP_SYS_ADMIN: u8 = 21;
-const CAP_SYS_BOOT: u8 = 22;
+pub(super) const CAP_SYS_BOOT: u8 = 22;
 pub(super) const CAP_SYS_NICE: u8 = 23;
 pub(super) const CAP_SYS_RESOURCE: u8 = 24;
-const CAP_SYS_TIME: u8 = 25;
+pub(super) const CAP_SYS_TIME: u8 = 25;
 pub(super) const CAP_MKNOD: u8 = 27;
 const CAP_SYSLOG: u8 = 34;
 const CAP_PERFMON: u8 = 38;
@@ -177,6 +177,10 @@ fn unwatched(case: &Case<'_>, evidence: &Evidence) -> Finding {
 
 fn decide(case: &Case<'_>, evidence: &Evidence, lacking: &Lacking) -> Finding {
     let name = capability(lacking.number);
+    let call = match case.text("cmd").filter(|_| case.is(&["ioctl"])) {
+        Some(request) => format!("ioctl {request}"),
+        None => case.call.name.to_string(),
+    };
     let cause = if lacking.above {
         Cause::UserNamespace
     } else {
@@ -184,11 +188,11 @@ fn decide(case: &Case<'_>, evidence: &Evidence, lacking: &Lacking) -> Finding {
     };
     let why = if lacking.above {
         format!(
-            "{} needs {name} in {}, and the container runs in a user namespace below: no flag gives it that",
-            case.call.name, lacking.asked
+            "{call} needs {name} in {}, and the container runs in a user namespace below: no flag gives it that",
+            lacking.asked
         )
     } else {
-        format!("{} needs {name}, and the task does not have it", case.call.name)
+        format!("{call} needs {name}, and the task does not have it")
     };
     let mut found = Found::new(cause, why);
     found = if lacking.watched {
@@ -219,8 +223,12 @@ fn decide(case: &Case<'_>, evidence: &Evidence, lacking: &Lacking) -> Finding {
     if lacking.above {
         return help_above(case, lacking.number, found).done();
     }
-    let gains = matches!(lacking.number, CAP_SETUID | CAP_SETGID) && evidence.no_new_privs;
-    if gains {
+    // Of a program that is known, the rule `gains` has judged that.
+    let may_gain = matches!(lacking.number, CAP_SETUID | CAP_SETGID)
+        && evidence.no_new_privs
+        && evidence.euid != 0
+        && case.scene.program.is_none();
+    if may_gain {
         found = found
             .at_call("no_new_privs is set: a set-user-ID program such as sudo or su gains nothing (prctl(2), PR_SET_NO_NEW_PRIVS)")
             .flag("without --security-opt no-new-privileges")

@@ -4,6 +4,7 @@ use super::{Rule, words::bound};
 use crate::{
     event::{Cause, Place},
     explain::{Case, Finding, MemoryGroup, PidsGroup, case::Found},
+    units::Bytes,
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -53,17 +54,20 @@ fn pids(case: &Case<'_>) -> Finding {
         });
     };
     let max = group.max.unwrap_or_default();
-    let mut found = Found::new(
+    let found = Found::new(
         Cause::CgroupPids,
         format!("the cgroup may have {max} tasks (pids.max), and has them"),
     )
     .after(format!(
-        "{}: pids.max {max}, pids.current {}",
-        group.path, group.current
+        "{}: pids.max {max}, pids.current {}{}",
+        group.path,
+        group.current,
+        match group.refused {
+            Some(1) => "; 1 fork was refused".to_owned(),
+            Some(refused) => format!("; {refused} forks were refused"),
+            None => String::new(),
+        }
     ));
-    if let Some(refused) = group.refused {
-        found = found.after(format!("{}/pids.events: {refused} forks refused", group.path));
-    }
     let wanted = max.saturating_mul(2).max(512);
     found
         .always("pids.max counts processes and threads of the group and of those below it")
@@ -104,11 +108,15 @@ fn memory(case: &Case<'_>) -> Finding {
     let mut found = Found::new(
         Cause::CgroupMemory,
         format!(
-            "the cgroup may have {max} bytes of memory, {} are in use, and the kernel had none for its own part of {}",
-            group.current, case.call.name
+            "the cgroup may have {} of memory, and none was left for {}",
+            Bytes(max),
+            case.call.name
         ),
     )
-    .after(format!("{}: {} of {max} bytes", group.path, group.current));
+    .after(format!(
+        "{}: {} of {max} bytes are in use",
+        group.path, group.current
+    ));
     if let Some(met) = group.met {
         found = found.after(format!("the limit was met {met} times"));
     }

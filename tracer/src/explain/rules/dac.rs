@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     event::{Cause, Evidence, Place},
-    explain::{Caller, Case, Component, Finding, Kind, Path, arguments, case::Found},
+    explain::{Caller, Case, Component, Finding, Kind, Mount, Path, arguments, case::Found},
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -312,12 +312,17 @@ fn at_wall(case: &Case<'_>, path: &Path, wall: &Wall<'_>, asked: bool) -> Findin
     let step = wall.step;
     let directory = step.kind == Kind::Directory;
     let mut verbs = Vec::new();
+    // Who may make files in a directory must be able to search it, too: that goes without saying.
+    let of_interest = match directory && wall.wanted & WRITE != 0 {
+        true => wall.wanted & !SEARCH,
+        false => wall.wanted,
+    };
     for (bit, of_file, of_directory) in [
         (READ, "read", "list"),
-        (WRITE, "write", "change"),
+        (WRITE, "write", "make or remove files in"),
         (SEARCH, "execute", "search"),
     ] {
-        if wall.wanted & bit != 0 {
+        if of_interest & bit != 0 {
             verbs.push(if directory { of_directory } else { of_file });
         }
     }
@@ -351,28 +356,22 @@ fn at_wall(case: &Case<'_>, path: &Path, wall: &Wall<'_>, asked: bool) -> Findin
         found = found.after(format!("{} leads through it", shown(&path.given)));
     }
     if unmapped {
+        found = found.after(format!(
+            "the container's user namespace does not map user {} of the host, who is nobody (65534) in it",
+            step.uid
+        ));
         found = found.always("a capability in a user namespace gives power over files of ids that it maps alone (user_namespaces(7))");
     }
-    let host_owner = evidence.fsuid;
     let volume = path
         .mount
         .as_ref()
         .filter(|mount| mount.point != b"/" && mount.kind != "overlay");
     if let Some(mount) = volume {
-        found = found
-            .after(format!("it is in the volume on {}", shown(&mount.point)))
-            .fix(
-                Place::Host,
-                format!("chown {host_owner} the volume's directory, the caller's user as the host counts"),
-            )
-            .fix(
-                Place::Podman,
-                "-v SOURCE:TARGET:U (podman changes the owner), or --userns=keep-id with a rootless container",
-            )
-            .fix(
-                Place::Kubernetes,
-                "securityContext.fsGroup of the Pod, or an initContainer that changes the owner",
-            );
+        found = found.after(format!("it is in the volume on {}", shown(&mount.point)));
+        found = of_volume(found, mount, step, evidence.fsuid).fix(
+            Place::Kubernetes,
+            "securityContext.fsGroup of the Pod, or an initContainer that changes the owner",
+        );
     } else {
         found = found.fix(
             Place::Image,
@@ -395,6 +394,32 @@ fn at_wall(case: &Case<'_>, path: &Path, wall: &Wall<'_>, asked: bool) -> Findin
         );
     }
     found.done()
+}
+
+/// What gives the caller a directory that the engine has mounted, or a file in it.
+fn of_volume(found: Found, mount: &Mount, step: &Component, caller: u32) -> Found {
+    let target = shown(&mount.point);
+    if mount.kind == "tmpfs" && mount.root == b"/" {
+        // Podman gives it the mode of the image's directory otherwise.
+        return found
+            .fix(Place::Podman, format!("--tmpfs {target}:mode=1777,notmpcopyup"))
+            .fix(Place::Docker, format!("--tmpfs {target}:mode=1777"));
+    }
+    let within = step.path.strip_prefix(mount.point.as_slice()).unwrap_or_default();
+    found
+        .fix(
+            Place::Host,
+            format!(
+                "chown {caller} SOURCE{}, with the SOURCE of what is mounted on {target} ({caller} is the caller, as the host counts)",
+                shown(within)
+            ),
+        )
+        .fix(
+            Place::Podman,
+            format!(
+                "-v SOURCE:{target}:U (podman changes the owner), or --userns=keep-id with a rootless container"
+            ),
+        )
 }
 
 /// fs.protected_regular, fs.protected_fifos, fs.protected_symlinks: they ask for no capability.

@@ -151,6 +151,14 @@ fn machine(number: u16, wide: bool) -> String {
     name.to_owned()
 }
 
+/// As engines call a machine that this program runs on.
+fn platform(native: u16) -> &'static str {
+    match native {
+        183 => "linux/arm64",
+        _ => "linux/amd64",
+    }
+}
+
 /// Whether the kernel runs it beside native programs.
 fn is_compatible(native: u16, other: u16) -> bool {
     native == other || (native == 62 && other == 3) || (native == 183 && other == 40)
@@ -176,7 +184,10 @@ fn no_program(case: &Case<'_>, path: &Path) -> Finding {
             )
             .after(format!("e_machine of {given} is {its}"))
             .always("execve(2): ENOEXEC")
-            .flag("--platform: the image of this machine")
+            .flag(&format!(
+                "--platform {}, where the image has it",
+                platform(native)
+            ))
             .fix(
                 Place::Image,
                 "build for this machine, or as an image of several platforms (buildx, buildah manifest)",

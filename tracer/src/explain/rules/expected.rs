@@ -94,6 +94,20 @@ const OPTIONAL: &[&str] = &[
     "/.inputrc",
     "/.bashrc",
     "/.profile",
+    "/locale.alias",
+    "/etc/nsswitch.conf",
+    "/etc/gnutls/config",
+    "/etc/login.defs",
+    "/dev/log",
+    "/Modules/Setup.local",
+    "/sitecustomize.py",
+    "/usercustomize.py",
+    ".abi3.so",
+    "/__init__.so",
+    "/__init__.py",
+    "/.pgpass",
+    "/.pg_service.conf",
+    "/etc/busybox.conf",
 ];
 
 const LOOKS: &[&str] = &[
@@ -157,6 +171,10 @@ fn judge(case: &Case<'_>) -> Finding {
                 "futex(2): ETIMEDOUT",
             )
         }
+        libc::EPERM if case.is(&["setsid"]) => fine(
+            "the process leads a group already, as a container's first does: programs fork before they ask for a session",
+            "setsid(2): EPERM",
+        ),
         libc::ECHILD if case.is(&["wait4", "waitid"]) => {
             fine("there is no child to wait for", "wait(2): ECHILD")
         }
@@ -230,9 +248,18 @@ fn judge(case: &Case<'_>) -> Finding {
             "the descriptor was not open: programs close all that they may have inherited",
             "close(2): EBADF",
         ),
-        libc::EBADF if case.is(&["fcntl"]) && case.says("F_GETFD") => fine(
-            "the descriptor is not open: the program asked whether it is",
+        libc::EBADF if case.is(&["fcntl"]) && (case.says("F_GETFD") || case.says("F_SETFD")) => fine(
+            "the descriptor is not open: programs ask whether it is, or mark all that they may have inherited",
             "fcntl(2): EBADF",
+        ),
+        libc::EINVAL | libc::ENOSPC | libc::ENOSYS if case.is(&["pkey_alloc"]) => fine(
+            "the processor has no protection keys, or none is left: programs ask, and do without",
+            "pkey_alloc(2), pkeys(7)",
+        ),
+        libc::EINVAL if case.is(&["ioctl"]) && case.says("TCGETS") => not_a_terminal(case),
+        libc::EXDEV | libc::EOPNOTSUPP if case.is(&["copy_file_range"]) => fine(
+            "the two files are on file systems between which the kernel does not copy: programs read and write then",
+            "copy_file_range(2): EXDEV, EOPNOTSUPP",
         ),
         libc::ENOTCONN if case.is(&["shutdown", "getpeername"]) => fine(
             "the socket has no peer, or has it no more",
@@ -344,7 +371,11 @@ fn optional(case: &Case<'_>) -> Finding {
         || is_loaders_directory(&given)
         || (given.contains("/locale/") && (given.contains("LC_") || given.ends_with(".mo")))
         || given.starts_with("/run/systemd/userdb")
-        || given.contains("/__pycache__/");
+        || given.contains("/__pycache__/")
+        // Python's own archive, its users' packages, and each form that a module may have.
+        || (given.contains("/python") && given.ends_with(".zip"))
+        || given.contains("/.local/lib/python")
+        || given.contains(".cpython-");
     if !is_optional {
         return Finding::NotMine;
     }
@@ -374,10 +405,19 @@ mod tests {
             failed("mkdir", libc::EEXIST, &[]),
             failed("futex", libc::ETIMEDOUT, &[]),
             failed("futex", libc::EAGAIN, &[]),
+            failed("setsid", libc::EPERM, &[]),
             failed("lgetxattr", libc::ENODATA, &[]),
             failed("readlink", libc::EINVAL, &[]),
             failed("lseek", libc::ESPIPE, &[]),
             failed("close", libc::EBADF, &[]),
+            failed(
+                "fcntl",
+                libc::EBADF,
+                &[("cmd", 2, "F_SETFD"), ("arg", 1, "FD_CLOEXEC")],
+            ),
+            failed("pkey_alloc", libc::EINVAL, &[]),
+            failed("copy_file_range", libc::EXDEV, &[]),
+            failed("ioctl", libc::EINVAL, &[("cmd", 0x5401, "TCGETS")]),
             failed("wait4", 512, &[]),
             failed(
                 "access",

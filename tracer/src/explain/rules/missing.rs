@@ -94,7 +94,10 @@ fn not_there(case: &Case<'_>) -> Finding {
             shown(&link.path),
             shown(link.target.as_deref().unwrap_or_default())
         ),
-        (None, 0) => format!("there is no {name} in {directory}"),
+        (None, 0) => match path.near.first() {
+            Some(near) => format!("there is no {name} in {directory}, but {}", shown(near)),
+            None => format!("there is no {name} in {directory}"),
+        },
         (None, _) => format!("there is no directory {name} in {directory}, on the way to {given}"),
     };
     let mut found = Found::new(Cause::Missing, why).after(format!("{directory} has no {name}"));
@@ -333,7 +336,7 @@ mod tests {
         scene.paths[0].near = vec![b"app.conf".to_vec()];
         let told = verdict(&RULE, &open(libc::ENOENT, "O_RDONLY"), &scene);
         assert_eq!(told.cause, Cause::Missing);
-        assert_eq!(told.why, "there is no App.conf in /etc");
+        assert_eq!(told.why, "there is no App.conf in /etc, but app.conf");
         assert_eq!(told.fixes[0].line, "the name is app.conf: case matters");
     }
 

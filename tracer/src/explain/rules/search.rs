@@ -1,9 +1,9 @@
-//! Files that a program looked for in several places, and found: what shells do with PATH, loaders with libraries,
-//! Python with modules.
+//! Files that a program looked for in several places: what shells do with PATH, loaders with libraries, Python with
+//! modules. Where it found one in the end, nothing failed; where it did not, all places are one failure.
 
 use super::Rule;
 use crate::{
-    event::Cause,
+    event::{Cause, Place, Verdict},
     explain::{Case, Finding, case::Found},
 };
 
@@ -28,6 +28,39 @@ fn judge(case: &Case<'_>) -> Finding {
     .done()
 }
 
+/// Why it was found in none of these places, which are several.
+pub(in crate::explain) fn nowhere(places: &[String]) -> Verdict {
+    let name = places
+        .iter()
+        .find_map(|place| place.rsplit('/').find(|name| !name.is_empty()))
+        .unwrap_or_default();
+    let found = Found::new(
+        Cause::Missing,
+        format!(
+            "{name} is in none of the {} places where the process looked for it",
+            places.len()
+        ),
+    );
+    let found = places.iter().take(MAX_PLACES).fold(found, |found, place| {
+        found.at_call(format!("it was not there as {place}"))
+    });
+    let found = match places.len().saturating_sub(MAX_PLACES) {
+        0 => found,
+        more => found.at_call(format!("nor in {more} places more")),
+    };
+    let found = found.fix(Place::Image, format!("install what has {name}, into one of them"));
+    if name.starts_with("lib") && (name.ends_with(".so") || name.contains(".so.")) {
+        found
+            .flag("-e LD_LIBRARY_PATH=DIRECTORY, where the library is in another one (ld.so(8))")
+            .verdict()
+    } else {
+        found.verdict()
+    }
+}
+
+/// Places that are named.
+const MAX_PLACES: usize = 16;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,5 +78,20 @@ mod tests {
         };
         assert_eq!(verdict(&RULE, &call, &scene).cause, Cause::Expected);
         assert_eq!(ask(&RULE, &call, &Scene::default()), Finding::NotMine);
+    }
+
+    #[test]
+    fn what_is_nowhere_is_told_with_all_places() {
+        let told = nowhere(&["/lib/libx.so.1".to_owned(), "/usr/lib/libx.so.1".to_owned()]);
+        assert_eq!(
+            told.why,
+            "libx.so.1 is in none of the 2 places where the process looked for it"
+        );
+        assert_eq!(told.evidence[1].text, "it was not there as /usr/lib/libx.so.1");
+        assert!(told.fixes.iter().any(|fix| fix.line.contains("LD_LIBRARY_PATH")));
+        let many: Vec<_> = (0..40).map(|number| format!("/{number}/tool")).collect();
+        let told = nowhere(&many);
+        assert_eq!(told.evidence.len(), 17);
+        assert_eq!(told.evidence[16].text, "nor in 24 places more");
     }
 }

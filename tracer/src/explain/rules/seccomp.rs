@@ -1,6 +1,13 @@
 //! Calls that were refused before the kernel's own function ran.
 
-use super::Rule;
+use super::{
+    Rule,
+    capability::{
+        CAP_DAC_READ_SEARCH, CAP_SYS_ADMIN, CAP_SYS_BOOT, CAP_SYS_CHROOT, CAP_SYS_MODULE, CAP_SYS_NICE,
+        CAP_SYS_PACCT, CAP_SYS_PTRACE, CAP_SYS_RAWIO, CAP_SYS_TIME,
+    },
+    words::{capability, short_capability},
+};
 use crate::{
     event::{Arch, Cause, DeniedBy, Outcome, Place},
     explain::{Case, Finding, case::Found},
@@ -28,6 +35,63 @@ fn judge(case: &Case<'_>) -> Finding {
     }
 }
 
+/// Calls that the default profiles of podman and Docker allow to those who have a capability (containers-common
+/// pkg/seccomp, moby profiles/seccomp).
+const WITH_CAPABILITY: &[(u8, &[&str])] = &[
+    (CAP_DAC_READ_SEARCH, &["open_by_handle_at"]),
+    (CAP_SYS_MODULE, &["delete_module", "finit_module", "init_module"]),
+    (CAP_SYS_RAWIO, &["ioperm", "iopl"]),
+    (CAP_SYS_CHROOT, &["chroot"]),
+    (
+        CAP_SYS_PTRACE,
+        &[
+            "kcmp",
+            "pidfd_getfd",
+            "process_madvise",
+            "process_vm_readv",
+            "process_vm_writev",
+            "ptrace",
+        ],
+    ),
+    (CAP_SYS_PACCT, &["acct"]),
+    (
+        CAP_SYS_ADMIN,
+        &[
+            "bpf",
+            "fanotify_init",
+            "fsconfig",
+            "fsmount",
+            "fsopen",
+            "fspick",
+            "mount",
+            "mount_setattr",
+            "move_mount",
+            "open_tree",
+            "perf_event_open",
+            "quotactl",
+            "setdomainname",
+            "sethostname",
+            "setns",
+            "syslog",
+            "umount",
+            "umount2",
+            "unshare",
+        ],
+    ),
+    (CAP_SYS_BOOT, &["reboot"]),
+    (CAP_SYS_NICE, &["get_mempolicy", "mbind", "set_mempolicy"]),
+    (
+        CAP_SYS_TIME,
+        &["clock_settime", "clock_settime64", "settimeofday", "stime"],
+    ),
+];
+
+/// The capability with which engines allow the call, where the task does not have it.
+fn lacking(case: &Case<'_>) -> Option<u8> {
+    let (capability, _) = WITH_CAPABILITY.iter().find(|(_, calls)| case.is(calls))?;
+    (case.has(*capability) == Some(false)).then_some(*capability)
+}
+
 fn seccomp(case: &Case<'_>) -> Finding {
     let call = case.call;
     let answer = match call.outcome {
@@ -47,6 +111,24 @@ fn seccomp(case: &Case<'_>) -> Finding {
         Arch::X86_64 | Arch::Aarch64 | Arch::Arm => found,
         other => found.at_call(format!("it came through the table of {}", other.name())),
     };
+    let found = match lacking(case) {
+        Some(number) => found
+            .at_call(format!("the task does not have {}", capability(number)))
+            .always(format!(
+                "the default profiles of podman and Docker allow {} where the container has {}",
+                call.name,
+                capability(number)
+            ))
+            .flag(&format!("--cap-add={}", short_capability(number)))
+            .fix(
+                Place::Kubernetes,
+                format!(
+                    r#"securityContext.capabilities.add: ["{}"]"#,
+                    short_capability(number)
+                ),
+            ),
+        None => found,
+    };
     let line = format!(r#"{{"names": ["{}"], "action": "SCMP_ACT_ALLOW"}}"#, call.name);
     found
         .fix(
@@ -62,6 +144,10 @@ fn seccomp(case: &Case<'_>) -> Finding {
             format!(
                 "securityContext.seccompProfile: {{type: Localhost, localhostProfile: PROFILE.json}}, with this among its \"syscalls\": {line}"
             ),
+        )
+        .fix(
+            Place::Host,
+            "tracer profile seccomp CONTAINER > PROFILE.json: a whole profile, from a run without one",
         )
         .done()
 }
@@ -87,8 +173,28 @@ mod tests {
             verdict
                 .fixes
                 .iter()
+                .filter(|fix| fix.place != Place::Host)
                 .all(|fix| fix.line.contains(r#""names": ["keyctl"]"#))
         );
+    }
+
+    #[test]
+    fn a_capability_opens_the_call_in_default_profiles() {
+        let call = |effective: u64| {
+            failed("chroot", libc::EPERM, &[])
+                .denied(DeniedBy::Seccomp)
+                .knowing(crate::event::Evidence {
+                    effective,
+                    ..crate::event::Evidence::default()
+                })
+        };
+        let first = |effective: u64| {
+            let told = verdict(&RULE, &call(effective), &Scene::default());
+            told.fixes[0].line.clone()
+        };
+        assert_eq!(first(0), "--cap-add=SYS_CHROOT");
+        // One that has it is refused for another reason.
+        assert!(first(1 << CAP_SYS_CHROOT).contains("PROFILE.json"));
     }
 
     #[test]

@@ -281,7 +281,7 @@ fn namespaces(case: &Case<'_>) -> Finding {
         .always("unshare(2): ENOSPC");
         for name in names {
             found = found.after(format!("{name} is {}", value(case, name)));
-            found = set(found, name, "16384");
+            found = set(found, name, &more(case, name));
         }
         return found.done();
     }
@@ -295,7 +295,16 @@ fn namespaces(case: &Case<'_>) -> Finding {
     )
     .after(format!("{name} is {now} on the host"))
     .always("a limit of any user namespace above counts too, and 32 of them may be nested (namespaces(7), user_namespaces(7))");
-    set(found, name, "16384").done()
+    set(found, name, &more(case, name)).done()
+}
+
+/// More than the host has now: a namespace on the way has less then, or its own makers used it up.
+fn more(case: &Case<'_>, name: &str) -> String {
+    number(case, name)
+        .unwrap_or_default()
+        .saturating_mul(2)
+        .max(16384)
+        .to_string()
 }
 
 /// Debian's own switch, Ubuntu's, and create_user_ns of kernel/user_namespace.c.

@@ -337,3 +337,33 @@ fn a_diagnosis() {
         assert_eq!(line["fixes"], json!([{"place": "image", "line": "chmod"}]));
     }
 }
+
+#[test]
+fn a_diagnosis_of_a_process_that_was_killed() {
+    let fact = |taken| Fact {
+        text: "x".into(),
+        taken,
+    };
+    let line = valid(Body::Diagnosis(Box::new(Diagnosis {
+        task: Task::default(),
+        arch: crate::event::Arch::NATIVE,
+        nr: u32::MAX,
+        syscall: "".into(),
+        errno: None,
+        call: "killed by SIGKILL".into(),
+        count: 1,
+        verdict: Verdict {
+            cause: Cause::CgroupMemory,
+            why: "no memory".into(),
+            evidence: [Taken::Before, Taken::Call, Taken::After, Taken::Always]
+                .map(fact)
+                .to_vec(),
+            fixes: Vec::new(),
+            ruled_out: Vec::new(),
+        },
+    })));
+    assert_eq!(
+        (&line["syscall"], &line["errno"], &line["call"]),
+        (&json!(""), &Value::Null, &json!("killed by SIGKILL"))
+    );
+}

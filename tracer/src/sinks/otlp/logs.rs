@@ -68,7 +68,9 @@ pub fn write_event(out: &mut Vec<u8>, event: &Event, descriptors: Descriptors) {
         }
         Body::Diagnosis(found) => {
             task(&mut attributes, &found.task);
-            attributes.push(word("tracer.syscall", found.syscall.clone()));
+            if !found.is_of_process() {
+                attributes.push(word("tracer.syscall", found.syscall.clone()));
+            }
             if let Some(errno) = found.errno {
                 error(&mut attributes, errno);
             }

@@ -1,4 +1,4 @@
-//! Why a call failed, as lines under the call's.
+//! Why a call failed, or a process was ended, as lines under the event's.
 
 use super::{number, paint};
 use crate::{
@@ -17,7 +17,9 @@ pub(super) fn diagnosis(out: &mut Vec<u8>, found: &Diagnosis, color: bool) {
     };
     out.extend_from_slice(b"*** ");
     printable(out, &found.call);
-    out.extend_from_slice(b" fails");
+    if !found.is_of_process() {
+        out.extend_from_slice(b" fails");
+    }
     if let Some(errno) = found.errno {
         out.extend_from_slice(b" with ");
         painted(out, paint::ERROR, &errno::name(errno));
@@ -54,6 +56,15 @@ pub(super) fn diagnosis(out: &mut Vec<u8>, found: &Diagnosis, color: bool) {
     for (places, text) in fixes(&verdict.fixes) {
         line(&format!("change, {places}: "), text);
     }
+    out.push(b'\n');
+}
+
+/// A line of how often, what, and why.
+pub(super) fn briefly(out: &mut Vec<u8>, found: &Diagnosis) {
+    let errno = found.errno.map(errno::name).unwrap_or_default();
+    let line = format!("{:>9} {} {errno}: ", found.count, found.syscall);
+    printable(out, &line);
+    printable(out, &found.verdict.why);
     out.push(b'\n');
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     event::Syscall,
     explain::{
-        Acl, IdMap, Mount, Scene,
+        Acl, IdMap, Scene,
         rules::testing::{ask, failed, verdict},
     },
 };
@@ -103,10 +103,39 @@ fn making_a_file_takes_its_directory() {
         verdict.why
     );
     assert!(
-        verdict.why.ends_with("may not change and search it"),
+        verdict.why.ends_with("may not make or remove files in it"),
         "{}",
         verdict.why
     );
+}
+
+#[test]
+fn a_volume_is_changed_where_it_comes_from_and_a_tmpfs_by_its_options() {
+    let told = |kind: &str, root: &str| {
+        let mut scene = scene(vec![
+            step("/", Kind::Directory, 0o755, 0),
+            step("/data", Kind::Directory, 0o755, 0),
+            step("/data/key", Kind::File, 0o600, 0),
+        ]);
+        scene.paths[0].mount = Some(Mount {
+            point: b"/data".to_vec(),
+            root: root.into(),
+            kind: kind.into(),
+            ..Mount::default()
+        });
+        let fixes = verdict(&RULE, &open("O_RDONLY", PROBED), &scene).fixes;
+        fixes
+            .into_iter()
+            .map(|fix| fix.line)
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    let of_host = "chown 1000 SOURCE/key, with the SOURCE of what is mounted on /data";
+    assert!(told("ext4", "/").starts_with(of_host));
+    // A directory of the host's /run.
+    assert!(told("tmpfs", "/app").starts_with(of_host));
+    assert!(told("tmpfs", "/").contains("--tmpfs /data:mode=1777\n"));
+    assert!(!told("tmpfs", "/").contains("SOURCE"));
 }
 
 #[test]
