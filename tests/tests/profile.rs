@@ -39,6 +39,45 @@ sys.argv[1:] = ['--bind', '127.0.0.1', '--directory', '/site', sys.argv[1]]
 runpy.run_module('http.server', run_name='__main__', alter_sys=True)
 ";
 
+/// What redis can do: values of each kind, scripts, transactions, messages, both kinds of files by children of its own,
+/// freeing in another thread, and its end.
+const COMMANDS: &str = "\
+import socket, sys
+class Client:
+    def __init__(self):
+        self.socket = socket.create_connection(('127.0.0.1', int(sys.argv[1])), timeout=30)
+        self.file = self.socket.makefile('rb')
+    def ask(self, *words):
+        words = [str(word).encode() for word in words]
+        self.socket.sendall(b'*%d\\r\\n' % len(words) + b''.join(b'$%d\\r\\n%s\\r\\n' % (len(word), word) for word in words))
+        return self.reply()
+    def reply(self):
+        line = self.file.readline()
+        kind, rest = line[:1], line[1:].strip()
+        assert kind != b'-', line
+        if kind == b'$':
+            return self.file.read(int(rest) + 2)[:-2] if rest != b'-1' else None
+        return [self.reply() for _ in range(int(rest))] if kind == b'*' else rest
+one, other = Client(), Client()
+for words in ['SET a 1', 'INCR a', 'EXPIRE a 100', 'RPUSH l 1 2 3', 'HSET h k v', 'ZADD z 1 m', 'CONFIG SET maxmemory 64mb',
+        'MULTI', 'GET a', 'EXEC', 'INFO']:
+    one.ask(*words.split())
+assert one.ask('EVAL', 'return redis.call(\"GET\", KEYS[1])', 1, 'a') == b'2'
+other.ask('SUBSCRIBE', 'c')
+assert one.ask('PUBLISH', 'c', 'hello') == b'1' and other.reply()[2] == b'hello'
+one.ask('SET', 'big', 'x' * 1000000)
+assert len(one.ask('GET', 'big')) == 1000000
+for command, busy in [('BGSAVE', b'rdb_bgsave_in_progress:1'), ('BGREWRITEAOF', b'aof_rewrite_in_progress:1')]:
+    one.ask(command)
+    while busy in one.ask('INFO', 'persistence'):
+        pass
+one.ask('FLUSHALL', 'ASYNC')
+assert one.ask('DBSIZE') == b'0'
+one.socket.sendall(b'SHUTDOWN NOSAVE\\r\\n')
+one.file.read()
+print('done')
+";
+
 const ANSWERS: [&str; 8] = [
     "GET /file 200 70000",
     "HEAD /file 200 0",
@@ -50,8 +89,16 @@ const ANSWERS: [&str; 8] = [
     "POST /file 501",
 ];
 
-/// Debian's python3 as a server in podman, with this machine's `/usr`.
+/// A server of Debian.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Program {
+    Python,
+    Redis,
+}
+
+/// It in podman, with this machine's `/usr`.
 struct Server {
+    program: Program,
     podman: Podman,
     dir: TempDir,
 }
@@ -59,7 +106,7 @@ struct Server {
 type Names = BTreeSet<String>;
 
 impl Server {
-    fn new(daemon: &Daemon) -> Result<Self> {
+    fn new(daemon: &Daemon, program: Program) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("tt-profile-").tempdir()?;
         let site = dir.path().join("site");
         for folder in ["folder/inner", "indexed"] {
@@ -70,6 +117,7 @@ impl Server {
         fs::write(site.join("indexed/index.html"), "index")?;
         fs::create_dir(dir.path().join("scratch"))?;
         Ok(Self {
+            program,
             podman: Podman::new(daemon.dir())?,
             dir,
         })
@@ -90,12 +138,29 @@ impl Server {
             mount(&self.path("scratch"), "/scratch"),
         ];
         let mounts: Vec<&str> = mounts.iter().map(String::as_str).collect();
-        let server = ["/usr/bin/python3", "-I", "-S", "-B", "-c", SERVER, PORT];
+        let server: &[&str] = match self.program {
+            Program::Python => &["/usr/bin/python3", "-I", "-S", "-B", "-c", SERVER, PORT],
+            Program::Redis => &[
+                "/usr/bin/redis-server",
+                "--bind",
+                "127.0.0.1",
+                "--port",
+                PORT,
+                "--dir",
+                "/scratch",
+                "--appendonly",
+                "yes",
+            ],
+        };
+        // Each begins with nothing.
+        let scratch = self.path("scratch");
+        fs::remove_dir_all(&scratch)?;
+        fs::create_dir(&scratch)?;
         self.podman
-            .create(&[&mounts, options].concat(), &[before, &server].concat())
+            .create(&[&mounts, options].concat(), &[before, server].concat())
     }
 
-    /// Has it do all that it can, and ends it as a terminal does.
+    /// Has it do all that it can, and ends it, python's as a terminal does.
     fn serve(&self, id: &str) -> Result<()> {
         let pid = self.podman.start_detached(id)?;
         let net = format!("--net=/proc/{pid}/ns/net");
@@ -108,6 +173,16 @@ impl Server {
                 "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1]))).close()";
             Ok(ask(probe)?.status.success().then_some(()))
         })?;
+        let ended = || {
+            wait::until("the server's end", wait::LONG, || {
+                Ok((!Path::new(&format!("/proc/{pid}/exe")).exists()).then_some(()))
+            })
+        };
+        if self.program == Program::Redis {
+            let out = ask(COMMANDS)?;
+            ensure!(out.status.success(), "{}", programs::both(&out));
+            return ended();
+        }
         let out = ask(REQUESTS)?;
         let said = String::from_utf8_lossy(&out.stdout).into_owned();
         ensure!(out.status.success(), "{}", programs::both(&out));
@@ -124,9 +199,7 @@ impl Server {
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
         let server = children.split_whitespace().next().map_or(Ok(pid), str::parse)?;
         kill_process(Pid::from_raw(server.try_into()?).context("pid 0")?, Signal::INT)?;
-        wait::until("the server's end", wait::LONG, || {
-            Ok((!Path::new(&format!("/proc/{pid}/exe")).exists()).then_some(()))
-        })
+        ended()
     }
 
     fn save(&self, name: &str, profile: &Value) -> Result<String> {
@@ -208,8 +281,17 @@ fn by_strace(server: &Server) -> Result<Names> {
 
 #[test]
 fn a_server_runs_under_its_own_profile_and_not_with_one_call_less() -> Result<()> {
+    runs_under_its_own(Program::Python)
+}
+
+#[test]
+fn redis_runs_under_its_own_profile_and_not_with_one_call_less() -> Result<()> {
+    runs_under_its_own(Program::Redis)
+}
+
+fn runs_under_its_own(program: Program) -> Result<()> {
     let daemon = Daemon::start()?;
-    let server = Server::new(&daemon)?;
+    let server = Server::new(&daemon, program)?;
 
     // Threads differ from run to run, on both sides: one sample of ours must be one of strace's.
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
