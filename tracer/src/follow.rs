@@ -59,7 +59,8 @@ struct Process {
     #[serde(with = "maybe")]
     failed: Option<Arc<Failed>>,
     /// The file that it executes, as long as it has the rights that execve gave it.
-    #[serde(default, with = "maybe")]
+    // Not in the form of the daemons before it, which pass over it.
+    #[serde(default, with = "maybe", skip_serializing_if = "Option::is_none")]
     program: Option<Arc<[u8]>>,
     #[serde(skip)]
     bytes: usize,
