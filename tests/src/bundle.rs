@@ -94,17 +94,20 @@ impl Bundle {
     }
 
     /// Hangs our hook in, at that stage and at poststop, in place of what was there.
-    pub fn hook(mut self, stage: HookStage, runtime_dir: &Path) -> Result<Self> {
-        let hook = programs::hook()?;
+    pub fn hook(self, stage: HookStage, runtime_dir: &Path) -> Result<Self> {
+        let dir = runtime_dir.to_str().context("runtime directory")?;
+        let args = ["tracer-hook", "--runtime-dir", dir];
+        Ok(self.program_as_hook(stage, &programs::hook()?, &args))
+    }
+
+    /// Hangs another program in so, with these words and its stage.
+    pub fn program_as_hook(mut self, stage: HookStage, program: &Path, words: &[&str]) -> Self {
         let entry = |stage: &str| {
-            json!([{
-                "path": hook,
-                "args": ["tracer-hook", "--runtime-dir", runtime_dir, stage],
-                "timeout": 10,
-            }])
+            let args = [words, &[stage]].concat();
+            json!([{ "path": program, "args": args, "timeout": 10 }])
         };
         self.config["hooks"] = json!({ stage.name(): entry(stage.name()), "poststop": entry("poststop") });
-        Ok(self)
+        self
     }
 
     /// Sets the annotation.

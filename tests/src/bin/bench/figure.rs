@@ -30,6 +30,16 @@ impl Figure {
     }
 }
 
+/// A share of something, of rounds in which both were measured one after the other: its median, and the least and the most.
+pub(crate) fn percent(shares: &Figure) -> String {
+    format!(
+        "{:.0} % ({:.0} to {:.0})",
+        shares.median() * 100.0,
+        shares.least() * 100.0,
+        shares.most() * 100.0
+    )
+}
+
 /// Nanoseconds as a reader wants them.
 pub(crate) fn time(ns: f64) -> String {
     match ns.abs() {

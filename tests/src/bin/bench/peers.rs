@@ -225,9 +225,10 @@ fn verdicts(results: &[(Way, Rounds)], goals: &mut Goals, notes: &mut String) ->
         let verdict = goals.at_least(&format!("{} over ours", way.name()), theirs / ours, goal, " x");
         writeln!(
             notes,
-            "- {}: {:.0} x, goal {verdict}. The empty programs would come to {:.0} x.",
+            "- {}: {:.0} x, goal {verdict}, which is {} added at most. The empty programs would come to {:.0} x.",
             way.name(),
             theirs / ours,
+            time(theirs / goal),
             theirs / empty
         )?;
     }
