@@ -20,7 +20,7 @@ use crate::{
     evidence, execve, files,
     kernel::{self, NR_EXECVEAT, NR_SIGRETURN, PREEMPTED, Regs, TaskPtr},
     known::{Known, Place},
-    maps::{BOOKS, CONTAINERS, ENDED, EXECS, PLANS, TASKS, count},
+    maps::{BOOKS, CONTAINERS, EXECS, LAST, PLANS, TASKS, count},
     sieve,
 };
 
@@ -598,11 +598,14 @@ fn queue(
         return false;
     }
     // Never `None`; but the verifier does not know it.
-    let Some(to) = ENDED.get_ptr_mut(0) else {
+    let Some(to) = LAST.get_ptr_mut(0) else {
         return false;
     };
     // SAFETY: a value of this CPU, which no other program runs on meanwhile.
-    unsafe { to.write(ended) };
+    unsafe {
+        (&raw mut (*to).state).write(*state);
+        (&raw mut (*to).ended).write(ended);
+    }
     true
 }
 

@@ -46,6 +46,14 @@ pub(crate) struct Call<'a> {
     pub ended: Ended,
 }
 
+/// The same, put down for the functions that make a record of it one after the other: a look at the task's storage costs
+/// more than the copy, and each of them would need one.
+#[repr(C)]
+pub(crate) struct Last {
+    pub state: Task,
+    pub ended: Ended,
+}
+
 /// Wakes the reader when it is urgent, or when the backlog crosses the mark.
 #[inline(always)]
 fn wake(seq: u64, urgent: bool) -> u64 {

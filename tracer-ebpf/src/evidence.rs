@@ -39,14 +39,11 @@ pub(crate) extern "C" fn wants_reason(ret: i64, nr: u64, flags: u64) -> u64 {
     u64::from(wants_evidence((-ret) as u16, refusal))
 }
 
-/// Puts the evidence on the current task into the scratch, which has room for it right behind a call's arguments, if
-/// these flags of its state ask for it. Returns where the next section begins.
+/// Puts the evidence on the current task into the scratch, which has room for it right behind a call's arguments. Returns
+/// where the next section begins.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn take_evidence(at: u32, flags: u64) -> u32 {
-    if flags as u32 & task::EVIDENCE == 0 {
-        return at;
-    }
+pub(crate) extern "C" fn take_evidence(at: u32) -> u32 {
     let task = TaskPtr::current();
     let state = TASKS.get(task);
     // SAFETY: null is checked; the value is the current task's own.

@@ -22,7 +22,7 @@ use tracer_common::{
     share::Share,
 };
 
-use crate::{emit::Ended, kernel::TaskPtr, known::Entry};
+use crate::{emit::Last, kernel::TaskPtr, known::Entry};
 
 /// Records to the daemon. It sets the size.
 #[map]
@@ -91,7 +91,7 @@ pub(crate) static WOKEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// The call that has just ended, of which [`crate::record::queue`] makes a record.
 #[map]
-pub(crate) static ENDED: PerCpuArray<Ended> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static LAST: PerCpuArray<Last> = PerCpuArray::with_max_entries(1, 0);
 
 /// Where records with sections are put together. The tail lets the verifier see that a copy of the largest size that
 /// begins at the last offset stays inside.

@@ -10,10 +10,10 @@ use tracer_common::{
 use crate::{
     capture::{self, plan_of},
     copy::{FAILED, copy_all, no_room},
-    emit::{self, Call},
+    emit::{self, Call, Last},
     evidence, execve, files,
     kernel::TaskPtr,
-    maps::{ENDED, KEPT, Scratch, TASKS},
+    maps::{KEPT, LAST, Scratch},
 };
 
 /// Puts the record of the current task's call that has just ended together and queues it.
@@ -29,12 +29,18 @@ pub(crate) fn queue() {
 
 /// The current task's call that has just ended. Never `None`; but the verifier does not know it.
 #[inline(always)]
-fn ended() -> Option<Call<'static>> {
-    let task = TaskPtr::current();
-    let (state, ended) = (TASKS.get(task), ENDED.get_ptr_mut(0)?);
-    // SAFETY: null is checked; the values are the current task's and this CPU's own.
-    let (state, ended) = unsafe { (state.as_ref()?, *ended) };
-    Some(Call { task, state, ended })
+fn last() -> Option<&'static Last> {
+    // SAFETY: a value of this CPU, which no other program runs on meanwhile; it lives as long as the map.
+    LAST.get_ptr_mut(0).map(|last| unsafe { &*last })
+}
+
+#[inline(always)]
+fn call_of(last: &Last) -> Call<'_> {
+    Call {
+        task: TaskPtr::current(),
+        state: &last.state,
+        ended: last.ended,
+    }
 }
 
 /// Its head, the evidence and what was kept when it began. Returns where the next section begins; 0 where it needs no
@@ -42,7 +48,8 @@ fn ended() -> Option<Call<'static>> {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn begin_record() -> u32 {
-    let Some(call) = &ended() else { return 0 };
+    let Some(last) = last() else { return 0 };
+    let call = &call_of(last);
     let Some(books) = capture::books(call.state.slot) else {
         return 0;
     };
@@ -52,7 +59,11 @@ pub(crate) extern "C" fn begin_record() -> u32 {
         return emit::bare(call, books);
     };
     let at = emit::head(scratch, call, books);
-    let at = evidence::take_evidence(at, u64::from(call.state.flags));
+    let at = if call.state.flags & task::EVIDENCE == 0 {
+        at
+    } else {
+        evidence::take_evidence(at)
+    };
     if plan.flags & plan::EXEC != 0 {
         execve::sections(scratch, at, call)
     } else if plan.flags & plan::ENTER != 0 {
@@ -66,7 +77,7 @@ pub(crate) extern "C" fn begin_record() -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn copy_arguments(at: u32) -> u32 {
-    let Some(Call { state, ended, .. }) = ended() else {
+    let Some(Last { state, ended }) = last() else {
         return at;
     };
     let failed = ended.flags & flag::UNFINISHED != 0 || (ended.ret < 0 && ended.ret >= -4095);
@@ -82,28 +93,22 @@ pub(crate) extern "C" fn copy_arguments(at: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn end_record(at: u32) -> u32 {
-    let (Some(call), Some(scratch)) = (&ended(), emit::scratch()) else {
+    let (Some(last), Some(scratch)) = (last(), emit::scratch()) else {
         return 0;
     };
-    let (plan, books) = (
-        plan_of(call.state.nr, call.ended.flags & flag::COMPAT != 0),
-        capture::books(call.state.slot),
-    );
-    let (Some(plan), Some(books)) = (plan, books) else {
+    let Last { state, ended } = last;
+    let Some(books) = capture::books(state.slot) else {
         return 0;
     };
-    let end = if call.state.flags & task::FILES == 0 {
+    let end = if state.flags & task::FILES == 0 {
         at
+    } else if let Some(plan) = plan_of(state.nr, ended.flags & flag::COMPAT != 0) {
+        files::append(scratch, at, &call_of(last), plan)
     } else {
-        files::append(scratch, at, call, plan)
+        at
     };
-    emit::scratch_record(
-        scratch,
-        call.state.slot,
-        end,
-        books,
-        evidence::wakes(call.state.flags, call.ended.ktime),
-    );
+    let urgent = evidence::wakes(state.flags, ended.ktime);
+    emit::scratch_record(scratch, state.slot, end, books, urgent);
     0
 }
 
