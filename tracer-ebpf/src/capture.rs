@@ -603,7 +603,8 @@ fn queue(
     };
     // SAFETY: a value of this CPU, which no other program runs on meanwhile.
     unsafe {
-        (&raw mut (*to).state).write(*state);
+        // Not by value: that is a loop over bytes on this target.
+        (&raw mut (*to).state).copy_from_nonoverlapping(state, 1);
         (&raw mut (*to).ended).write(ended);
     }
     true

@@ -191,7 +191,8 @@ pub(crate) fn head(scratch: &mut Scratch, call: &Call<'_>, books: &mut Books) ->
     let record = scratch.0.as_mut_ptr().cast::<Plain<6>>();
     // SAFETY: the scratch is aligned and far larger.
     unsafe {
-        (*record).args = call.state.args;
+        // Not by value: that is a loop over bytes on this target.
+        (&raw mut (*record).args).copy_from_nonoverlapping(&raw const call.state.args, 1);
         if nargs <= 3 {
             head.nargs = 3;
         }
