@@ -26,6 +26,7 @@ mod out;
 mod overlap;
 mod prctl;
 mod process;
+mod reader;
 mod rows;
 mod services;
 mod show;
@@ -43,10 +44,13 @@ use std::{borrow::Cow, fmt};
 
 use tracer_common::{
     filter::{AggregateKey, MAX_COPY, NR_X32, Plan, X32_BIT, copy},
-    record::{self, Kind, flag, section},
+    record::{self, Kind, flag},
 };
 
-use crate::event::{Arch, Arg, Args, Base, Comm, Mark, Outcome, Phase, Process, Syscall, Task, Verbose, Via};
+use crate::event::{
+    Arch, Arg, Args, Base, Comm, Evidence, Mark, Outcome, Phase, Process, Syscall, Task, Verbose, Via,
+};
+use reader::{Reader, Taken};
 use show::{Call, Captured, Memory, Moment, Out, Part, Show};
 use table::{Entry, Param};
 pub use values::capability_name;
@@ -208,13 +212,27 @@ pub fn errno_name(errno: u16) -> Cow<'static, str> {
 const X32_MARK: u32 = 0x4000_0000;
 const _: () = assert!(X32_MARK as u64 == X32_BIT);
 
+/// How much of a call is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// All that there is.
+    Whole,
+    /// All but its arguments, whose text is most of the work.
+    Outline,
+}
+
 /// Reads one record.
 pub fn decode(bytes: &[u8], options: &Options) -> Result<Record, Undecodable> {
-    let mut reader = Reader { bytes, at: 0 };
+    decode_to(Depth::Whole, bytes, options)
+}
+
+/// Reads one record, a call that far. What is no record is none at each depth.
+pub fn decode_to(depth: Depth, bytes: &[u8], options: &Options) -> Result<Record, Undecodable> {
+    let mut reader = Reader::of(bytes);
     let header = reader.header()?;
     let kind = Kind::from_raw(header.kind).ok_or(Undecodable::Kind(header.kind))?;
     let body = match kind {
-        Kind::Syscall => Body::Syscall(syscall(reader, &header, options)?),
+        Kind::Syscall => Body::Syscall(syscall(depth, reader, &header, options)?),
         Kind::Fork | Kind::Exec | Kind::Exit | Kind::Join => {
             Body::Process(life::process(reader, &header, kind)?)
         }
@@ -226,119 +244,6 @@ pub fn decode(bytes: &[u8], options: &Options) -> Result<Record, Undecodable> {
         over_share: header.flags & flag::OVER_SHARE != 0,
         body,
     })
-}
-
-/// Checked little-endian reads, one after the other.
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8], Undecodable> {
-        let end = self.at.saturating_add(length);
-        let short = Undecodable::Short {
-            have: self.bytes.len(),
-            need: end,
-        };
-        let taken = self.bytes.get(self.at..end).ok_or(short)?;
-        self.at = end;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Undecodable> {
-        let short = Undecodable::Short {
-            have: self.bytes.len(),
-            need: self.at.saturating_add(N),
-        };
-        let taken = self
-            .bytes
-            .get(self.at..)
-            .and_then(|rest| rest.first_chunk())
-            .ok_or(short)?;
-        self.at += N;
-        Ok(*taken)
-    }
-
-    fn u16(&mut self) -> Result<u16, Undecodable> {
-        self.array().map(u16::from_le_bytes)
-    }
-
-    fn u32(&mut self) -> Result<u32, Undecodable> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Result<u64, Undecodable> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn header(&mut self) -> Result<record::Header, Undecodable> {
-        if self.bytes.len() < size_of::<record::Header>() {
-            return Err(Undecodable::Short {
-                have: self.bytes.len(),
-                need: size_of::<record::Header>(),
-            });
-        }
-        Ok(record::Header {
-            kind: self.u16()?,
-            flags: self.u16()?,
-            slot: self.u16()?,
-            cpu: self.u16()?,
-            generation: self.u32()?,
-            nr: self.u16()?,
-            nargs: self.u16()?,
-            seq: self.u64()?,
-            ktime: self.u64()?,
-            tgid: self.u32()?,
-            tid: self.u32()?,
-            ns_tgid: self.u32()?,
-            ns_tid: self.u32()?,
-        })
-    }
-
-    fn args(&mut self, count: u16) -> Result<[u64; 6], Undecodable> {
-        let mut args = [0; 6];
-        if usize::from(count) > args.len() {
-            return Err(Undecodable::Arguments(count));
-        }
-        for arg in args.iter_mut().take(usize::from(count)) {
-            *arg = self.u64()?;
-        }
-        Ok(args)
-    }
-
-    /// The next section; `None` at the end.
-    fn section(&mut self) -> Result<Option<Taken<'a>>, Undecodable> {
-        if self.at == self.bytes.len() {
-            return Ok(None);
-        }
-        let [arg, kind] = self.array()?;
-        let (flags, len, total) = (self.u16()?, self.u16()?, self.u16()?);
-        let captured = Captured {
-            bytes: self.take(usize::from(len))?,
-            cut: flags & section::CUT != 0,
-            fault: flags & section::FAULT != 0,
-            total,
-        };
-        Ok(Some(Taken {
-            arg,
-            kind,
-            part: (kind == copy::PART).then_some(total),
-            before: flags & section::BEFORE != 0,
-            captured,
-        }))
-    }
-}
-
-/// A section, read.
-struct Taken<'a> {
-    arg: u8,
-    /// A [`copy`] kind.
-    kind: u8,
-    /// Which part of the argument's memory, where it has several.
-    part: Option<u16>,
-    before: bool,
-    captured: Captured<'a>,
 }
 
 fn task(header: &record::Header) -> Task {
@@ -363,40 +268,14 @@ fn task(header: &record::Header) -> Task {
 }
 
 fn syscall(
+    depth: Depth,
     mut reader: Reader<'_>,
     header: &record::Header,
     options: &Options,
 ) -> Result<Syscall, Undecodable> {
     let duration = reader.u64()?;
     let ret = reader.u64()?.cast_signed();
-    let args = reader.args(header.nargs)?;
-    let (mut memory, mut before, mut parts) = ([None; 6], [None; 6], Vec::new());
-    let (mut files, mut evidence) = (Vec::new(), None);
-    while let Some(taken) = reader.section()? {
-        if taken.kind == copy::FILE {
-            files.push(files::read(taken.captured.bytes)?);
-            continue;
-        }
-        if taken.kind == copy::EVIDENCE {
-            evidence = Some(Box::new(evidence::read(taken.captured.bytes)?));
-            continue;
-        }
-        let arg = taken.arg;
-        let all = if taken.before { &mut before } else { &mut memory };
-        let of = all
-            .get_mut(usize::from(arg))
-            .ok_or(Undecodable::Section { arg })?;
-        // What the argument itself points to comes first.
-        if taken.part.is_none() || of.is_none() {
-            *of = Some(taken.captured);
-        }
-        parts.extend(taken.part.map(|which| Part {
-            arg,
-            which,
-            captured: taken.captured,
-        }));
-    }
-
+    let words = reader.args(header.nargs)?;
     let has = |bit: u16| header.flags & bit != 0;
     let arch = if has(flag::COMPAT) {
         table::compat_of(options.arch)
@@ -422,24 +301,30 @@ fn syscall(
             _ => Outcome::Value(ret),
         }
     };
-    let call = Call {
-        args,
-        ret,
-        succeeded: matches!(outcome, Outcome::Value(_)) && !has(flag::SECCOMP | flag::SKIPPED),
-        wide: table::is_wide(arch),
-        ended: matches!(outcome, Outcome::Value(_) | Outcome::Error(_))
-            && !has(flag::SECCOMP | flag::SKIPPED),
-        returned: outcome != Outcome::Unfinished,
-        memory,
-        before,
-        parts: &parts,
-        data: has(flag::DATA),
-        verbose: has(flag::VERBOSE),
-        files,
-        limit: usize::from(options.limits.string),
-        aarch64: arch == Arch::Aarch64,
-    };
     let entry = table::entry(arch, number);
+    let (args, evidence) = match depth {
+        Depth::Outline => (Args::default(), outline(reader)?),
+        Depth::Whole => {
+            let refused = has(flag::SECCOMP | flag::SKIPPED);
+            let call = Call {
+                args: words,
+                ret,
+                succeeded: matches!(outcome, Outcome::Value(_)) && !refused,
+                wide: table::is_wide(arch),
+                ended: matches!(outcome, Outcome::Value(_) | Outcome::Error(_)) && !refused,
+                returned: outcome != Outcome::Unfinished,
+                memory: [None; 6],
+                before: [None; 6],
+                parts: &[],
+                data: has(flag::DATA),
+                verbose: has(flag::VERBOSE),
+                files: Vec::new(),
+                limit: usize::from(options.limits.string),
+                aarch64: arch == Arch::Aarch64,
+            };
+            whole(reader, call, entry, header.nargs)?
+        }
+    };
     Ok(Syscall {
         task: task(header),
         seq: header.seq,
@@ -449,16 +334,77 @@ fn syscall(
             || Cow::Owned(format!("syscall_{nr:#x}")),
             |entry| Cow::Borrowed(entry.name),
         ),
-        args: entry.map_or_else(
-            || unknown(&call, header.nargs),
-            |entry| arguments(entry, &call, usize::from(header.nargs)),
-        ),
+        args,
         outcome,
         duration_ns: (!has(flag::NO_DURATION | flag::SECCOMP | flag::SKIPPED)).then_some(duration),
         denied_by: evidence::denied_by(header.flags),
         negative: evidence::negative(header.flags),
         evidence,
     })
+}
+
+/// The arguments of a call, by its registers and the sections that follow, and what the kernel knew of its task.
+fn whole<'a>(
+    mut reader: Reader<'a>,
+    mut call: Call<'a>,
+    entry: Option<&Entry>,
+    nargs: u16,
+) -> Result<(Args, Option<Box<Evidence>>), Undecodable> {
+    let (mut parts, mut evidence) = (Vec::new(), None);
+    while let Some(taken) = reader.section()? {
+        if taken.kind == copy::FILE {
+            call.files.push(files::read(taken.captured.bytes)?);
+            continue;
+        }
+        if taken.kind == copy::EVIDENCE {
+            evidence = Some(Box::new(evidence::read(taken.captured.bytes)?));
+            continue;
+        }
+        let arg = taken.arg;
+        let all = if taken.before {
+            &mut call.before
+        } else {
+            &mut call.memory
+        };
+        let of = all
+            .get_mut(usize::from(arg))
+            .ok_or(Undecodable::Section { arg })?;
+        // What the argument itself points to comes first.
+        if taken.part.is_none() || of.is_none() {
+            *of = Some(taken.captured);
+        }
+        parts.extend(taken.part.map(|which| Part {
+            arg,
+            which,
+            captured: taken.captured,
+        }));
+    }
+    let call = Call {
+        parts: &parts,
+        ..call
+    };
+    let args = match entry {
+        Some(entry) => arguments(entry, &call, usize::from(nargs)),
+        None => unknown(&call, nargs),
+    };
+    Ok((args, evidence))
+}
+
+/// Checks what [`whole`] does.
+fn outline(mut reader: Reader<'_>) -> Result<Option<Box<Evidence>>, Undecodable> {
+    let mut evidence = None;
+    while let Some(Taken {
+        arg, kind, captured, ..
+    }) = reader.section()?
+    {
+        match kind {
+            copy::FILE => drop(files::read(captured.bytes)?),
+            copy::EVIDENCE => evidence = Some(Box::new(evidence::read(captured.bytes)?)),
+            _ if arg > 5 => return Err(Undecodable::Section { arg }),
+            _ => {}
+        }
+    }
+    Ok(evidence)
 }
 
 /// The arguments of a call without a name: registers.

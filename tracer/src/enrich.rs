@@ -20,6 +20,7 @@ use crate::{
         Body, Comm, Container, Event, Exit, Hole, Lifecycle, Loss, LossReason, Process, ProcessEvent, Task,
     },
     observe::{self, Observed},
+    slots::Slots,
 };
 
 /// Holes that are remembered a container: enough to say where, bounded for a stream of nothing but holes.
@@ -163,14 +164,14 @@ pub fn monotonic_ns() -> u64 {
 /// The stage.
 pub struct Enricher {
     pub clock: Clock,
-    live: HashMap<u16, Live>,
+    live: Slots<Live>,
 }
 
 impl Default for Enricher {
     fn default() -> Self {
         Self {
             clock: Clock::now(),
-            live: HashMap::new(),
+            live: Slots::default(),
         }
     }
 }
@@ -357,9 +358,14 @@ impl Live {
     }
 }
 
+/// Whether a call of that name may give its task another name.
+pub fn looks_into(name: &str) -> bool {
+    name == "prctl"
+}
+
 /// The task's new name, when the call was a successful prctl(PR_SET_NAME).
 fn renamed(call: &crate::event::Syscall) -> Option<Comm> {
-    if call.name != "prctl" || call.outcome != crate::event::Outcome::Value(0) {
+    if !looks_into(&call.name) || call.outcome != crate::event::Outcome::Value(0) {
         return None;
     }
     let [option, name, ..] = call.args.list.as_slice() else {

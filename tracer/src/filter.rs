@@ -156,6 +156,11 @@ impl Filter {
         })
     }
 
+    /// Whether it depends on arguments which calls pass.
+    pub fn reads_arguments(&self) -> bool {
+        !self.paths.is_empty()
+    }
+
     /// Whether the call passes.
     pub fn takes(&self, call: &Syscall) -> bool {
         (self.kernel.active == 0

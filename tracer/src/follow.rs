@@ -5,6 +5,7 @@
 //! Bounded: what finds no room is not followed. What was lost, or left out by filters, may have changed anything: then all
 //! is forgotten but what no call undoes. It must not know the running system, nor who asks.
 
+mod calls;
 mod landlock;
 mod left;
 mod room;
@@ -17,6 +18,8 @@ use std::{
     sync::Arc,
 };
 
+use calls::GIVES;
+pub use calls::looks_into;
 pub use landlock::{Domain, Rule, Ruleset};
 pub use left::Left;
 use left::maybe;
@@ -127,40 +130,6 @@ pub struct Earlier {
     pub domain: Option<Arc<Domain>>,
 }
 
-/// Calls that return a descriptor.
-const GIVES: &[&str] = &[
-    "open",
-    "openat",
-    "openat2",
-    "creat",
-    "open_by_handle_at",
-    "memfd_create",
-    "memfd_secret",
-    "epoll_create",
-    "epoll_create1",
-    "eventfd",
-    "eventfd2",
-    "signalfd",
-    "signalfd4",
-    "timerfd_create",
-    "inotify_init",
-    "inotify_init1",
-    "fanotify_init",
-    "userfaultfd",
-    "perf_event_open",
-    "pidfd_open",
-    "pidfd_getfd",
-    "io_uring_setup",
-    "open_tree",
-    "fsopen",
-    "fsmount",
-    "fspick",
-    "mq_open",
-    "socket",
-    "accept",
-    "accept4",
-];
-
 #[cfg(test)]
 impl Descriptor {
     pub fn new(call: &'static str, ktime: u64, tid: u32, state: State) -> Self {
@@ -253,6 +222,9 @@ impl Followed {
     }
 
     fn succeeded(&mut self, ktime: u64, call: &Syscall, name: &str, value: i64) {
+        if !looks_into(name) {
+            return;
+        }
         let pid = call.task.host_pid;
         let last = |state| Descriptor {
             call: call.name.clone(),

@@ -55,6 +55,7 @@ pub mod run;
 pub mod runtimes;
 pub mod selector;
 pub mod sinks;
+mod slots;
 pub mod source;
 pub mod top;
 pub mod units;

@@ -19,6 +19,11 @@ use crate::{
     report::observed,
 };
 
+/// Whether what is kept may depend on the arguments of a call of that name that succeeded, beside its paths.
+pub fn looks_into(name: &str) -> bool {
+    arguments::looks_into(name) || lookups::looks_into(name)
+}
+
 /// What was seen of one container.
 #[derive(Debug, Default)]
 pub struct Observed(Mutex<Seen>);

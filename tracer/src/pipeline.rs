@@ -4,6 +4,7 @@
 //! It must not know the kernel, the registry or sockets.
 
 mod births;
+mod depth;
 mod held;
 mod watch;
 
@@ -18,6 +19,7 @@ use std::{
 };
 
 pub use births::{Asked, Births, live};
+use depth::Idle;
 use held::Held;
 pub use held::{Blocks, Dump};
 use serde::{Deserialize, Serialize};
@@ -25,7 +27,7 @@ use tracer_common::record::{Header, Kind};
 pub use watch::{Trigger, Watch};
 
 use crate::{
-    decode,
+    decode::{self, Depth},
     enrich::{self, Clock, Enricher},
     event::{Body, Books, Container, Event, Exit, Lifecycle, Loss, LossReason},
     explain::Failures,
@@ -33,6 +35,7 @@ use crate::{
     follow::{self, Followed},
     recording::{Bounds, History, Origin, Raw, Summary},
     sinks::{Account, Counts, Output},
+    slots::Slots,
     source::{Batch, Item},
 };
 
@@ -248,15 +251,16 @@ pub struct Pipeline {
     enricher: Enricher,
     outputs: Vec<Output>,
     /// By slot while it lives; the ended ones by their order.
-    held: HashMap<u16, Held>,
+    held: Slots<Held>,
     past: VecDeque<Held>,
     /// The filters that containers have of their own.
-    filters: HashMap<u16, Arc<Filter>>,
+    filters: Slots<Arc<Filter>>,
     origin: Arc<Origin>,
     hold: Option<Bounds>,
     watch: Option<Watch>,
     failures: Option<Failures>,
-    followed: HashMap<u16, Followed>,
+    followed: Slots<Followed>,
+    idle: Idle,
     events: Vec<Event>,
 }
 
@@ -272,17 +276,18 @@ impl Pipeline {
     ) -> Self {
         Self {
             origin: Arc::new(Origin::here(&options)),
+            idle: Idle::of(options.arch),
             options,
             births,
             enricher: Enricher::default(),
             outputs: Vec::new(),
-            held: HashMap::new(),
+            held: Slots::default(),
             past: VecDeque::new(),
-            filters: HashMap::new(),
+            filters: Slots::default(),
             hold,
             watch,
             failures,
-            followed: HashMap::new(),
+            followed: Slots::default(),
             events: Vec::new(),
         }
     }
@@ -305,6 +310,7 @@ impl Pipeline {
 
     fn records(&mut self, batch: &Batch) {
         self.enricher.clock = Clock::now();
+        let mut read = Slots::default();
         for record in batch.by_time() {
             let Some(head) = Head::peek(record) else { continue };
             if self
@@ -313,8 +319,15 @@ impl Pipeline {
                 .is_none_or(|live| live.generation != head.generation)
             {
                 self.born(head.slot);
+                read.remove(&head.slot);
             }
-            let raw = match decode::decode(record, &self.options) {
+            let is_read = *read.entry(head.slot).or_insert_with(|| self.is_read(head.slot));
+            let depth = if is_read {
+                Depth::Whole
+            } else {
+                self.idle.depth(record)
+            };
+            let raw = match decode::decode_to(depth, record, &self.options) {
                 Ok(decoded) => {
                     let comm = self.enricher.enrich(decoded, &mut self.events);
                     comm.map(|comm| Raw { comm, record })

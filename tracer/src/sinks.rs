@@ -16,7 +16,7 @@ pub mod text;
 pub mod tree;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     fmt,
     io::{self, Write},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -32,6 +32,7 @@ use crate::{
     filter::{Detail, Filter},
     recording::{self, Raw, Summary},
     selector::Selector,
+    slots::Slots,
 };
 
 /// How events are written.
@@ -279,7 +280,7 @@ pub struct Output {
     chunk: Chunk,
     total: Arc<Account>,
     /// By slot of the container.
-    books: HashMap<u16, Book>,
+    books: Slots<Book>,
     /// Of containers that have gone: what the sink is still to be told.
     owed: Vec<Book>,
     failed: Option<io::Error>,
@@ -378,7 +379,7 @@ impl Output {
             sink,
             chunk: Chunk::new(total.clone()),
             total,
-            books: HashMap::new(),
+            books: Slots::default(),
             owed: Vec::new(),
             failed: None,
         }
@@ -413,6 +414,13 @@ impl Output {
     /// Whether it is a recording.
     pub const fn records(&self) -> bool {
         matches!(self.format, Format::Recording(..))
+    }
+
+    /// Whether it looks at the arguments of that container's calls. A recording keeps their records.
+    pub fn reads_arguments(&self, container: &Container) -> bool {
+        self.selection.kinds.has(Kind::Syscall)
+            && (!matches!(self.format, Format::Recording(..)) || self.selection.filter.reads_arguments())
+            && self.selection.takes_container(container)
     }
 
     /// Renders an event of the container in `slot`, of whose calls nobody gets what `at_most` leaves out. `raw` is the

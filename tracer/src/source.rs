@@ -76,9 +76,11 @@ pub struct Batch {
 }
 
 impl Batch {
-    fn of(shares: &Arc<Shares>) -> Self {
+    /// With room for so many bytes.
+    fn of(shares: &Arc<Shares>, bytes: usize) -> Self {
         Self {
             held: Held::of(shares),
+            bytes: Vec::with_capacity(bytes),
             ..Self::default()
         }
     }
@@ -219,7 +221,7 @@ pub fn read_ring<M: Send + 'static>(
         queue,
         posted,
         wake: wake.clone(),
-        batch: Batch::of(&ring.shares()),
+        batch: Batch::of(&ring.shares(), 0),
         ring,
         events,
         intercept,
@@ -338,7 +340,9 @@ impl<M, I: Fn(&[u8]) -> bool> Reader<M, I> {
             batch.push(record);
             if batch.is_full() {
                 batch.held.queue();
-                let full = std::mem::replace(batch, Batch::of(&shares));
+                // What comes next is about as much: it need not be copied as it grows.
+                let next = Batch::of(&shares, batch.bytes.len());
+                let full = std::mem::replace(batch, next);
                 open &= queue.send(Item::Records(full)).is_ok();
             }
         });
@@ -355,7 +359,8 @@ impl<M, I: Fn(&[u8]) -> bool> Reader<M, I> {
 
     /// Hands on the batch that there is.
     fn hand_on(&mut self) -> Option<()> {
-        let batch = std::mem::replace(&mut self.batch, Batch::of(&self.ring.shares()));
+        let next = Batch::of(&self.ring.shares(), self.batch.bytes.len());
+        let batch = std::mem::replace(&mut self.batch, next);
         if batch.is_empty() {
             return Some(());
         }

@@ -25,7 +25,7 @@ pub(super) fn negative(flags: u16) -> Option<Negative> {
 
 /// Reads the body of a section.
 pub(super) fn read(bytes: &[u8]) -> Result<Evidence, Undecodable> {
-    let mut reader = Reader { bytes, at: 0 };
+    let mut reader = Reader::of(bytes);
     let raw = record::Evidence {
         denied: reader.u64()?,
         granted: reader.u64()?,

@@ -32,7 +32,7 @@ const DMA_BUFS: u32 = 0x444d_4142;
 
 /// Reads the body of a section.
 pub(super) fn read(bytes: &[u8]) -> Result<File, Undecodable> {
-    let mut reader = Reader { bytes, at: 0 };
+    let mut reader = Reader::of(bytes);
     let head = record::File {
         fd: reader.u32()?.cast_signed(),
         flags: reader.u16()?,
@@ -150,7 +150,7 @@ fn device(head: &record::File) -> Option<String> {
 
 /// `TCP:[127.0.0.1:80->127.0.0.1:4711]`; none for a protocol that strace tells nothing of.
 fn socket(bytes: &[u8], ino: u64) -> Result<Option<String>, Undecodable> {
-    let mut reader = Reader { bytes, at: 0 };
+    let mut reader = Reader::of(bytes);
     let socket = record::Socket {
         family: reader.u16()?,
         kind: reader.u16()?,
@@ -190,14 +190,14 @@ fn socket(bytes: &[u8], ino: u64) -> Result<Option<String>, Undecodable> {
             if socket.peer_ino != 0 {
                 out.ufield("->", socket.peer_ino);
             }
-            match bytes.get(reader.at..).and_then(<[u8]>::split_first) {
+            match reader.rest().split_first() {
                 None => {}
                 Some((0, name)) => {
                     out.str(",@");
                     out.quoted(name);
                 }
                 Some((_, _)) => {
-                    let path = bytes.get(reader.at..).unwrap_or_default();
+                    let path = reader.rest();
                     out.str(",");
                     out.quoted(path.split(|byte| *byte == 0).next().unwrap_or_default());
                 }

@@ -16,6 +16,7 @@ use super::Home;
 use crate::{
     event::{Body, Container, Event, Exit, Lifecycle, Outcome, Phase, Process, ProcessEvent, Syscall, Task},
     follow::{Earlier, Followed},
+    slots::Slots,
 };
 
 /// Kinds of failures that a container may have; what comes after them is counted by call and errno alone.
@@ -120,7 +121,7 @@ pub struct Failures {
     outbox: Outbox,
     /// Waits for room in the queue: nothing is behind it that could not wait.
     patient: bool,
-    containers: HashMap<u16, Kinds>,
+    containers: Slots<Kinds>,
 }
 
 /// The failures of a container, by kind.
@@ -137,7 +138,7 @@ impl Failures {
             to,
             outbox,
             patient,
-            containers: HashMap::new(),
+            containers: Slots::default(),
         }
     }
 

@@ -16,6 +16,9 @@ const CONDITIONED: [(&str, &str); 4] = [
     ("unshare", "unshare_flags"),
 ];
 
+/// Calls that load a filter.
+const LOADERS: [&str; 2] = ["prctl", "seccomp"];
+
 /// Values that are kept of one argument; beyond these it decides nothing.
 const VALUES: usize = 32;
 /// Rows of what was refused, and calls of the runtime: more than there are system calls of one table.
@@ -72,6 +75,11 @@ impl Key {
             nr: call.nr,
         })
     }
+}
+
+/// Whether [`Arguments::take`] looks at arguments of a call of that name.
+pub(super) fn looks_into(name: &str) -> bool {
+    LOADERS.contains(&name) || CONDITIONED.iter().any(|(call, _)| *call == name)
 }
 
 impl Arguments {

@@ -107,9 +107,14 @@ pub(super) fn concern(call: &Syscall) -> bool {
     }
 }
 
+/// Whether an argument that is no path by its kind may be one here.
+pub(super) fn looks_into(name: &str) -> bool {
+    name == "connect"
+}
+
 /// Whether a failure of that call to find something is a path's: it takes one, or the path of a socket.
 fn is_lookup(call: &Syscall) -> bool {
-    call.name == "connect" || decode::takes(call.arch, call.nr).is_some_and(|takes| takes.path)
+    looks_into(&call.name) || decode::takes(call.arch, call.nr).is_some_and(|takes| takes.path)
 }
 
 /// The path that was looked up, as its text has it, from the root on where it is known where it begins; of two the one

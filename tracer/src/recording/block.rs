@@ -12,12 +12,14 @@
 )]
 
 use std::{
+    cell::RefCell,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use tracer_common::{ABI_VERSION, record::MAX_RECORD};
+use zstd::bulk::Compressor;
 
 use super::{Origin, Raw, Summary, Told};
 use crate::{
@@ -150,14 +152,28 @@ impl Head {
     }
 }
 
+thread_local! {
+    /// Its tables have some hundred kilobytes, which are new pages to clear where each block takes them anew.
+    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// `None` where zstd has no memory.
+fn compress(plain: &[u8]) -> Option<Vec<u8>> {
+    COMPRESSOR.with_borrow_mut(|kept| {
+        let compressor = match kept {
+            Some(compressor) => compressor,
+            none => none.insert(Compressor::new(LEVEL).ok()?),
+        };
+        compressor.compress(plain).ok()
+    })
+}
+
 /// Appends a block of these bytes.
 pub(super) fn pack(kind: u8, plain: &[u8], of: (u64, u64), counts: (u32, u32), to: &mut Vec<u8>) {
     let Ok(length) = u32::try_from(plain.len()) else {
         return;
     };
-    let packed = zstd::bulk::compress(plain, LEVEL)
-        .ok()
-        .filter(|packed| packed.len() < plain.len());
+    let packed = compress(plain).filter(|packed| packed.len() < plain.len());
     let (packing, stored) = match &packed {
         Some(packed) => (ZSTD, packed.as_slice()),
         None => (PLAIN, plain),

@@ -1,0 +1,162 @@
+//! How far a call is decoded that no sink prints: most calls of a busy server are reads, writes and waits that succeed, and of
+//! these nobody else looks at the arguments. Their text is most of what decoding costs; what is held of them is the record.
+
+use tracer_common::{
+    filter::COMPAT_PLANS,
+    record::{Header, Kind, Syscall, flag},
+};
+
+use super::Pipeline;
+use crate::{
+    decode::{self, Depth},
+    enrich,
+    event::Arch,
+    follow, observe,
+};
+
+/// Calls of the native table of which nobody but a sink looks at the arguments where they succeed.
+pub(super) struct Idle(Vec<bool>);
+
+impl Idle {
+    pub(super) fn of(arch: Arch) -> Self {
+        let is_idle = |nr| {
+            let (Some(name), Some(takes)) = (decode::name(arch, nr), decode::takes(arch, nr)) else {
+                return false;
+            };
+            // Whoever asks why calls fail looks at the paths of those that succeed, to see where a search ends.
+            !(takes.path || enrich::looks_into(name) || follow::looks_into(name) || observe::looks_into(name))
+        };
+        Self((0..COMPAT_PLANS).map(is_idle).collect())
+    }
+
+    /// How far that record is to be decoded where no sink looks at its arguments.
+    pub(super) fn depth(&self, record: &[u8]) -> Depth {
+        if self.is_idle(record) == Some(true) {
+            Depth::Outline
+        } else {
+            Depth::Whole
+        }
+    }
+
+    fn is_idle(&self, record: &[u8]) -> Option<bool> {
+        const ODD: u16 = flag::COMPAT | flag::SECCOMP | flag::SKIPPED | flag::UNFINISHED;
+        let half = |at: usize| Some(u16::from_le_bytes(record.get(at..at + 2)?.try_into().ok()?));
+        let ret = std::mem::offset_of!(Syscall, ret);
+        let ret = i64::from_le_bytes(record.get(ret..ret + 8)?.try_into().ok()?);
+        let is_plain = half(std::mem::offset_of!(Header, kind))? == Kind::Syscall as u16
+            && half(std::mem::offset_of!(Header, flags))? & ODD == 0
+            && !(-4095..0).contains(&ret);
+        // An x32 number is beyond the table.
+        let nr = usize::from(half(std::mem::offset_of!(Header, nr))?);
+        Some(is_plain && *self.0.get(nr)?)
+    }
+}
+
+impl Pipeline {
+    /// Whether somebody looks at the arguments of all calls of that container.
+    pub(super) fn is_read(&self, slot: u16) -> bool {
+        let Some(live) = self.enricher.get(slot) else {
+            return true;
+        };
+        self.filters
+            .get(&slot)
+            .is_some_and(|filter| filter.reads_arguments())
+            || self
+                .outputs
+                .iter()
+                .any(|output| output.reads_arguments(&live.info))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(name: &str) -> u16 {
+        let mut all = 0..COMPAT_PLANS;
+        let found = all.find(|nr| decode::name(Arch::X86_64, *nr) == Some(name));
+        found.and_then(|nr| u16::try_from(nr).ok()).unwrap()
+    }
+
+    fn record(name: &str, flags: u16, ret: i64) -> Vec<u8> {
+        let mut bytes = vec![0; size_of::<Syscall>()];
+        bytes[..2].copy_from_slice(&(Kind::Syscall as u16).to_le_bytes());
+        bytes[2..4].copy_from_slice(&flags.to_le_bytes());
+        let nr = std::mem::offset_of!(Header, nr);
+        bytes[nr..nr + 2].copy_from_slice(&number(name).to_le_bytes());
+        let at = std::mem::offset_of!(Syscall, ret);
+        bytes[at..at + 8].copy_from_slice(&ret.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn only_what_nobody_looks_at_is_an_outline() {
+        let idle = Idle::of(Arch::X86_64);
+        for name in [
+            "read",
+            "write",
+            "epoll_wait",
+            "futex",
+            "recvfrom",
+            "sendto",
+            "mmap",
+        ] {
+            assert_eq!(idle.depth(&record(name, 0, 1)), Depth::Outline, "{name}");
+            assert_eq!(
+                idle.depth(&record(name, 0, -11)),
+                Depth::Whole,
+                "{name} that fails"
+            );
+            assert_eq!(
+                idle.depth(&record(name, flag::COMPAT, 1)),
+                Depth::Whole,
+                "{name} of 32 bits"
+            );
+            assert_eq!(
+                idle.depth(&record(name, flag::UNFINISHED, 0)),
+                Depth::Whole,
+                "{name}"
+            );
+        }
+        let looked_at = [
+            "openat",
+            "execve",
+            "readlink",
+            "stat",
+            "connect",
+            "chdir",
+            "close",
+            "socket",
+            "pipe2",
+            "clone",
+            "prctl",
+            "seccomp",
+            "fcntl",
+            "landlock_add_rule",
+        ];
+        for name in looked_at {
+            assert_eq!(idle.depth(&record(name, 0, 0)), Depth::Whole, "{name}");
+        }
+        assert_eq!(idle.depth(&[]), Depth::Whole);
+        let mut fork = record("read", 0, 1);
+        fork[0] = Kind::Fork as u8;
+        assert_eq!(idle.depth(&fork), Depth::Whole);
+    }
+
+    #[test]
+    fn an_outline_is_the_call_without_its_arguments() {
+        let options = decode::Options {
+            arch: Arch::X86_64,
+            ..decode::Options::default()
+        };
+        let record = record("read", 0, 7);
+        let of = |depth| match decode::decode_to(depth, &record, &options).unwrap().body {
+            decode::Body::Syscall(call) => call,
+            decode::Body::Process(_) => panic!("no call"),
+        };
+        let (whole, outline) = (of(Depth::Whole), of(Depth::Outline));
+        assert!(outline.args.list.is_empty() && outline.args.text.is_empty());
+        assert_eq!((outline.name, outline.outcome), (whole.name, whole.outcome));
+        assert!(decode::decode_to(Depth::Outline, &record[..60], &options).is_err());
+    }
+}
