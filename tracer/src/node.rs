@@ -19,7 +19,7 @@ use std::{
     fmt, io,
     os::fd::AsFd,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::AtomicU64,
         mpsc::{channel, sync_channel},
     },
@@ -51,6 +51,7 @@ use crate::{
 };
 
 pub use handover::{Left, Predecessor};
+pub use proof::{PROOF_TIME, Proof, unseen};
 pub use refused::RegisterError;
 
 use handover::TakenOver;
@@ -107,7 +108,8 @@ struct Live {
     missed_runs_before: u64,
     /// When the daemon was away.
     away: Vec<event::Away>,
-    round_trip_ns: Option<u64>,
+    /// Nanoseconds of its proof's round trip.
+    proved: Arc<OnceLock<u64>>,
     /// What the kernel side lets pass.
     filter: kernel_filter::Filter,
     /// What it lets pass at most: the container asked for no more.
@@ -421,7 +423,7 @@ impl Node {
                 armed_wall_ns,
                 missed_runs_before,
                 away,
-                round_trip_ns: None,
+                proved: Arc::default(),
                 filter,
                 at_most: options.filter,
                 rates,

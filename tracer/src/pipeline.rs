@@ -6,13 +6,14 @@
 mod births;
 mod depth;
 mod held;
+mod proofs;
 mod watch;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     io,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         mpsc::{Receiver, RecvTimeoutError, Sender},
     },
     time::Duration,
@@ -22,6 +23,7 @@ pub use births::{Asked, Births, live};
 use depth::Idle;
 use held::Held;
 pub use held::{Blocks, Dump};
+pub use proofs::Proofs;
 use serde::{Deserialize, Serialize};
 use tracer_common::record::{Header, Kind};
 pub use watch::{Trigger, Watch};
@@ -161,57 +163,6 @@ pub struct End {
     pub limited: u64,
     /// It goes on.
     pub detached: bool,
-}
-
-/// Proof rounds that wait for their record.
-#[derive(Clone, Debug, Default)]
-pub struct Proofs(Arc<Mutex<HashMap<u32, Waiting>>>);
-
-#[derive(Debug)]
-struct Waiting {
-    nonce: u64,
-    seen: Sender<u64>,
-}
-
-impl Proofs {
-    /// Waits for that thread's call with that nonce; its `ktime` comes through `seen`.
-    pub fn expect(&self, tid: u32, nonce: u64, seen: Sender<u64>) {
-        self.lock().insert(tid, Waiting { nonce, seen });
-    }
-
-    /// Waits no longer.
-    pub fn dismiss(&self, tid: u32) {
-        self.lock().remove(&tid);
-    }
-
-    /// Looks at a record that came out of the ring; true when it is of the proof slot, and so nobody else's. Done by the
-    /// ring's reader: a hook must not wait behind what other containers have queued.
-    pub fn take(&self, proof_slot: u16, record: &[u8]) -> bool {
-        let Some(head) = Head::peek(record).filter(|head| head.slot == proof_slot) else {
-            return false;
-        };
-        // args[1] is the second word behind the fixed part.
-        let at = size_of::<tracer_common::record::Syscall>() + 8;
-        let nonce = record
-            .get(at..at + 8)
-            .and_then(|bytes| bytes.try_into().ok())
-            .map(u64::from_le_bytes);
-        let mut waiting = self.lock();
-        if i64::from(head.nr) == libc::SYS_lseek
-            && waiting
-                .get(&head.tid)
-                .is_some_and(|proof| Some(proof.nonce) == nonce)
-            && let Some(proof) = waiting.remove(&head.tid)
-        {
-            // Whoever waited may have given up.
-            let _gone = proof.seen.send(head.ktime);
-        }
-        true
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u32, Waiting>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// The words of a header that are needed before, or instead of, decoding.

@@ -19,6 +19,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFl
 use tokio::{
     io::{AsyncWriteExt, Interest, unix::AsyncFd},
     net::{UnixListener, UnixStream, unix::UCred},
+    sync::oneshot,
     task::{AbortHandle, spawn_blocking},
     time::{Instant, timeout, timeout_at},
 };
@@ -33,7 +34,7 @@ use crate::{
     identity,
     log::note,
     names::{self, describe},
-    node::Admitted,
+    node::{Admitted, PROOF_TIME, Proof, RegisterError, unseen},
     options::{self, Options},
     quota::{self, Connections},
 };
@@ -248,32 +249,46 @@ async fn register(
     let options = asked(&id, &annotations, shared);
     // Who registers late is not the runtime's child.
     let runtime = runtime_of((!late).then_some(hook), &annotations);
-    let admitted = {
+    let (seen, proof_seen) = oneshot::channel();
+    let registered = {
         let (shared, runtime) = (shared.clone(), runtime.clone());
-        spawn_blocking(move || shared.node.register(info, runtime, identity, late, options)).await?
+        // The proof begins with it: the hook waits for each thread that is woken.
+        spawn_blocking(move || {
+            let admitted = shared.node.register(info, runtime, identity, late, options)?;
+            let proof = (!admitted.already).then(|| {
+                shared.node.begin_proof(admitted.slot, hook, move || {
+                    // Whoever waited may have given up.
+                    let _gone = seen.send(());
+                })
+            });
+            Ok::<_, RegisterError>((admitted, proof))
+        })
+        .await?
     };
-    let admitted = match admitted {
-        Ok(admitted) => admitted,
+    let (admitted, proof) = match registered {
+        Ok(registered) => registered,
         Err(error) => {
             shared.quotas.refused(error.word());
             return receiver.refuse(error.to_string()).await;
         }
     };
     let armed_at_ns = shared.node.armed_at(admitted.slot).unwrap_or(0);
-    if admitted.already {
+    let Some(proof) = proof else {
         let receipt = Receipt {
             armed_at_ns,
             round_trip_ns: 0,
             already: true,
         };
         return receiver.send(&Reply::Ready { receipt }).await;
-    }
-    shared
-        .missed
-        .note_traced(&id, &annotations, &init, identity.init_tgid, runtime, &[]);
-    watch_init(init.pidfd, admitted, id.clone(), shared);
-    shared.changed();
-    match prove(&mut receiver, hook, admitted, shared).await {
+    };
+    let take_in = || {
+        shared
+            .missed
+            .note_traced(&id, &annotations, &init, identity.init_tgid, runtime, &[]);
+        watch_init(init.pidfd, admitted, id.clone(), shared);
+        shared.changed();
+    };
+    match prove(&mut receiver, proof, proof_seen, shared, take_in).await {
         Ok(round_trip_ns) => {
             let receipt = Receipt {
                 armed_at_ns,
@@ -317,29 +332,45 @@ fn authorise(init: &Init, uid: u32) -> Result<u32, Denied> {
     Ok(uid)
 }
 
-async fn prove(receiver: &mut Receiver, hook: u32, admitted: Admitted, shared: &Arc<Shared>) -> Result<u64> {
-    let proof = {
-        let shared = shared.clone();
-        spawn_blocking(move || shared.node.begin_proof(hook)).await??
+/// Has the hook prove the path. While it does, `meanwhile` is done.
+async fn prove(
+    receiver: &mut Receiver,
+    proof: Result<Proof>,
+    seen: oneshot::Receiver<()>,
+    shared: &Arc<Shared>,
+    meanwhile: impl FnOnce(),
+) -> Result<u64> {
+    let proof = match proof {
+        Ok(proof) => proof,
+        Err(error) => {
+            meanwhile();
+            return Err(error);
+        }
     };
-    let asked = async {
-        receiver.send(&Reply::Challenge { nonce: proof.nonce }).await?;
+    let challenged = receiver.send(&Reply::Challenge { nonce: proof.nonce }).await;
+    meanwhile();
+    let proved = async {
+        challenged?;
         match receiver.next().await? {
-            Some(Request::Proved { .. }) => Ok(()),
+            Some(Request::Proved { .. }) => {}
             Some(_) => bail!("another message than proved"),
             None => bail!("the hook has gone"),
+        }
+        shared.node.look_for_proof();
+        match timeout(PROOF_TIME, seen).await {
+            Ok(Ok(())) => shared.node.book_proof(&proof),
+            _ => Err(unseen()),
         }
     }
     .await;
     let shared = shared.clone();
-    spawn_blocking(move || match asked {
-        Ok(()) => shared.node.finish_proof(admitted.slot, &proof),
-        Err(error) => {
-            shared.node.dismiss(&proof)?;
-            Err(error)
+    // The hook need not wait for it.
+    spawn_blocking(move || {
+        if let Err(error) = shared.node.dismiss(&proof) {
+            note(&format!("a proof could not be ended: {error:#}"));
         }
-    })
-    .await?
+    });
+    proved
 }
 
 /// The tasks that wait for the containers' ends, by slot: each holds its container's pidfd.

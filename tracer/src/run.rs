@@ -10,6 +10,7 @@ use std::{
     io::{Read, Write},
     os::{fd::AsFd, unix::net::UnixStream},
     path::Path,
+    sync::mpsc::channel,
 };
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -94,12 +95,16 @@ pub fn run(settings: &Settings, outputs: impl FnOnce(&Node) -> Result<Vec<Output
         !settings.node.lossless || node.is_held_back(admitted.slot),
         "the command cannot be frozen: leave --lossless out"
     );
-    let proof = node.begin_proof(identity.init_tgid)?;
+    let (seen, proof_seen) = channel();
+    let proof = node.begin_proof(admitted.slot, identity.init_tgid, move || {
+        // Whoever waited may have given up.
+        let _gone = seen.send(());
+    })?;
     link.write_all(&proof.nonce.to_le_bytes())
         .context("hand out the nonce")?;
     link.read_exact(&mut [0])
         .context("the command's process has ended before its proof")?;
-    node.finish_proof(admitted.slot, &proof)?;
+    node.finish_proof(&proof, &proof_seen)?;
     link.write_all(&[GO]).context("start the command")?;
 
     let code = job::wait(reaper, init.pidfd.as_fd(), job::Stops::new(stops, goes_on)?)?;

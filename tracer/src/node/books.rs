@@ -95,7 +95,7 @@ pub(super) fn verdict(
         ))
     } else if state == State::Detached {
         Some("it was detached and goes on untraced".to_owned())
-    } else if live.round_trip_ns.is_none() {
+    } else if live.proved.get().is_none() {
         Some("the proof round has not come back".to_owned())
     } else if state == State::Gone && !books.balance() {
         Some("the books do not balance".to_owned())
@@ -108,7 +108,7 @@ pub(super) fn verdict(
         complete: reason.is_none(),
         reason,
         armed_at: Some(crate::sinks::json::rfc3339(live.armed_wall_ns)),
-        round_trip_ns: live.round_trip_ns,
+        round_trip_ns: live.proved.get().copied(),
         first_call_ktime: some(&live.progress.first_call),
         first_exec_ktime: some(&live.progress.first_exec),
         balanced: books.balance(),
@@ -197,7 +197,7 @@ mod tests {
             armed_wall_ns: 0,
             missed_runs_before: 0,
             away: Vec::new(),
-            round_trip_ns: Some(1),
+            proved: Arc::new(std::sync::OnceLock::from(1)),
             filter: tracer_common::filter::Filter::ALL,
             at_most: None,
             rates: Default::default(),

@@ -4,7 +4,11 @@
 //! What ends with a node: what was observed in events and explained, the counts of containers that have ended, and the
 //! readers that are no configured sinks.
 
-use std::{collections::BTreeMap, os::fd::OwnedFd, sync::mpsc::channel};
+use std::{
+    collections::BTreeMap,
+    os::fd::OwnedFd,
+    sync::{OnceLock, mpsc::channel},
+};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -229,7 +233,7 @@ impl Container {
             armed_wall_ns: live.armed_wall_ns,
             missed_runs_before: live.missed_runs_before,
             away: live.away.clone(),
-            round_trip_ns: live.round_trip_ns,
+            round_trip_ns: live.proved.get().copied(),
             filter: live.at_most.as_ref().map(|filter| filter.words().clone()),
             rates: live.rates.clone(),
             lossless: live.frozen.is_some(),
@@ -245,7 +249,7 @@ impl Container {
             armed_wall_ns: self.armed_wall_ns,
             missed_runs_before: self.missed_runs_before,
             away: self.away,
-            round_trip_ns: self.round_trip_ns,
+            proved: std::sync::Arc::new(self.round_trip_ns.map_or_else(OnceLock::new, OnceLock::from)),
             filter: tracer_common::filter::Filter::ALL,
             at_most: at_most
                 .transpose()

@@ -1,7 +1,7 @@
 //! Proof rounds: that what a thread does comes out of the ring, before its container goes on (docs/hook.md).
 
 use std::{
-    sync::mpsc::{Receiver, channel},
+    sync::{Arc, OnceLock, mpsc::Receiver},
     time::Duration,
 };
 
@@ -12,7 +12,7 @@ use super::Node;
 use crate::{enrich::monotonic_ns, pipeline::Mark, source::kernel::PROOF_SLOT};
 
 /// How long a proof's record may take. The hook's own deadline is 1 s in all.
-const PROOF_TIME: Duration = Duration::from_millis(700);
+pub const PROOF_TIME: Duration = Duration::from_millis(700);
 
 /// A proof round under way.
 #[derive(Debug)]
@@ -20,60 +20,81 @@ pub struct Proof {
     /// 63 bits: an offset for lseek(2).
     pub nonce: u64,
     tid: u32,
+    slot: u32,
     began: u64,
-    seen: Receiver<u64>,
+    proved: Arc<OnceLock<u64>>,
 }
 
 impl Node {
-    /// Begins a proof round: that thread's `lseek(-1, nonce, SEEK_SET)` must come out of the ring.
+    /// Begins a proof round for the container in that slot: the thread's `lseek(-1, nonce, SEEK_SET)` must come out of the
+    /// ring. Then `seen` is called, by the ring's reader, for which it must not wait.
     ///
     /// # Errors
-    /// When the kernel side refuses.
-    pub fn begin_proof(&self, tid: u32) -> Result<Proof> {
+    /// When the container has ended, or the kernel side refuses.
+    pub fn begin_proof(&self, slot: u32, tid: u32, seen: impl FnOnce() + Send + 'static) -> Result<Proof> {
         let mut bytes = [0; 8];
         getrandom(&mut bytes, GetRandomFlags::empty()).context("draw a nonce")?;
         let nonce = u64::from_ne_bytes(bytes) >> 1;
-        let (sender, seen) = channel();
-        self.proofs.expect(tid, nonce, sender);
-        self.lock().kernel.set_proof(tid, Some(PROOF_SLOT))?;
+        let mut inner = self.lock();
+        let live = inner.live.get(&slot).context("the container has ended")?;
+        let proved = live.proved.clone();
+        self.proofs.expect(tid, nonce, Box::new(seen));
+        inner.kernel.set_proof(tid, Some(PROOF_SLOT))?;
         Ok(Proof {
             nonce,
             tid,
+            slot,
             began: monotonic_ns(),
-            seen,
+            proved,
         })
     }
 
-    /// Waits for the record of the proof's call, which has been made, and books the round trip for that container.
+    /// Has the ring read now: the proof's call has been made. It waits for nothing.
+    pub fn look_for_proof(&self) {
+        self.marks.wake();
+    }
+
+    /// Books the round trip, whose record has been seen. It waits for nothing. Returns its nanoseconds.
     ///
     /// # Errors
-    /// When the record does not come.
-    pub fn finish_proof(&self, slot: u32, proof: &Proof) -> Result<u64> {
-        self.marks.wake();
-        let seen = proof.seen.recv_timeout(PROOF_TIME);
-        self.dismiss(proof)?;
-        seen.map_err(|_timeout| {
-            anyhow!("the proof's record did not come out of the ring within {PROOF_TIME:?}")
-        })?;
+    /// When the ring's reader has ended.
+    pub fn book_proof(&self, proof: &Proof) -> Result<u64> {
         let ktime = monotonic_ns();
-        let round_trip_ns = ktime.saturating_sub(proof.began);
-        if let Some(live) = self.lock().live.get_mut(&slot) {
-            live.round_trip_ns = Some(round_trip_ns);
-        }
+        let round_trip_ns = *proof.proved.get_or_init(|| ktime.saturating_sub(proof.began));
         self.marks.post(Mark::Armed {
-            slot: slot as u16,
+            slot: proof.slot as u16,
             ktime,
             round_trip_ns,
         })?;
         Ok(round_trip_ns)
     }
 
-    /// Gives a proof up.
+    /// Waits for the record of the proof's call, which has been made and of which `seen` tells, and books the round trip.
+    ///
+    /// # Errors
+    /// When the record does not come.
+    pub fn finish_proof(&self, proof: &Proof, seen: &Receiver<()>) -> Result<u64> {
+        self.look_for_proof();
+        let came = seen.recv_timeout(PROOF_TIME);
+        self.dismiss(proof)?;
+        came.map_err(|_timeout| unseen())?;
+        self.book_proof(proof)
+    }
+
+    /// The thread proves no more, unless it has begun again meanwhile.
     ///
     /// # Errors
     /// When the kernel side refuses.
     pub fn dismiss(&self, proof: &Proof) -> Result<()> {
-        self.proofs.dismiss(proof.tid);
-        self.lock().kernel.set_proof(proof.tid, None)
+        let mut inner = self.lock();
+        if self.proofs.dismiss(proof.tid, proof.nonce) {
+            inner.kernel.set_proof(proof.tid, None)?;
+        }
+        Ok(())
     }
+}
+
+/// The record of a proof did not come.
+pub fn unseen() -> anyhow::Error {
+    anyhow!("the proof's record did not come out of the ring within {PROOF_TIME:?}")
 }
