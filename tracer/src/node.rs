@@ -170,7 +170,7 @@ pub struct Node {
     /// Where failed calls are explained.
     questions: Option<explain::Questions>,
     /// Lets the ring be read, once what is in it has readers, which go on with the books that they had before.
-    begin: Mutex<Option<(Begin, pipeline::Left)>>,
+    begin: Mutex<Option<(Begin<Mark>, pipeline::Left)>>,
     /// The containers of the node before this one: id, init.
     taken_over: Vec<(Admitted, String, u32)>,
 }

@@ -136,6 +136,8 @@ pub enum Item<M> {
 
 /// A mark on its way to the reader.
 enum Posted<M> {
+    /// The ring is read from here on, unless that was given up.
+    Begin(bool),
     Mark(M),
     /// The reader ends behind it: what the kernel writes from then on stays in the ring.
     Last(M),
@@ -186,15 +188,40 @@ impl<M> Marks<M> {
     }
 }
 
-/// Lets a reader begin.
-#[derive(Debug)]
-pub struct Begin(Sender<()>);
+/// Lets a reader begin. Dropped, it lets the reader end.
+pub struct Begin<M> {
+    marks: Sender<Posted<M>>,
+    begun: bool,
+}
 
-impl Begin {
-    /// From here on the ring is read.
-    pub fn begin(self) {
+impl<M> Begin<M> {
+    /// From here on the ring is read: marks that are posted later come behind what is in it, however late the reader's
+    /// thread gets a processor.
+    pub fn begin(mut self) {
+        self.begun = true;
+    }
+}
+
+impl<M> Drop for Begin<M> {
+    fn drop(&mut self) {
         // A reader that has ended needs no word.
-        let _ended = self.0.send(());
+        let _ended = self.marks.send(Posted::Begin(self.begun));
+    }
+}
+
+/// The marks that were posted before the reader may begin, and whether none will follow; `None` where that is given up.
+fn before_begin<M>(posted: &Receiver<Posted<M>>) -> Option<(Vec<M>, bool)> {
+    let (mut marks, mut last) = (Vec::new(), false);
+    loop {
+        match posted.recv() {
+            Ok(Posted::Begin(begun)) => return begun.then_some((marks, last)),
+            Ok(Posted::Mark(mark)) => marks.push(mark),
+            Ok(Posted::Last(mark)) => {
+                marks.push(mark);
+                last = true;
+            }
+            Err(_nobody) => return None,
+        }
     }
 }
 
@@ -208,7 +235,7 @@ pub fn read_ring<M: Send + 'static>(
     ring: Ring,
     queue: SyncSender<Item<M>>,
     intercept: impl Fn(&[u8]) -> bool + Send + 'static,
-) -> Result<(Marks<M>, Begin, JoinHandle<()>)> {
+) -> Result<(Marks<M>, Begin<M>, JoinHandle<()>)> {
     let wake =
         Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).context("make an eventfd")?);
     let (marks, posted) = channel();
@@ -226,17 +253,19 @@ pub fn read_ring<M: Send + 'static>(
         events,
         intercept,
     };
-    let (begin, begun) = channel();
+    let begin = Begin {
+        marks: marks.clone(),
+        begun: false,
+    };
     let thread = std::thread::Builder::new()
         .name("ring".into())
         .spawn(move || {
-            // Whoever gave up beginning dropped it.
-            if begun.recv().is_ok() {
-                reader.run();
+            if let Some((before, last)) = before_begin(&reader.posted) {
+                reader.run(before, last);
             }
         })
         .context("start a thread")?;
-    Ok((Marks { marks, wake }, Begin(begin), thread))
+    Ok((Marks { marks, wake }, begin, thread))
 }
 
 struct Reader<M, I> {
@@ -251,23 +280,22 @@ struct Reader<M, I> {
 }
 
 impl<M, I: Fn(&[u8]) -> bool> Reader<M, I> {
-    fn run(mut self) {
+    /// Works; `before` are marks that come before what is in the ring, with the last one among them or not.
+    fn run(mut self, before: Vec<M>, mut last: bool) {
         // What the reader does not get done in time is lost, so it goes before the work that it hands on. Where that is
         // not allowed, the ring has to be large enough.
         let _not_allowed = rustix::process::setpriority_process(Some(rustix::thread::gettid()), READER_NICE);
-        let (mut marks, mut last) = self.posted();
-        if self.forward(std::mem::take(&mut marks)).is_none() {
+        if self.forward(before).is_none() {
             return;
         }
         loop {
+            let mut marks = Vec::new();
             if !last {
                 self.wait();
                 // Before the ring: what was in it when they were posted comes first.
                 (marks, last) = self.posted();
             }
-            let handed_on = self
-                .drain()
-                .and_then(|()| self.forward(std::mem::take(&mut marks)));
+            let handed_on = self.drain().and_then(|()| self.forward(marks));
             if last {
                 // Nobody may take it any more.
                 let _ended = self.hand_on();
@@ -283,6 +311,7 @@ impl<M, I: Fn(&[u8]) -> bool> Reader<M, I> {
         let mut marks = Vec::new();
         loop {
             match self.posted.try_recv() {
+                Ok(Posted::Begin(_)) => {}
                 Ok(Posted::Mark(mark)) => marks.push(mark),
                 Ok(Posted::Last(mark)) => {
                     marks.push(mark);
@@ -416,6 +445,31 @@ mod tests {
                 (0, 3, 12)
             ]
         );
+    }
+
+    #[test]
+    fn what_is_posted_after_the_beginning_waits_for_the_ring() {
+        let post = |begun: bool| {
+            let (marks, posted) = channel();
+            let send = |mark| marks.send(Posted::Mark(mark)).unwrap();
+            send(1);
+            let begin = Begin {
+                marks: marks.clone(),
+                begun: false,
+            };
+            if begun {
+                begin.begin();
+            } else {
+                drop(begin);
+            }
+            // Before the reader's thread looks.
+            send(2);
+            (before_begin(&posted), posted)
+        };
+        let (before, posted) = post(true);
+        assert_eq!(before, Some((vec![1], false)));
+        assert!(matches!(posted.try_recv(), Ok(Posted::Mark(2))));
+        assert_eq!(post(false).0, None);
     }
 
     #[test]
