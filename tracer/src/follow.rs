@@ -22,7 +22,6 @@ use calls::GIVES;
 pub use calls::looks_into;
 pub use landlock::{Domain, Rule, Ruleset};
 pub use left::Left;
-use left::maybe;
 use room::Room;
 use serde::{Deserialize, Serialize};
 
@@ -55,15 +54,13 @@ pub struct Followed {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Process {
     /// As strace writes it, without quotes.
-    #[serde(with = "maybe")]
     cwd: Option<Arc<str>>,
     descriptors: BTreeMap<i32, Descriptor>,
     rulesets: BTreeMap<i32, Ruleset>,
-    #[serde(with = "maybe")]
     failed: Option<Arc<Failed>>,
     /// The file that it executes, as long as it has the rights that execve gave it.
     // Not in the form of the daemons before it, which pass over it.
-    #[serde(default, with = "maybe", skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     program: Option<Arc<[u8]>>,
     #[serde(skip)]
     bytes: usize,
@@ -81,7 +78,6 @@ pub struct Descriptor {
     pub state: State,
     cloexec: bool,
     /// Of a directory, or of what was opened with O_PATH.
-    #[serde(with = "maybe")]
     path: Option<Arc<str>>,
 }
 

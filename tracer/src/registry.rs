@@ -28,30 +28,12 @@ pub struct Entry {
     pub slot: u32,
     pub generation: u32,
     pub identity: Identity,
-    #[serde(with = "shared")]
     pub info: Arc<event::Container>,
     /// CLOCK_MONOTONIC nanoseconds.
     pub armed_at: u64,
     /// It ran already when it was registered.
     pub late: bool,
     pub mode: Mode,
-}
-
-/// A shared value as what it shares.
-mod shared {
-    use std::sync::Arc;
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(super) fn serialize<T: Serialize, S: Serializer>(value: &Arc<T>, to: S) -> Result<S::Ok, S::Error> {
-        (**value).serialize(to)
-    }
-
-    pub(super) fn deserialize<'a, T: Deserialize<'a>, D: Deserializer<'a>>(
-        from: D,
-    ) -> Result<Arc<T>, D::Error> {
-        T::deserialize(from).map(Arc::new)
-    }
 }
 
 /// What the kernel side has to change.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::left::{each, shared};
 use crate::event::Syscall;
 
 /// Rules of a ruleset that are kept, and rulesets of a task.
@@ -18,7 +17,6 @@ const NAME: usize = 32;
 /// What binds a task: each of the rulesets that it, and those that made it, put on themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Domain {
-    #[serde(with = "each")]
     pub layers: Vec<Arc<Ruleset>>,
     /// There are more, of which nothing is known.
     pub more: bool,
@@ -43,7 +41,6 @@ pub struct Ruleset {
 pub struct Rule {
     pub allowed: Vec<String>,
     /// As strace writes it, without quotes.
-    #[serde(with = "shared")]
     pub beneath: Arc<str>,
 }
 
