@@ -120,12 +120,14 @@ fn podmans_containers_are_held_back_too() -> Result<()> {
         "--annotation",
         "container-tracer.io/lossless=true",
     ];
-    let copy = ["/bin/dd", "if=/dev/zero", "of=/dev/null", "bs=1", "count=100003"];
-    let id = podman.create(&asks, &copy)?;
+    // Two at a time: with one a daemon on a processor of its own keeps up.
+    let copy = "dd if=/dev/zero of=/dev/null bs=1 count=150001";
+    let both = format!("{copy} & {copy} & wait");
+    let id = podman.create(&asks, &["/bin/sh", "-c", &both])?;
     podman.attempt(&id)?;
     let verdict = daemon.verdict_at_end(&id)?;
     held_back(&verdict)?;
-    ensure!(verdict.book("decoded")? > 200_006, "{}", verdict.0);
+    ensure!(verdict.book("decoded")? > 600_004, "{}", verdict.0);
     Ok(())
 }
 
@@ -238,7 +240,7 @@ fn a_command_is_held_back_in_a_cgroup_of_its_own() -> Result<()> {
     held_back(&run(&["--lossless"])?)?;
     let free = run(&[])?;
     free.balances()?;
-    ensure!(free.book("dropped/ring_share")? > 0, "{}", free.0);
+    ensure!(free.0.get("frozen").is_none(), "{}", free.0);
     for root in [
         "/sys/fs/cgroup",
         "/sys/fs/cgroup/unified",
