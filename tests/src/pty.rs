@@ -20,6 +20,8 @@ use std::{
 pub struct Terminal {
     master: File,
     child: Child,
+    /// How it was set before anything ran on it.
+    as_made: Termios,
     seen: String,
 }
 
@@ -45,6 +47,7 @@ impl Terminal {
             Ok(options.read(true).write(true).open(path)?)
         };
         command.stdin(open()?).stdout(open()?).stderr(open()?);
+        let as_made = tcgetattr(&master)?;
         let child = command.spawn()?;
         // The command holds its own ends of the terminal until they are replaced.
         command
@@ -54,6 +57,7 @@ impl Terminal {
         Ok(Self {
             master: File::from(master),
             child,
+            as_made,
             seen: String::new(),
         })
     }
@@ -99,10 +103,10 @@ impl Terminal {
         }
     }
 
-    /// The same as [`Self::ends`], and the terminal is set as it was.
-    pub fn ends_as(self, before: &Termios) -> Result<(String, ExitStatus)> {
+    /// The same as [`Self::ends`], and the terminal is set as it was made.
+    pub fn ends_as_made(self) -> Result<(String, ExitStatus)> {
         // The terminal outlives the last that has it open.
-        let master = self.master.try_clone()?;
+        let (master, before) = (self.master.try_clone()?, self.as_made.clone());
         let ended = self.ends()?;
         let after = tcgetattr(&master)?;
         ensure!(

@@ -158,7 +158,6 @@ fn keys_do_what_they_say_and_the_terminal_is_left_as_it_was() -> Result<()> {
     let daemon = Daemon::start()?;
     let container = start(&daemon, "top-keys", "forever")?;
     let mut terminal = on_terminal(&daemon, 120)?;
-    let before = terminal.settings()?;
     terminal.prints(container.id())?;
     let raw = terminal.settings()?;
     ensure!(!raw.local_modes.contains(LocalModes::ICANON), "{raw:?}");
@@ -181,7 +180,7 @@ fn keys_do_what_they_say_and_the_terminal_is_left_as_it_was() -> Result<()> {
     }
     terminal.types("q")?;
     terminal.prints(LEFT)?;
-    let (_, status) = terminal.ends_as(&before)?;
+    let (_, status) = terminal.ends_as_made()?;
     assert_eq!(status.code(), Some(0));
     end(container)
 }
@@ -192,11 +191,10 @@ fn a_signal_leaves_the_terminal_as_it_was() -> Result<()> {
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129)] {
         let mut command = daemon.client("top");
         let mut terminal = Terminal::start(command.env("TERM", "xterm"), 80)?;
-        let before = terminal.settings()?;
         terminal.prints("traced")?;
         kill_process(terminal.pid()?, signal)?;
         terminal.prints(LEFT)?;
-        let (_, status) = terminal.ends_as(&before)?;
+        let (_, status) = terminal.ends_as_made()?;
         assert_eq!(status.code(), Some(code));
     }
     // Without a daemon nothing is drawn.
