@@ -122,6 +122,7 @@ const HOMES: &[Home] = &[
             "tracer-ebpf/src/",
             "tracer/src/source/kernel.rs",
             "tracer/src/source/kernel/batch.rs",
+            "tracer/src/source/kernel/bpf.rs",
             "tracer/src/source/kernel/objects.rs",
             "tracer/src/source/ring.rs",
             "tracer/src/identity.rs",

@@ -5,6 +5,7 @@
 
 mod aggregates;
 mod batch;
+mod bpf;
 mod capabilities;
 mod dentries;
 mod load;

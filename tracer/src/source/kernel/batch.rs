@@ -7,7 +7,9 @@ use std::{
 };
 
 use aya::Pod;
-use aya_obj::generated::{bpf_attr, bpf_cmd};
+use aya_obj::generated::bpf_cmd;
+
+use super::bpf;
 
 /// Entries of a call. A bucket of a hash map comes as a whole, and has far fewer.
 const CALL: usize = 4096;
@@ -65,8 +67,7 @@ fn lookup<K: Pod, V: Pod>(
 ) -> io::Result<(usize, bool)> {
     assert!(keys.len() >= count && values.len() >= count);
     let mut next = 0u32;
-    // SAFETY: all of its members are integers; zero is "not given".
-    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+    let mut attr = bpf::nothing();
     attr.batch.in_batch = place.as_ref().map_or(0, |place| std::ptr::from_ref(place) as u64);
     attr.batch.out_batch = &raw mut next as u64;
     attr.batch.keys = keys.as_mut_ptr() as u64;
@@ -75,19 +76,11 @@ fn lookup<K: Pod, V: Pod>(
     attr.batch.map_fd = map.as_raw_fd().cast_unsigned();
     // SAFETY: the kernel writes at most `count` keys and values, of the sizes that the map has, into room for as many of
     // these types; our maps are of our types. A place is four bytes (kernel/bpf/hashtab.c; an array's is its key).
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            bpf_cmd::BPF_MAP_LOOKUP_BATCH as libc::c_int,
-            &raw mut attr,
-            size_of::<bpf_attr>(),
-        )
+    let is_last = match unsafe { bpf::call(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attr) } {
+        Ok(_) => false,
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+        Err(error) => return Err(error),
     };
-    let error = io::Error::last_os_error();
-    let is_last = done < 0 && error.raw_os_error() == Some(libc::ENOENT);
-    if done < 0 && !is_last {
-        return Err(error);
-    }
     *place = Some(next);
     // SAFETY: the kernel has put how many there were where how many there may be was.
     let read = unsafe { attr.batch.count } as usize;

@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
@@ -13,7 +12,9 @@ use aya::{
     maps::{Map, MapData, MapError},
     programs::Program,
 };
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_prog_info};
+use aya_obj::generated::{bpf_cmd, bpf_prog_info};
+
+use super::bpf;
 
 /// The maps that this side reads or writes. The others are the programs' alone, and live as long as those.
 const MAPS: [&str; 18] = [
@@ -172,21 +173,10 @@ impl Objects {
 /// BPF_RAW_TRACEPOINT_OPEN without a name: the place is the one that the program was verified for
 /// (kernel/bpf/syscall.c, bpf_raw_tracepoint_open).
 fn attach(program: BorrowedFd<'_>) -> Result<OwnedFd> {
-    // SAFETY: all of its members are integers; zero is "not given".
-    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+    let mut attr = bpf::nothing();
     attr.raw_tracepoint.prog_fd = u32::try_from(program.as_raw_fd())?;
-    // SAFETY: the kernel reads so many bytes of an attr that outlives the call, and writes nothing.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            bpf_cmd::BPF_RAW_TRACEPOINT_OPEN as libc::c_int,
-            &raw const attr,
-            size_of::<bpf_attr>(),
-        )
-    };
-    if fd < 0 {
-        return Err(io::Error::last_os_error().into());
-    }
+    // SAFETY: it points to nothing.
+    let fd = unsafe { bpf::call(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr)? };
     // SAFETY: the kernel has just made it for us.
     Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd)?) })
 }
@@ -194,26 +184,14 @@ fn attach(program: BorrowedFd<'_>) -> Result<OwnedFd> {
 /// BPF_OBJ_GET_INFO_BY_FD (bpf(2)), since aya 0.14 leaves out what is asked for here. An older kernel leaves what it does
 /// not tell as zero.
 fn info(program: BorrowedFd<'_>) -> Result<bpf_prog_info> {
-    // SAFETY: all of its members are integers, and so are those of the other; zero is "not given".
+    // SAFETY: all of its members are integers; zero is "not told".
     let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
-    // SAFETY: as above.
-    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+    let mut attr = bpf::nothing();
     attr.info.bpf_fd = u32::try_from(program.as_raw_fd())?;
     attr.info.info_len = u32::try_from(size_of::<bpf_prog_info>())?;
     attr.info.info = (&raw mut info).addr() as u64;
-    // SAFETY: the kernel reads so many bytes of an attr that outlives the call, and writes at most so many to the
-    // structure, which outlives it too.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            bpf_cmd::BPF_OBJ_GET_INFO_BY_FD as libc::c_int,
-            &raw mut attr,
-            size_of::<bpf_attr>(),
-        )
-    };
-    if done < 0 {
-        return Err(io::Error::last_os_error().into());
-    }
+    // SAFETY: the kernel writes at most so many bytes to a structure that outlives the call.
+    unsafe { bpf::call(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)? };
     Ok(info)
 }
 
