@@ -5,6 +5,7 @@
 //!
 //! Nothing here sleeps to let something happen: what takes time is polled for with a bound ([`wait::until`]).
 
+pub mod asleep;
 pub mod books;
 pub mod browser;
 pub mod bundle;

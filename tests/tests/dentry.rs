@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fs, process::Stdio};
-use tracer_tests::{Bundle, Counts, Daemon, Rootfs, Runtime, programs, wait};
+use tracer_tests::{Bundle, Counts, Daemon, Rootfs, Runtime, asleep, programs};
 
 /// `tracer dentry -o json`, and its exit code.
 fn dentry(daemon: &Daemon, id: &str) -> Result<(i32, Value)> {
@@ -244,12 +244,7 @@ fn the_kernels_own_detail_is_told_where_it_lets_us_see() -> Result<()> {
 #[test]
 fn what_was_lost_or_left_out_is_said() -> Result<()> {
     let lossy = Daemon::start_with(&["--ring-size", "4096"])?;
-    let args = ["/workloads/missing", "/none", "20011"];
-    let mut container = Runtime::Runc.start(bundle(&lossy, &args, &[])?)?;
-    container.success()?;
-    wait::until("its end in the daemon", wait::LONG, || {
-        Ok((lossy.verify_now(container.id())?.state() == "gone").then_some(()))
-    })?;
+    let container = asleep::container(&lossy, "dentry", &["/workloads/missing", "/none", "20011"])?;
     let (code, report) = dentry(&lossy, container.id())?;
     ensure!(
         lossy.verify_now(container.id())?.dropped()? > 0,

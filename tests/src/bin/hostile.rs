@@ -191,20 +191,22 @@ fn changing(page: *mut u8) {
     });
 }
 
-/// How deep the handler is in itself.
-static DEPTH: AtomicUsize = AtomicUsize::new(0);
+/// How often the handler began.
+static BEGUN: AtomicUsize = AtomicUsize::new(0);
+/// How often it is over.
+static OVER: AtomicUsize = AtomicUsize::new(0);
 const DEEPEST: usize = 50;
 
 /// Makes a call whose memory is kept from its begin, and comes again from within.
 extern "C" fn handler(_: libc::c_int) {
-    let depth = DEPTH.fetch_add(1, Ordering::Relaxed) + 1;
-    if depth > DEEPEST {
-        return;
+    let depth = BEGUN.fetch_add(1, Ordering::Relaxed) + 1;
+    if depth <= DEEPEST {
+        let mut time = [0_usize, depth];
+        call!(SYS_select, 0, 0, 0, 0, time.as_mut_ptr());
+        let (process, thread) = (call!(SYS_getpid), call!(SYS_gettid));
+        call!(SYS_tgkill, process, thread, libc::SIGUSR1);
     }
-    let mut time = [0_usize, depth];
-    call!(SYS_select, 0, 0, 0, 0, time.as_mut_ptr());
-    let (process, thread) = (call!(SYS_getpid), call!(SYS_gettid));
-    call!(SYS_tgkill, process, thread, libc::SIGUSR1);
+    OVER.fetch_add(1, Ordering::Relaxed);
 }
 
 /// A call that a signal interrupts, whose handler makes the same calls, and is interrupted by itself.
@@ -222,9 +224,14 @@ fn nested() {
         scope.spawn(|| {
             // Until it came while the other thread waited.
             while waiting.load(Ordering::Relaxed) {
+                let over = OVER.load(Ordering::Relaxed);
                 // SAFETY: that thread waits for this one to end.
                 unsafe { libc::pthread_kill(waiting_thread, libc::SIGUSR1) };
-                thread::yield_now();
+                // A signal that comes while the frame of the one before is made lies on top of it: a thread that sends
+                // without a pause fills the stack.
+                while OVER.load(Ordering::Relaxed) == over {
+                    thread::yield_now();
+                }
             }
         });
         let time = [600_usize, 777];
