@@ -12,6 +12,7 @@ mod inquiry;
 mod look;
 pub mod rules;
 mod scene;
+mod start;
 
 use std::{sync::mpsc::sync_channel, thread::JoinHandle};
 

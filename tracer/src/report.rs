@@ -205,6 +205,11 @@ impl Verdict {
             && lost.unpaired == 0
             && self.missed_runs == 0
     }
+
+    /// Whether it ended before its application's execve: the program was not there, or the runtime failed.
+    pub fn never_began(&self) -> bool {
+        self.complete && self.state == State::Gone && self.first_exec_ktime.is_none()
+    }
 }
 
 /// A row of `tracer stats`.
@@ -354,6 +359,8 @@ pub struct Explained {
     pub filtered: u64,
     /// Calls were only counted: none can be explained.
     pub counted: u64,
+    /// It ended before its application's execve: what failed is the container runtime's.
+    pub never_began: bool,
 }
 
 /// Failures as programs make them all day.

@@ -181,6 +181,7 @@ impl Known {
                 lost: self.lost,
                 filtered: 0,
                 counted: 0,
+                never_began: false,
             },
         };
         let recorded = self
@@ -217,6 +218,7 @@ fn summary(to: &mut impl Write, explained: &Explained, all: bool) -> io::Result<
         lost,
         filtered,
         counted,
+        never_began,
         lines: _,
     } = explained;
     if *found > 0 {
@@ -238,12 +240,19 @@ fn summary(to: &mut impl Write, explained: &Explained, all: bool) -> io::Result<
     } else {
         " (--expected lists them)"
     };
-    writeln!(
-        to,
-        "container {} ({}): {seen}{listed}",
-        safe(&container.name),
-        state.name()
-    )?;
+    let name = safe(&container.name);
+    let began = if *never_began {
+        "its application never began; "
+    } else {
+        ""
+    };
+    writeln!(to, "container {name} ({}): {began}{seen}{listed}", state.name())?;
+    if *never_began && *found == 0 {
+        writeln!(
+            to,
+            "  the container runtime has printed why; `tracer tail --since-start --phase runtime {name}` shows its calls"
+        )?;
+    }
     if all {
         for row in expected {
             writeln!(
@@ -304,6 +313,7 @@ mod tests {
             lost: 0,
             filtered: 0,
             counted: 0,
+            never_began: false,
         };
         let mut to = Vec::new();
         summary(&mut to, &explained, all).unwrap();

@@ -133,11 +133,6 @@ pub(super) fn width() -> u16 {
     width.and_then(|width| u16::try_from(width).ok()).unwrap_or(80)
 }
 
-/// Whether it ended before its application's execve: the program was not there, or the runtime failed.
-fn never_began(verdict: &Verdict) -> bool {
-    verdict.complete && verdict.state == State::Gone && verdict.first_exec_ktime.is_none()
-}
-
 pub(super) fn verify(to: &mut impl Write, verdict: &Verdict) -> io::Result<()> {
     let books = &verdict.books;
     let time =
@@ -264,7 +259,7 @@ pub(super) fn verify(to: &mut impl Write, verdict: &Verdict) -> io::Result<()> {
             safe(&away.to)
         )?;
     }
-    if never_began(verdict) {
+    if verdict.never_began() {
         writeln!(
             to,
             "application    never began: `tracer tail --since-start --until-gone --phase runtime` has what its runtime did"

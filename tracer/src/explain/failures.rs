@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use super::Home;
+use super::{Home, start::Tries};
 use crate::{
     event::{Body, Container, Event, Exit, Lifecycle, Outcome, Phase, Process, ProcessEvent, Syscall, Task},
     follow::{Earlier, Followed},
@@ -130,6 +130,8 @@ struct Kinds {
     counts: HashMap<u64, Arc<AtomicU64>>,
     searches: HashMap<u64, Vec<Arc<OnceLock<Vec<u8>>>>>,
     missed: Arc<AtomicU64>,
+    /// Of the container runtime, before it executes the application.
+    tries: Tries,
 }
 
 impl Failures {
@@ -144,9 +146,19 @@ impl Failures {
 
     /// Looks at an event on its way to the sinks, and at what its container's processes had before it.
     pub fn see(&mut self, slot: u16, event: &Event, followed: Option<&Followed>) {
+        let earlier = |call: &Syscall| {
+            followed
+                .map(|followed| followed.earlier(event.ktime, call))
+                .unwrap_or_default()
+        };
         match &event.body {
-            Body::Syscall(call) if call.task.phase == Phase::App => {
-                self.call(slot, event, call, followed);
+            // What the runtime executes is the application: where that fails, there is none.
+            Body::Syscall(call) if call.task.phase == Phase::App || executes(call) => {
+                self.call(slot, event, call, || earlier(call));
+            }
+            Body::Syscall(call) => {
+                let kinds = self.containers.entry(slot).or_default();
+                kinds.tries.see(event, call, || earlier(call));
             }
             Body::Container(Lifecycle::Exec) => {
                 // Where there is no room, the first failure makes up for it.
@@ -169,11 +181,22 @@ impl Failures {
                 // Where there is no room, nobody learns that it was for want of memory.
                 let _no_room = self.to.try_send(Told::Killed(Box::new(killed)));
             }
+            Body::Process(Process {
+                task,
+                what: ProcessEvent::Exit { code: Exit::Code(_) },
+            }) if task.phase == Phase::Runtime && task.host_pid == task.host_tid => {
+                let tries = self.containers.get_mut(&slot).map(|kinds| &mut kinds.tries);
+                for (event, earlier) in tries.map(|tries| tries.of(task.host_pid)).into_iter().flatten() {
+                    if let Body::Syscall(call) = &event.body {
+                        self.call(slot, &event, call, || earlier);
+                    }
+                }
+            }
             _ => {}
         }
     }
 
-    fn call(&mut self, slot: u16, event: &Event, call: &Syscall, followed: Option<&Followed>) {
+    fn call(&mut self, slot: u16, event: &Event, call: &Syscall, earlier: impl FnOnce() -> Earlier) {
         let failed = match call.outcome {
             Outcome::Error(_) => true,
             _ => call.denied_by.is_some(),
@@ -208,9 +231,7 @@ impl Failures {
             time_ns: event.time_ns,
             ktime: event.ktime,
             call: call.clone(),
-            earlier: followed
-                .map(|followed| followed.earlier(event.ktime, call))
-                .unwrap_or_default(),
+            earlier: earlier(),
             count: count.clone(),
             missed: kinds.missed.clone(),
             search,
@@ -266,6 +287,10 @@ impl Kinds {
             let _found_before = search.set(path.trim_matches('"').as_bytes().to_vec());
         }
     }
+}
+
+fn executes(call: &Syscall) -> bool {
+    matches!(call.name.as_ref(), "execve" | "execveat")
 }
 
 /// What makes a failure one of a kind: call, errno, and with `fine` also what its arguments say, addresses apart.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    event::{Body, Container, DeniedBy, Diagnosis, Outcome, Phase, Syscall},
+    event::{
+        Body, Container, DeniedBy, Diagnosis, Exit, Outcome, Phase, Process, ProcessEvent, Syscall, Task,
+    },
     explain::rules::testing::failed,
 };
 
@@ -123,6 +125,74 @@ fn what_is_found_elsewhere_was_a_search() {
         panic!("{found:?}")
     };
     assert_eq!(of(missing).call, "openat(\"/lib/liby.so.1\")");
+}
+
+#[test]
+fn what_could_not_be_made_is_not_missed() {
+    let found = explain([
+        failed("mkdir", libc::EROFS, &[("pathname", 1, "\"/var/app\"")]),
+        opens("\"/var/app\"", Outcome::Error(libc::ENOENT as u16)),
+        opens("\"/var/other\"", Outcome::Error(libc::ENOENT as u16)),
+    ]);
+    let calls: Vec<_> = found
+        .diagnoses
+        .iter()
+        .map(|event| of(event).call.as_str())
+        .collect();
+    assert_eq!(calls, ["mkdir(\"/var/app\")", "openat(\"/var/other\")"]);
+    assert_eq!(found.expected.len(), 1);
+}
+
+/// An event of the container runtime, in the process that is to be the application.
+fn of_runtime(body: Body) -> Event {
+    let mut event = event(failed("getpid", 0, &[]));
+    event.body = body;
+    match &mut event.body {
+        Body::Syscall(Syscall { task, .. }) | Body::Process(Process { task, .. }) => {
+            (task.phase, task.host_pid, task.host_tid) = (Phase::Runtime, 1 << 30, 1 << 30);
+        }
+        other => panic!("{other:?}"),
+    }
+    event
+}
+
+/// What the failures come to of a container whose runtime makes these calls and exits.
+fn of_start(calls: impl IntoIterator<Item = Syscall>) -> Vec<String> {
+    let (mut failures, inquiry, questions) = open();
+    let thread = inquiry.start(|| {}).unwrap();
+    for call in calls {
+        failures.see(1, &of_runtime(Body::Syscall(call)), None);
+    }
+    let code = Exit::Code(1);
+    let exit = of_runtime(Body::Process(Process {
+        task: Task::default(),
+        what: ProcessEvent::Exit { code },
+    }));
+    failures.see(1, &exit, None);
+    let found = questions.explain("c").unwrap_or_default();
+    drop((failures, questions));
+    thread.join().unwrap();
+    found
+        .diagnoses
+        .iter()
+        .map(|event| of(event).call.clone())
+        .collect()
+}
+
+#[test]
+fn a_program_that_does_not_start_is_told_by_its_runtimes_calls() {
+    let stat = |path| failed("newfstatat", libc::ENOENT, &[("filename", 1, path)]);
+    let mut write = failed("write", 0, &[]);
+    write.outcome = Outcome::Value(1);
+    assert_eq!(
+        of_start([stat("\"/bin/app\""), write.clone()]),
+        ["newfstatat(\"/bin/app\")"]
+    );
+    let execve = failed("execve", libc::ENOEXEC, &[("filename", 1, "\"/bin/app\"")]);
+    assert_eq!(of_start([execve, write]), ["execve(\"/bin/app\")"]);
+    let mut mount = failed("mount", 0, &[]);
+    mount.outcome = Outcome::Value(0);
+    assert_eq!(of_start([stat("\"/etc/none\""), mount]), [""; 0]);
 }
 
 #[test]

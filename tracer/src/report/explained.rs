@@ -21,6 +21,7 @@ pub struct Of {
     pub lost: u64,
     pub filtered: u64,
     pub counted: u64,
+    pub never_began: bool,
 }
 
 impl From<&Verdict> for Of {
@@ -31,6 +32,7 @@ impl From<&Verdict> for Of {
             lost: verdict.lost,
             filtered: verdict.books.filtered,
             counted: verdict.books.counted,
+            never_began: verdict.never_began(),
         }
     }
 }
@@ -63,6 +65,7 @@ pub fn render(explanation: &Explanation, of: Of, text: Option<&TextOptions>) -> 
         lost,
         filtered,
         counted,
+        never_began,
     } = of;
     Explained {
         container,
@@ -75,6 +78,7 @@ pub fn render(explanation: &Explanation, of: Of, text: Option<&TextOptions>) -> 
         lost,
         filtered,
         counted,
+        never_began,
     }
 }
 
@@ -162,6 +166,7 @@ mod tests {
             lost: 0,
             filtered: 0,
             counted: 0,
+            never_began: false,
         };
         render(&explanation, of, text.then(TextOptions::default).as_ref()).lines
     }
