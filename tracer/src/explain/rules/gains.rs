@@ -1,18 +1,19 @@
-//! Set-user-ID programs that gained nothing by it (sudo, su, mount of a user): no_new_privs is set, the file is on a mount
-//! with nosuid, or its owner is not mapped. What then fails for want of root's rights has that as its cause.
+//! Programs that gained nothing by what stands on their file, the set-user-ID bit of root (sudo, su) or capabilities (ping,
+//! a server for a port below 1024): no_new_privs is set, the file is on a mount with nosuid, or its owner is not mapped.
+//! What then fails for want of these rights has that as its cause.
 
 use super::{
     Rule, capability,
-    words::{id, inside, owned, shown},
+    words::{capability as named, id, inside, owned, shown},
 };
 use crate::{
     event::{Cause, Evidence, Place},
-    explain::{Case, Component, Finding, Kind, Path, Program, case::Found},
+    explain::{Case, Component, Finding, Kind, Mount, Path, Program, case::Found},
 };
 
 pub(super) const RULE: Rule = Rule {
     name: "gains",
-    source: "execve(2), prctl(2), mount(2); fs/exec.c: bprm_fill_uid, mnt_may_suid",
+    source: "execve(2), prctl(2), mount(2); fs/exec.c: bprm_fill_uid, mnt_may_suid; security/commoncap.c: get_file_caps, cap_bprm_creds_from_file",
     judge,
 };
 
@@ -27,6 +28,9 @@ fn judge(case: &Case<'_>) -> Finding {
     let (Some(program), Some(evidence)) = (&case.scene.program, case.evidence()) else {
         return Finding::NotMine;
     };
+    if let Some(capabilities) = lost_capabilities(case, program, evidence) {
+        return without_capabilities(program, evidence, capabilities);
+    }
     let Some(file) = set_user_id(program) else {
         return Finding::NotMine;
     };
@@ -46,6 +50,91 @@ fn set_user_id(program: &Path) -> Option<&Component> {
         && file.kind == Kind::File
         && matches!(program.program, Some(Program::Elf { .. }));
     (counts && file.mode & SET_USER_ID != 0).then_some(file)
+}
+
+/// The capabilities that stand on the program's file, where one of them was missing, and was to be had.
+fn lost_capabilities(case: &Case<'_>, program: &Path, evidence: &Evidence) -> Option<u64> {
+    let granted = program.file_capabilities?;
+    let missing = evidence.denied? & !capability::noise(case);
+    let is_program = program.missing.is_none() && matches!(program.program, Some(Program::Elf { .. }));
+    let kept_back = evidence.no_new_privs || nosuid(program).is_some();
+    // Those of a file count in the user namespace that it is executed in.
+    let is_above = evidence
+        .denied_ns
+        .is_some_and(|(_, level)| level < evidence.user_ns_level);
+    if is_above {
+        return None;
+    }
+    let would_have = missing & granted & evidence.bounding & !evidence.effective;
+    (is_program && kept_back && would_have != 0).then_some(would_have)
+}
+
+fn nosuid(program: &Path) -> Option<&Mount> {
+    program.mount.as_ref().filter(|mount| mount.nosuid)
+}
+
+fn without_capabilities(program: &Path, evidence: &Evidence, lost: u64) -> Finding {
+    let names: Vec<_> = (0..64)
+        .filter(|number| lost & 1 << number != 0)
+        .map(named)
+        .collect();
+    let names = names.join(", ");
+    let path = shown(&program.given);
+    let mount = nosuid(program);
+    let (cause, reason) = match mount {
+        Some(mount) => (
+            Cause::Nosuid,
+            format!("{} is mounted nosuid", shown(&mount.point)),
+        ),
+        None => (Cause::NoNewPrivs, "no_new_privs is set".to_owned()),
+    };
+    let mut found = Found::new(
+        cause,
+        format!("{path} has {names} on its file, and runs without: {reason}"),
+    )
+    .before(format!(
+        "the process executes {path}, and has not changed its ids or no_new_privs since"
+    ))
+    .at_call(format!("the kernel asked for {names} and did not find it"));
+    if evidence.no_new_privs {
+        found = found.at_call("no_new_privs is 1");
+    }
+    found = found
+        .after(format!("security.capability of {path} gives {names}"))
+        .always("execve(2) gives no capabilities of a file under no_new_privs, nor on a nosuid mount (capabilities(7))");
+    if let Some(mount) = mount {
+        found = remounted(found, mount, &path);
+    }
+    if evidence.no_new_privs {
+        found = permitted(found);
+    }
+    found.done()
+}
+
+/// Without `nosuid`.
+fn remounted(found: Found, mount: &Mount, path: &str) -> Found {
+    let target = shown(&mount.point);
+    found
+        .fix(Place::Podman, format!("-v SOURCE:{target}:suid"))
+        .fix(
+            Place::Host,
+            format!("mount -o remount,suid, where the host has mounted what is on {target} nosuid"),
+        )
+        .fix(
+            Place::Image,
+            format!("put {path} into the image itself, not on {target}"),
+        )
+}
+
+/// Without `no_new_privs`.
+fn permitted(found: Found) -> Found {
+    found
+        .flag("without --security-opt no-new-privileges")
+        .fix(
+            Place::Kubernetes,
+            "securityContext.allowPrivilegeEscalation: true",
+        )
+        .fix(Place::Systemd, "NoNewPrivileges=no")
 }
 
 /// Whether root would have had what was missing: an id, a file of root's, or a capability of the bounding set.
@@ -77,7 +166,7 @@ fn why_not(
 ) -> Finding {
     let uids = case.scene.uids.as_deref();
     let path = shown(&file.path);
-    let mount = program.mount.as_ref().filter(|mount| mount.nosuid);
+    let mount = nosuid(program);
     let (cause, reason) = match mount {
         Some(mount) => (
             Cause::Nosuid,
@@ -107,26 +196,10 @@ fn why_not(
         .after(owned(file, uids, case.scene.gids.as_deref()))
         .always("execve(2) ignores the set-user-ID bit under no_new_privs, on a nosuid mount, and of an owner that is not mapped");
     if let Some(mount) = mount {
-        let target = shown(&mount.point);
-        found = found
-            .fix(Place::Podman, format!("-v SOURCE:{target}:suid"))
-            .fix(
-                Place::Host,
-                format!("mount -o remount,suid, where the host has mounted what is on {target} nosuid"),
-            )
-            .fix(
-                Place::Image,
-                format!("put {path} into the image itself, not on {target}"),
-            );
+        found = remounted(found, mount, &path);
     }
     if evidence.no_new_privs {
-        found = found
-            .flag("without --security-opt no-new-privileges")
-            .fix(
-                Place::Kubernetes,
-                "securityContext.allowPrivilegeEscalation: true",
-            )
-            .fix(Place::Systemd, "NoNewPrivileges=no");
+        found = permitted(found);
     }
     if owner.is_none() {
         found = found.fix(
@@ -205,6 +278,57 @@ mod tests {
         foreign.uids = Some(id_map().to_vec());
         let told = verdict(&RULE, &call(false, OF_IDS), &foreign);
         assert_eq!(told.cause, Cause::UnmappedId);
+    }
+
+    #[test]
+    fn capabilities_of_the_file_that_it_did_not_get_are_told() {
+        const PORT: u64 = 1 << capability::CAP_NET_BIND_SERVICE;
+        let bind = |no_new_privs: bool, denied: u64| {
+            failed("bind", libc::EACCES, &[("fd", 3, "3")]).knowing(Evidence {
+                denied: Some(denied),
+                euid: 1000,
+                bounding: PORT,
+                no_new_privs,
+                ..Evidence::default()
+            })
+        };
+        let with = |nosuid: bool, granted: Option<u64>| {
+            let mut scene = scene(0o755, 0, nosuid);
+            let program = scene.program.as_mut().unwrap();
+            program.given = b"/opt/server".to_vec();
+            program.file_capabilities = granted;
+            scene
+        };
+        let told = verdict(&RULE, &bind(true, PORT), &with(false, Some(PORT | 1)));
+        assert_eq!(told.cause, Cause::NoNewPrivs);
+        assert_eq!(
+            told.why,
+            "/opt/server has CAP_NET_BIND_SERVICE on its file, and runs without: no_new_privs is set"
+        );
+        assert!(
+            told.fixes
+                .iter()
+                .any(|fix| fix.line == "securityContext.allowPrivilegeEscalation: true")
+        );
+        let told = verdict(&RULE, &bind(false, PORT), &with(true, Some(PORT)));
+        assert_eq!(told.cause, Cause::Nosuid);
+        assert!(told.fixes.iter().any(|fix| fix.line == "-v SOURCE:/usr:suid"));
+        let mut unbounded = bind(true, PORT);
+        unbounded.evidence.as_mut().unwrap().bounding = 0;
+        // A port of the host's network namespace, for a rootless container.
+        let mut above = bind(true, PORT);
+        let evidence = above.evidence.as_mut().unwrap();
+        (evidence.user_ns_level, evidence.denied_ns) = (1, Some((1, 0)));
+        for (call, scene) in [
+            // Nothing kept it back; another is missing; the container may not have it.
+            (bind(false, PORT), with(false, Some(PORT))),
+            (bind(true, PORT), with(false, Some(1 << capability::CAP_CHOWN))),
+            (bind(true, PORT), with(false, None)),
+            (unbounded, with(false, Some(PORT))),
+            (above, with(false, Some(PORT))),
+        ] {
+            assert_eq!(ask(&RULE, &call, &scene), Finding::NotMine);
+        }
     }
 
     #[test]
