@@ -197,7 +197,7 @@ pub fn look(call: &Syscall, earlier: Earlier, home: &Home) -> Scene {
     let members = task.and_then(members);
     let members = members.unwrap_or_else(|| home.groups.clone());
     groups::look(call, errno, &members, &mut scene);
-    if task.is_none() {
+    if task.is_none() && groups::concerns(name, errno) {
         scene
             .gone
             .push("a cgroup that was removed with its container has no limits to read".to_owned());

@@ -97,6 +97,25 @@ pub struct Path {
 }
 
 impl Path {
+    /// The same from the root, where the call gave it from a directory and the walk came to its last name.
+    pub fn whole(&self) -> Vec<u8> {
+        if self.given.starts_with(b"/") || self.given.is_empty() || self.left > 0 {
+            return self.given.clone();
+        }
+        match (&self.missing, self.steps.last()) {
+            (Some(name), _) if self.ended_in.starts_with(b"/") => {
+                let mut whole = self.ended_in.clone();
+                if whole != b"/" {
+                    whole.push(b'/');
+                }
+                whole.extend_from_slice(name);
+                whole
+            }
+            (None, Some(last)) => last.path.clone(),
+            _ => self.given.clone(),
+        }
+    }
+
     /// Whether the call named it, and not a descriptor: then the way there has been checked long ago.
     pub fn is_named(&self) -> bool {
         !matches!(self.arg, "fd" | "out_fd" | "fd_out")
@@ -232,6 +251,9 @@ pub struct MemoryGroup {
     pub met: Option<u64>,
     /// `oom_kill`: processes of this group.
     pub oom_kills: Option<u64>,
+    /// The limit of memory and swap together, and the most that was used (`memory.memsw` of version 1, whose `failcnt` Linux
+    /// does not count since 6.15).
+    pub with_swap: Option<(u64, u64)>,
 }
 
 /// The network namespace of the process, as far as the call needs it.

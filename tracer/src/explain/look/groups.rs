@@ -11,7 +11,12 @@ use crate::{
 /// Levels of a path that are looked at.
 const MAX_DEPTH: usize = 32;
 
-/// Fills in the groups that such a failure may come from.
+/// Whether such a failure may come from a group.
+pub(super) fn concerns(name: &str, errno: i32) -> bool {
+    matches!(errno, libc::ENOMEM | libc::EAGAIN) || name.starts_with("sched_set")
+}
+
+/// Fills in the groups that it may come from.
 pub(super) fn look(call: &Syscall, errno: i32, members: &[Member], scene: &mut Scene) {
     let name = call.name.as_ref();
     let forks = matches!(name, "clone" | "clone3" | "fork" | "vfork");
@@ -42,6 +47,8 @@ pub(super) fn look(call: &Syscall, errno: i32, members: &[Member], scene: &mut S
 
 /// The memory cgroup and those above it.
 pub(super) fn memory(members: &[Member]) -> Option<Vec<MemoryGroup>> {
+    // Without one, a file of version 1 has the largest number of whole pages.
+    let is_limit = |max: &u64| *max < 1 << 62;
     above(members, "memory", |path, version| {
         Some(match version {
             CgroupVersion::Two => MemoryGroup {
@@ -49,14 +56,17 @@ pub(super) fn memory(members: &[Member]) -> Option<Vec<MemoryGroup>> {
                 max: bound(path, "memory.max"),
                 met: event(path, "memory.events", "oom"),
                 oom_kills: event(path, "memory.events", "oom_kill"),
+                with_swap: None,
                 path: path.to_owned(),
             },
             CgroupVersion::One => MemoryGroup {
                 current: number(path, "memory.usage_in_bytes")?,
-                // Without a limit it is the largest number of whole pages.
-                max: bound(path, "memory.limit_in_bytes").filter(|max| *max < 1 << 62),
+                max: bound(path, "memory.limit_in_bytes").filter(is_limit),
                 met: number(path, "memory.failcnt"),
                 oom_kills: event(path, "memory.oom_control", "oom_kill"),
+                with_swap: bound(path, "memory.memsw.limit_in_bytes")
+                    .filter(is_limit)
+                    .zip(number(path, "memory.memsw.max_usage_in_bytes")),
                 path: path.to_owned(),
             },
         })

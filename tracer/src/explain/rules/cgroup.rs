@@ -202,6 +202,7 @@ mod tests {
                 max: Some(64 << 20),
                 met: Some(9),
                 oom_kills: Some(0),
+                with_swap: None,
             }]),
             ..Scene::default()
         };

@@ -19,11 +19,12 @@ pub(in crate::explain) fn killed(groups: &[MemoryGroup]) -> Verdict {
         ))
     });
     // The lowest limit that was met: one above may bind as well.
-    let Some((group, max)) = groups
-        .iter()
-        .filter(|group| group.met.is_some_and(|met| met > 0))
-        .filter_map(|group| Some((group, group.max?)))
-        .min_by_key(|(_, max)| *max)
+    let Some(Limit {
+        group,
+        max,
+        met,
+        with_swap,
+    }) = groups.iter().flat_map(limits).min_by_key(|limit| limit.max)
     else {
         let found = Found::new(
             Cause::Undetermined,
@@ -38,31 +39,31 @@ pub(in crate::explain) fn killed(groups: &[MemoryGroup]) -> Verdict {
             )
             .verdict();
     };
-    let met = group.met.unwrap_or_default();
+    let what = if with_swap { "memory and swap" } else { "memory" };
     let found = Found::new(
         Cause::CgroupMemory,
         format!(
-            "the container used all of the memory that its cgroup may have, {}, and the kernel's OOM killer chose this process",
+            "the container used all of the {what} that its cgroup may have, {}, and the kernel's OOM killer chose this process",
             Bytes(max)
         ),
     );
     let found = match kills {
-        Some(kills) if own == Some(group) => found.after(format!(
-            "{kills}, and its limit of {max} bytes was met {met} times"
-        )),
+        Some(kills) if own == Some(group) => found.after(format!("{kills}, and its {met}")),
         kills => kills
             .into_iter()
             .fold(found, Found::after)
-            .after(format!(
-                "{}: its limit of {max} bytes was met {met} times",
-                group.path
-            ))
+            .after(format!("{}: its {met}", group.path))
             .after("that is a cgroup above the container's own: what else is in it counts too"),
     };
     let wanted = (max.saturating_mul(2) >> 20).max(16);
+    let swap = if with_swap {
+        format!(" --memory-swap={wanted}m")
+    } else {
+        String::new()
+    };
     found
         .always("memory is taken when it is touched, not when it is mapped: who touches too much is killed, and no call fails (SIGKILL; exit code 137)")
-        .flag(&format!("--memory={wanted}m"))
+        .flag(&format!("--memory={wanted}m{swap}"))
         .fix(Place::Kubernetes, format!("resources.limits.memory: {wanted}Mi"))
         .fix(Place::Systemd, format!("MemoryMax={wanted}M"))
         .fix(
@@ -70,6 +71,37 @@ pub(in crate::explain) fn killed(groups: &[MemoryGroup]) -> Verdict {
             "a bound of its own below the cgroup's: -XX:MaxRAMPercentage of Java, --max-old-space-size of Node, GOMEMLIMIT of Go",
         )
         .verdict()
+}
+
+/// A bound that was met.
+struct Limit<'a> {
+    group: &'a MemoryGroup,
+    max: u64,
+    /// How that is known.
+    met: String,
+    /// It is of memory and swap together.
+    with_swap: bool,
+}
+
+fn limits(group: &MemoryGroup) -> impl Iterator<Item = Limit<'_>> {
+    let memory = group.max.zip(group.met).filter(|(_, met)| *met > 0);
+    let memory = memory.map(|(max, met)| Limit {
+        group,
+        max,
+        met: format!("limit of {max} bytes was met {met} times"),
+        with_swap: false,
+    });
+    // The kernel takes some pages at a time: what is left of a limit may be less.
+    let both = group
+        .with_swap
+        .filter(|(max, used)| used.saturating_add(max / 64) >= *max);
+    let both = both.map(|(max, used)| Limit {
+        group,
+        max,
+        met: format!("limit of memory and swap together is {max} bytes, of which it used {used}"),
+        with_swap: true,
+    });
+    memory.into_iter().chain(both)
 }
 
 #[cfg(test)]
@@ -83,7 +115,31 @@ mod tests {
             max,
             met: Some(met),
             oom_kills: Some(1),
+            with_swap: None,
         }
+    }
+
+    #[test]
+    fn memory_and_swap_have_a_limit_together() {
+        let mut own = group("/c/app", Some(32 << 20), 0);
+        own.with_swap = Some((32 << 20, (32 << 20) - 4096));
+        let told = killed(&[own]);
+        assert_eq!(told.cause, Cause::CgroupMemory);
+        assert!(told.why.contains("all of the memory and swap"), "{}", told.why);
+        assert!(
+            told.evidence[0].text.contains(
+                "its limit of memory and swap together is 33554432 bytes, of which it used 33550336"
+            ),
+            "{told:?}"
+        );
+        assert!(
+            told.fixes
+                .iter()
+                .any(|fix| fix.line == "--memory=64m --memory-swap=64m")
+        );
+        let mut with_room = group("/c/app", None, 0);
+        with_room.with_swap = Some((32 << 20, 16 << 20));
+        assert_eq!(killed(&[with_room]).cause, Cause::Undetermined);
     }
 
     #[test]
