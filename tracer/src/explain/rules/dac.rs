@@ -2,6 +2,8 @@
 //! at the mode first and asks for CAP_DAC_* or CAP_FOWNER only where that says no: its asking is the proof, the path says
 //! which step it was.
 
+mod fixes;
+
 use super::{
     Rule,
     capability::{CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER},
@@ -9,7 +11,7 @@ use super::{
 };
 use crate::{
     event::{Cause, Evidence, Place},
-    explain::{Caller, Case, Component, Finding, Kind, Mount, Path, arguments, case::Found},
+    explain::{Caller, Case, Component, Finding, Kind, Path, arguments, case::Found},
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -221,6 +223,8 @@ fn refused(case: &Case<'_>) -> Finding {
         .iter()
         .find_map(|(path, (wall, _))| Some((*path, wall.as_ref()?)));
     match (wall, asked) {
+        // Of a file whose ids the user namespace does not map the kernel asks for none: it would not count.
+        (Some((path, wall)), Some(false)) if is_foreign(case, wall.step) => at_wall(case, path, wall, false),
         // Held capabilities let it pass, and the kernel did not miss any.
         (Some(_), Some(false)) | (None, Some(false)) => {
             Finding::RuledOut("modes and owners: the kernel did not miss CAP_DAC_OVERRIDE".to_owned())
@@ -244,6 +248,12 @@ fn refused(case: &Case<'_>) -> Finding {
             }
         }
     }
+}
+
+/// Whether its owner or group is nobody in the container (`privileged_wrt_inode_uidgid` of kernel/capability.c).
+fn is_foreign(case: &Case<'_>, step: &Component) -> bool {
+    let (uids, gids) = (case.scene.uids.as_deref(), case.scene.gids.as_deref());
+    inside(uids, step.uid).is_none() || inside(gids, step.gid).is_none()
 }
 
 /// The kernel missed CAP_DAC_*, and no step that was looked at says no.
@@ -327,7 +337,7 @@ fn at_wall(case: &Case<'_>, path: &Path, wall: &Wall<'_>, asked: bool) -> Findin
         }
     }
     let verb = verbs.join(" and ");
-    let unmapped = inside(uids, step.uid).is_none();
+    let unmapped = is_foreign(case, step);
     let is_root = inside(uids, evidence.fsuid) == Some(0);
     // Root of a user namespace has power over files of mapped ids only (capable_wrt_inode_uidgid).
     let cause = if unmapped && is_root {
@@ -356,9 +366,12 @@ fn at_wall(case: &Case<'_>, path: &Path, wall: &Wall<'_>, asked: bool) -> Findin
         found = found.after(format!("{} leads through it", shown(&path.given)));
     }
     if unmapped {
+        let (kind, id) = match inside(uids, step.uid) {
+            None => ("user", step.uid),
+            Some(_) => ("group", step.gid),
+        };
         found = found.after(format!(
-            "the container's user namespace does not map user {} of the host, who is nobody (65534) in it",
-            step.uid
+            "the container's user namespace does not map {kind} {id} of the host, who is nobody (65534) in it"
         ));
         found = found.always("a capability in a user namespace gives power over files of ids that it maps alone (user_namespaces(7))");
     }
@@ -368,19 +381,10 @@ fn at_wall(case: &Case<'_>, path: &Path, wall: &Wall<'_>, asked: bool) -> Findin
         .filter(|mount| mount.point != b"/" && mount.kind != "overlay");
     if let Some(mount) = volume {
         found = found.after(format!("it is in the volume on {}", shown(&mount.point)));
-        found = of_volume(found, mount, step, evidence.fsuid).fix(
-            Place::Kubernetes,
-            "securityContext.fsGroup of the Pod, or an initContainer that changes the owner",
-        );
+        found = fixes::of_volume(found, mount, step, evidence.fsuid);
     } else {
-        found = found.fix(
-            Place::Image,
-            format!(
-                "RUN chown {} {path} (or chmod)",
-                inside(uids, evidence.fsuid).map_or_else(|| "USER".to_owned(), |id| id.to_string()),
-                path = shown(&step.path)
-            ),
-        );
+        let makes = directory && wall.wanted & WRITE != 0;
+        found = fixes::of_image(found, step, inside(uids, evidence.fsuid), makes);
     }
     if let Some(owner) = inside(uids, step.uid).filter(|_| evidence.fsuid != step.uid) {
         found = found
@@ -394,32 +398,6 @@ fn at_wall(case: &Case<'_>, path: &Path, wall: &Wall<'_>, asked: bool) -> Findin
         );
     }
     found.done()
-}
-
-/// What gives the caller a directory that the engine has mounted, or a file in it.
-fn of_volume(found: Found, mount: &Mount, step: &Component, caller: u32) -> Found {
-    let target = shown(&mount.point);
-    if mount.kind == "tmpfs" && mount.root == b"/" {
-        // Podman gives it the mode of the image's directory otherwise.
-        return found
-            .fix(Place::Podman, format!("--tmpfs {target}:mode=1777,notmpcopyup"))
-            .fix(Place::Docker, format!("--tmpfs {target}:mode=1777"));
-    }
-    let within = step.path.strip_prefix(mount.point.as_slice()).unwrap_or_default();
-    found
-        .fix(
-            Place::Host,
-            format!(
-                "chown {caller} SOURCE{}, with the SOURCE of what is mounted on {target} ({caller} is the caller, as the host counts)",
-                shown(within)
-            ),
-        )
-        .fix(
-            Place::Podman,
-            format!(
-                "-v SOURCE:{target}:U (podman changes the owner), or --userns=keep-id with a rootless container"
-            ),
-        )
 }
 
 /// fs.protected_regular, fs.protected_fifos, fs.protected_symlinks: they ask for no capability.
@@ -581,7 +559,7 @@ fn not_permitted(case: &Case<'_>) -> Finding {
 
 fn owners_only(case: &Case<'_>, evidence: &Evidence, step: &Component, why: String, source: &str) -> Finding {
     let uids = case.scene.uids.as_deref();
-    let unmapped = inside(uids, step.uid).is_none();
+    let unmapped = is_foreign(case, step);
     let is_root = inside(uids, evidence.fsuid) == Some(0);
     let cause = if unmapped && is_root {
         Cause::UnmappedId

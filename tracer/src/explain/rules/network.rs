@@ -423,11 +423,40 @@ fn privileged(case: &Case<'_>) -> Finding {
     if let Some(from) = from {
         found = found.after(format!("net.ipv4.ip_unprivileged_port_start is {from}"));
     }
-    let host = from.is_some();
     found = found
-        .always("ports below net.ipv4.ip_unprivileged_port_start (1024) want that capability in the network namespace's user namespace (ip(7))")
-        .fix(Place::Program, format!("a port from 1024 on, published as -p {port}:8080"));
-    if host || case.in_user_namespace() == Some(true) {
+        .always("ports below net.ipv4.ip_unprivileged_port_start (1024) want that capability in the network namespace's user namespace (ip(7))");
+    // The network is that of the host, or of another user namespace above: no flag gives power over it.
+    let is_above = case.evidence().is_some_and(|evidence| {
+        evidence
+            .denied_ns
+            .is_some_and(|(_, level)| level < evidence.user_ns_level)
+    });
+    if is_above {
+        return found
+            .at_call(
+                "it asked in a user namespace above the container's: --cap-add=NET_BIND_SERVICE cannot help",
+            )
+            .fix(
+                Place::Program,
+                format!(
+                    "a port from 1024 on: the container has the host's network, where {port} is the host's"
+                ),
+            )
+            .fix(
+                Place::Host,
+                format!("sysctl -w net.ipv4.ip_unprivileged_port_start={port}"),
+            )
+            .fix(
+                Place::Podman,
+                format!("without --network=host: a network of its own, and -p 8080:{port}"),
+            )
+            .done();
+    }
+    found = found.fix(
+        Place::Program,
+        format!("a port from 1024 on, published as -p {port}:8080"),
+    );
+    if from.is_some() || case.in_user_namespace() == Some(true) {
         found = found.fix(
             Place::Host,
             format!("sysctl -w net.ipv4.ip_unprivileged_port_start={port}, where the container has the host's network"),

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     event::Syscall,
     explain::{
-        Acl, IdMap, Scene,
+        Acl, IdMap, Mount, Scene,
         rules::testing::{ask, failed, verdict},
     },
 };
@@ -256,4 +256,49 @@ fn what_is_the_owners() {
     fixed.paths[0].steps[1].immutable = true;
     let call = failed("unlink", libc::EPERM, &[("pathname", 1, "\"/file\"")]).knowing(knew(0));
     assert!(verdict(&RULE, &call, &fixed).why.contains("immutable"));
+}
+
+#[test]
+fn of_unmapped_files_the_kernel_asks_for_no_capability() {
+    let line = |inside, outside, count| IdMap {
+        inside,
+        outside,
+        count,
+    };
+    let mut scene = scene(vec![
+        step("/data", Kind::Directory, 0o755, 0),
+        step("/data/file", Kind::File, 0o600, 0),
+    ]);
+    let foreign = vec![line(0, 1000, 1), line(1, 100_000, 65536)];
+    (scene.uids, scene.gids) = (Some(foreign.clone()), Some(foreign));
+    let told = verdict(&RULE, &open("O_RDONLY", 0), &scene);
+    assert_eq!(told.cause, Cause::UnmappedId);
+    // Of its own, held capabilities let it pass.
+    scene.paths[0].steps = vec![
+        step("/data", Kind::Directory, 0o755, 100_000),
+        step("/data/file", Kind::File, 0o600, 100_000),
+    ];
+    assert!(matches!(
+        ask(&RULE, &open("O_RDONLY", 0), &scene),
+        Finding::RuledOut(_)
+    ));
+}
+
+#[test]
+fn directories_of_the_system_are_not_given_away() {
+    let lines = |directory: &str| {
+        let mut scene = scene(vec![step(directory, Kind::Directory, 0o755, 0)]);
+        scene.paths[0].missing = Some(b"new".to_vec());
+        scene.paths[0].given = format!("{directory}/new").into();
+        let told = verdict(&RULE, &open("O_WRONLY|O_CREAT", PROBED), &scene);
+        let lines: Vec<_> = told.fixes.into_iter().map(|fix| fix.line).collect();
+        lines.join("; ")
+    };
+    assert!(lines("/srv").contains("RUN chown 1000 /srv"));
+    assert!(lines("/run").contains("--tmpfs /run:mode=1777"));
+    let etc = lines("/etc");
+    assert!(
+        etc.contains("a directory of its own, and not in /etc") && !etc.contains("chown 1000 /etc"),
+        "{etc}"
+    );
 }

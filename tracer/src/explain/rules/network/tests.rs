@@ -172,6 +172,19 @@ fn privileged_ports() {
         verdict(&RULE, &bind(None), &Scene::default()).cause,
         Cause::PrivilegedPort
     );
+    // A rootless container in the host's network: no capability of its own counts there.
+    let mut above = bind(Some(1 << CAP_NET_BIND_SERVICE));
+    let evidence = above.evidence.as_mut().unwrap();
+    (evidence.user_ns_level, evidence.denied_ns) = (1, Some((1, 0)));
+    let told = lines(&verdict(&RULE, &above, &Scene::default()));
+    assert!(
+        told.contains("sysctl -w net.ipv4.ip_unprivileged_port_start=80"),
+        "{told}"
+    );
+    assert!(
+        !told.contains("--sysctl") && !told.contains("--cap-add"),
+        "{told}"
+    );
 }
 
 #[test]
