@@ -34,7 +34,11 @@ fn connect(runtime_dir: &Path, request: &Request) -> Result<BufReader<UnixStream
             "no daemon answers on {} ({}): start it with `systemctl start tracer` or `tracer daemon`, or say with \
              --runtime-dir where it is",
             path.display(),
-            error.kind()
+            match error.kind() {
+                ErrorKind::NotFound => "there is no such socket".to_owned(),
+                ErrorKind::ConnectionRefused => "nobody listens there any more".to_owned(),
+                _ => error.to_string(),
+            }
         ),
     })?;
     let mut line = serde_json::to_vec(request)?;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    Case, Explanation, Home, Scene,
+    Case, Explanation, Home, Scene, arguments,
     failures::{Failure, Killed, Outbox, Told, looked_up},
     judge, look, rules,
 };
@@ -29,6 +29,8 @@ const FOR_EVER: Duration = Duration::from_secs(1 << 30);
 const MAX_PLACES: usize = 64;
 /// Verdicts of a container on files that are not there: the others must find room.
 const MAX_MISSING: usize = MAX_GROUPS / 2;
+/// Paths of a container that could not be made, and are kept.
+const MAX_NOT_MADE: usize = 64;
 /// Longest text of a call in a diagnosis.
 const MAX_CALL: usize = 400;
 
@@ -102,6 +104,8 @@ struct Known {
     missed: Arc<AtomicU64>,
     /// Its processes that were killed for want of memory.
     oom_kills: u64,
+    /// Paths that its processes could not make, by the process.
+    not_made: Vec<(u32, Vec<u8>)>,
 }
 
 /// Failures with one verdict.
@@ -222,6 +226,7 @@ impl Inquiry {
             left_out: Vec::new(),
             missed: Arc::default(),
             oom_kills: 0,
+            not_made: Vec::new(),
         })
     }
 
@@ -244,10 +249,15 @@ impl Inquiry {
     fn judge(&mut self, open: Open) {
         let Open { failure, mut scene } = open;
         scene.found_after = failure.found.get().cloned();
-        let verdict = judge(&Case {
+        let mut verdict = judge(&Case {
             call: &failure.call,
             scene: &scene,
         });
+        if let Some(known) = self.live.get_mut(&failure.slot)
+            && known.could_not_make(&failure.call, verdict.cause)
+        {
+            verdict = rules::expected::not_made();
+        }
         let Failure {
             slot,
             info,
@@ -382,6 +392,20 @@ impl Inquiry {
 }
 
 impl Known {
+    /// Whether that call looks for what its process could not make before; one that could not make something is noted.
+    fn could_not_make(&mut self, call: &Syscall, cause: Cause) -> bool {
+        let process = call.task.host_pid;
+        let mut paths = arguments::paths(call).into_iter();
+        if let Some(made) = paths.find(|given| arguments::creates(call, given.arg)) {
+            if cause != Cause::Expected && self.not_made.len() < MAX_NOT_MADE {
+                self.not_made.push((process, made.path));
+            }
+            return false;
+        }
+        let looked_for = |given: arguments::Given| self.not_made.contains(&(process, given.path));
+        cause == Cause::Missing && arguments::paths(call).into_iter().any(looked_for)
+    }
+
     fn explanation(&self) -> Explanation {
         let sum = |counts: &[Arc<AtomicU64>]| counts.iter().map(|count| count.load(Relaxed)).sum();
         let mut all: Vec<Event> = self

@@ -9,7 +9,7 @@ mod capability;
 mod cgroup;
 mod dac;
 mod exec;
-mod expected;
+pub(super) mod expected;
 mod gains;
 mod ids;
 mod landlock;

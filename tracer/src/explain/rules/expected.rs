@@ -3,7 +3,7 @@
 
 use super::{Rule, words::shown};
 use crate::{
-    event::Cause,
+    event::{Cause, Verdict},
     explain::{Case, Finding, arguments, case::Found},
 };
 
@@ -261,6 +261,22 @@ fn judge(case: &Case<'_>) -> Finding {
             "the two files are on file systems between which the kernel does not copy: programs read and write then",
             "copy_file_range(2): EXDEV, EOPNOTSUPP",
         ),
+        libc::EXDEV | libc::EOPNOTSUPP | libc::EINVAL | libc::ETXTBSY
+            if case.is(&["ioctl"]) && case.says("FICLONE") =>
+        {
+            fine(
+                "the two files cannot share their blocks: programs copy them then",
+                "ioctl_ficlonerange(2): EXDEV, EOPNOTSUPP, EINVAL",
+            )
+        }
+        libc::EEXIST if case.is(&["renameat2"]) && case.says("RENAME_NOREPLACE") => fine(
+            "a file, or directory, of that name is there already, and was not to be replaced: mv asks so whether its target is a directory",
+            "rename(2), RENAME_NOREPLACE: EEXIST",
+        ),
+        libc::EPIPE if MOVES.contains(&name) => fine(
+            "nobody reads the pipe, or socket, any more: who did has ended, or had enough",
+            "write(2), pipe(7): EPIPE",
+        ),
         libc::ENOTCONN if case.is(&["shutdown", "getpeername"]) => fine(
             "the socket has no peer, or has it no more",
             "shutdown(2), getpeername(2): ENOTCONN",
@@ -275,6 +291,15 @@ fn judge(case: &Case<'_>) -> Finding {
         libc::ENOENT if LOOKS.contains(&name) => optional(case),
         _ => Finding::NotMine,
     }
+}
+
+/// A look-up of what the process could not make: that has its own verdict.
+pub(in crate::explain) fn not_made() -> Verdict {
+    Found::new(
+        Cause::Expected,
+        "the process looked for what it could not make: why it could not is told of that call",
+    )
+    .verdict()
 }
 
 fn fine(why: &str, source: &str) -> Finding {
@@ -418,6 +443,13 @@ mod tests {
             failed("pkey_alloc", libc::EINVAL, &[]),
             failed("copy_file_range", libc::EXDEV, &[]),
             failed("ioctl", libc::EINVAL, &[("cmd", 0x5401, "TCGETS")]),
+            failed(
+                "ioctl",
+                libc::EXDEV,
+                &[("cmd", 0x4004_9409, "BTRFS_IOC_CLONE or FICLONE")],
+            ),
+            failed("renameat2", libc::EEXIST, &[("flags", 1, "RENAME_NOREPLACE")]),
+            failed("write", libc::EPIPE, &[]),
             failed("wait4", 512, &[]),
             failed(
                 "access",
@@ -438,6 +470,7 @@ mod tests {
             failed("io_setup", libc::EAGAIN, &[]),
             failed("connect", libc::ETIMEDOUT, &[]),
             failed("read", libc::EBADF, &[]),
+            failed("rename", libc::EEXIST, &[]),
             failed("ioctl", libc::ENOTTY, &[("cmd", 1, "0x1")]),
             failed("openat", libc::ENOENT, &[("filename", 1, "\"/etc/app.conf\"")]),
         ] {

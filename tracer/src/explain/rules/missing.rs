@@ -64,7 +64,7 @@ fn not_there(case: &Case<'_>) -> Finding {
                 .scene
                 .paths
                 .first()
-                .map(|path| shown(&path.given))
+                .map(|path| shown(&path.whole()))
                 .unwrap_or_default();
             return Found::new(
                 Cause::Missing,
@@ -86,7 +86,7 @@ fn not_there(case: &Case<'_>) -> Finding {
     }
     let name = shown(path.missing.as_deref().unwrap_or_default());
     let directory = shown(&path.ended_in);
-    let given = shown(&path.given);
+    let given = shown(&path.whole());
     let dangling = dangling(path);
     let why = match (&dangling, path.left) {
         (Some(link), _) => format!(
@@ -229,7 +229,7 @@ fn no_directory(case: &Case<'_>) -> Finding {
                     _ => format!(
                         "{} is no directory, and {} leads through it",
                         shown(&last.path),
-                        shown(&path.given)
+                        shown(&path.whole())
                     ),
                 },
             )
@@ -260,11 +260,11 @@ fn ring(case: &Case<'_>) -> Finding {
             Cause::Missing,
             format!(
                 "{} leads through more than 40 links: they form a ring",
-                shown(&path.given)
+                shown(&path.whole())
             ),
         )
         .always("path_resolution(7): ELOOP")
-        .fix(Place::Image, format!("remove the link {}", shown(&path.given)))
+        .fix(Place::Image, format!("remove the link {}", shown(&path.whole())))
         .done();
     }
     let last = case.scene.paths.iter().find_map(|path| path.steps.last());

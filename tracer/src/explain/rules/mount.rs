@@ -80,7 +80,7 @@ fn read_only(case: &Case<'_>) -> Finding {
         Cause::ReadOnly,
         format!(
             "{} is on {}, which is mounted read-only",
-            shown(&path.given),
+            shown(&path.whole()),
             shown(&mount.point)
         ),
     )
@@ -160,7 +160,7 @@ pub(super) fn masked(path: &Path, mount: &Mount) -> Finding {
     let target = shown(&mount.point);
     Found::new(
         Cause::Masked,
-        format!("{} is hidden from the container: the runtime masks {target}", shown(&path.given)),
+        format!("{} is hidden from the container: the runtime masks {target}", shown(&path.whole())),
     )
     .after(mounted(mount))
     .always("runtimes put /dev/null or an empty tmpfs over what of /proc and /sys is the host's (OCI maskedPaths)")
@@ -185,7 +185,7 @@ fn noexec(case: &Case<'_>, source: &str) -> Finding {
     let target = shown(&mount.point);
     let found = Found::new(
         Cause::Noexec,
-        format!("{} is on {target}, which is mounted noexec", shown(&path.given)),
+        format!("{} is on {target}, which is mounted noexec", shown(&path.whole())),
     )
     .after(mounted(mount))
     .always(source);
@@ -221,7 +221,7 @@ fn nodev(case: &Case<'_>) -> Finding {
     if !mount.nodev {
         return Finding::RuledOut(format!("nodev: {} is not mounted so", shown(&mount.point)));
     }
-    let given = shown(&path.given);
+    let given = shown(&path.whole());
     Found::new(
         Cause::Nodev,
         format!("{given} is a device on {}, which is mounted nodev", shown(&mount.point)),
@@ -249,7 +249,7 @@ fn device(case: &Case<'_>) -> Finding {
             "the device cgroup: nothing watched for capabilities, which drivers ask for too".into(),
         );
     }
-    let given = shown(&path.given);
+    let given = shown(&path.whole());
     Found::new(
         Cause::CgroupDevices,
         format!("the container's device cgroup does not list {given}, or its driver refuses it"),
@@ -385,9 +385,9 @@ fn across(case: &Case<'_>) -> Finding {
             Cause::FileSystem,
             format!(
                 "{} is on {} and {} is on {}: names do not go from one mount to another",
-                shown(&old.given),
+                shown(&old.whole()),
                 shown(&from.point),
-                shown(&new.given),
+                shown(&new.whole()),
                 shown(&to.point)
             ),
         )
@@ -415,7 +415,7 @@ fn attributes(case: &Case<'_>) -> Finding {
         match on(case) {
             Some((path, mount)) => format!(
                 "{} on {} ({}) has no extended attribute {name}",
-                shown(&path.given),
+                shown(&path.whole()),
                 shown(&mount.point),
                 mount.kind
             ),
@@ -449,7 +449,7 @@ fn direct(case: &Case<'_>) -> Finding {
         Cause::FileSystem,
         format!(
             "{} is on {}, and that does not take O_DIRECT",
-            shown(&path.given),
+            shown(&path.whole()),
             mount.kind
         ),
     )
@@ -471,7 +471,7 @@ fn temporary(case: &Case<'_>) -> Finding {
         Cause::FileSystem,
         format!(
             "{} is on {}, which has no O_TMPFILE",
-            shown(&path.given),
+            shown(&path.whole()),
             mount.kind
         ),
     )
@@ -488,7 +488,7 @@ fn allocate(case: &Case<'_>) -> Finding {
         Cause::FileSystem,
         format!(
             "{} is on {}, which has not this form of fallocate",
-            shown(&path.given),
+            shown(&path.whole()),
             mount.kind
         ),
     )
