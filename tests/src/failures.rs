@@ -8,6 +8,7 @@ mod itself;
 mod mounts;
 mod podman;
 mod rootless;
+mod starts;
 mod well;
 
 use crate::{
@@ -82,6 +83,7 @@ pub fn all() -> Vec<Failure> {
         itself::rows(),
         podman::rows(),
         rootless::rows(),
+        starts::rows(),
     ]
     .into_iter()
     .flatten()
@@ -336,6 +338,7 @@ fn name(errno: i32) -> Result<&'static str> {
         libc::EADDRINUSE => "EADDRINUSE",
         libc::EADDRNOTAVAIL => "EADDRNOTAVAIL",
         libc::ENETUNREACH => "ENETUNREACH",
+        libc::EPIPE => "EPIPE",
         libc::ECONNREFUSED => "ECONNREFUSED",
         libc::EINPROGRESS => "EINPROGRESS",
         ERESTARTNOHAND => "ERESTARTNOHAND",
@@ -374,6 +377,9 @@ fn make_root(root: &Path) -> Result<()> {
     put("script-dos", b"#!/bin/sh\r\necho ok\r\n", 0o755)?;
     put("text", b"echo ok\n", 0o755)?;
     put("loader", &other_loader(program.clone())?, 0o755)?;
+    put("arm-alone", &other_machine(program.clone())?, 0o755)?;
+    put("serves", &program, 0o755)?;
+    serves(&srv.join("serves"))?;
     put("arm", &other_machine(program)?, 0o755)?;
     for (dir, mode) in [("private", 0o700), ("sticky", 0o1777)] {
         fs::set_permissions(srv.join(dir), fs::Permissions::from_mode(mode))?;
@@ -414,6 +420,21 @@ fn other_machine(mut program: Vec<u8>) -> Result<Vec<u8>> {
     Ok(program)
 }
 
+/// It may listen below port 1024, whoever executes it: `struct vfs_cap_data`, revision 2, effective
+/// (include/uapi/linux/capability.h).
+fn serves(program: &Path) -> Result<()> {
+    const NET_BIND_SERVICE: u32 = 10;
+    let words = [0x0200_0001u32, 1 << NET_BIND_SERVICE, 0, 0, 0];
+    let data: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    rustix::fs::setxattr(
+        program,
+        c"security.capability",
+        &data,
+        rustix::fs::XattrFlags::empty(),
+    )
+    .with_context(|| program.display().to_string())
+}
+
 /// What containers have mounted: `tools`, `devices`, an overlay's layers, and for podman `open` and `roots`.
 fn make_share(dir: &Path) -> Result<()> {
     for (name, mode) in [
@@ -421,6 +442,7 @@ fn make_share(dir: &Path) -> Result<()> {
         ("devices", 0o755),
         ("open", 0o777),
         ("roots", 0o755),
+        ("hosts", 0o755),
         ("lower", 0o755),
         ("lower/old", 0o755),
         ("upper", 0o755),
@@ -432,6 +454,8 @@ fn make_share(dir: &Path) -> Result<()> {
     fs::copy(programs::workload("fail")?, dir.join("tools/fail"))?;
     fs::copy(programs::workload("fail")?, dir.join("tools/gains"))?;
     fs::set_permissions(dir.join("tools/gains"), fs::Permissions::from_mode(0o4755))?;
+    fs::copy(programs::workload("fail")?, dir.join("tools/serves"))?;
+    serves(&dir.join("tools/serves"))?;
     fs::write(dir.join("roots/key"), "key\n")?;
     fs::set_permissions(dir.join("roots/key"), fs::Permissions::from_mode(0o600))?;
     let null = dir.join("devices/null");

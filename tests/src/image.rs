@@ -15,10 +15,13 @@ pub fn rootfs_tar(dir: &Path) -> Result<PathBuf> {
     tar(&rootfs)
 }
 
-/// A root file system as a tar file beside it.
+/// A root file system as a tar file beside it, with its programs' capabilities.
 pub fn tar(rootfs: &Path) -> Result<PathBuf> {
     let tar = rootfs.with_extension("tar");
     let mut command = programs::command("tar");
+    command
+        .arg("--xattrs")
+        .arg("--xattrs-include=security.capability");
     command.arg("-C").arg(rootfs).arg("-cf").arg(&tar).arg(".");
     programs::success(&mut command)?;
     Ok(tar)

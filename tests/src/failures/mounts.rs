@@ -104,6 +104,17 @@ pub(super) fn rows() -> Vec<Failure> {
             fix: Fix::Start(How::Runc(|bundle, ground| gaining(bundle, ground, &["bind"]))),
         },
         Failure {
+            name: "a program's file capabilities on a nosuid mount",
+            how: How::Runc(|bundle, ground| gaining(bundle, ground, &["bind", "nosuid"])),
+            run: "/mnt/serves bind 127.0.0.1 80",
+            call: "bind",
+            errno: libc::EACCES,
+            part: "htons(80)",
+            causes: &["nosuid"],
+            names: &["/mnt/serves has CAP_NET_BIND_SERVICE", "/mnt is mounted nosuid"],
+            fix: Fix::Start(How::Runc(|bundle, ground| gaining(bundle, ground, &["bind"]))),
+        },
+        Failure {
             name: "a set-user-ID program with no_new_privs",
             how: USER,
             run: "/srv/gains setuid 0",

@@ -270,6 +270,42 @@ fn rest() -> Vec<Failure> {
             fix: Fix::Start(How::Rootless("--user 1000")),
         },
         Failure {
+            name: "rootless: a program's file capabilities with no-new-privileges",
+            how: How::Rootless("--user 1000 --security-opt no-new-privileges"),
+            run: "/srv/serves bind 127.0.0.1 80",
+            call: "bind",
+            errno: libc::EACCES,
+            part: "htons(80)",
+            causes: &["no-new-privs"],
+            names: &["/srv/serves has CAP_NET_BIND_SERVICE", "no_new_privs is set"],
+            fix: Fix::Start(How::Rootless("--user 1000")),
+        },
+        Failure {
+            name: "rootless: file capabilities are not asked for in the host's network",
+            how: How::Rootless("--network host --user 1000 --security-opt no-new-privileges"),
+            run: "/srv/serves bind 127.0.0.1 82",
+            call: "bind",
+            errno: libc::EACCES,
+            part: "htons(82)",
+            causes: &["privileged-port"],
+            names: &["in a user namespace above the container's"],
+            fix: Fix::Run("/srv/serves bind 127.0.0.1 48082"),
+        },
+        Failure {
+            name: "rootless: a directory of the host's root",
+            how: How::Rootless("-v {ground}/hosts:/data"),
+            run: "fail open create /data/new",
+            call: "openat",
+            errno: libc::EACCES,
+            part: "/data/new",
+            causes: &["unmapped-id"],
+            names: &["/data is rwxr-xr-x of user nobody"],
+            fix: Fix::File(|ground| {
+                let user = std::fs::read_to_string(ground.join("user"))?;
+                Ok(chown(ground.join("hosts"), Some(user.trim().parse()?), None)?)
+            }),
+        },
+        Failure {
             name: "rootless: a script with carriage returns",
             how: PLAIN,
             run: "fail exec /srv/script-dos",

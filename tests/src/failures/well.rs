@@ -33,6 +33,12 @@ pub(super) fn rows() -> Vec<Failure> {
     vec![
         row("nothing fails", "true", (NONE, 0), NORMAL),
         row(
+            "a pipe's reader has had enough",
+            "sh: trap '' PIPE; yes | head -n 1; true",
+            ("write", libc::EPIPE),
+            NORMAL,
+        ),
+        row(
             "a crash leaves no core file",
             "sh: ulimit -c 0; sh -c 'kill -SEGV $$'; true",
             (NONE, 0),
