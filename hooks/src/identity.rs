@@ -3,7 +3,8 @@
 //! It opens; it does not judge. Whether such a container may be traced is the daemon's decision.
 
 use std::{
-    fmt, fs, io,
+    fmt, fs,
+    io::{self, Read},
     os::fd::{AsFd, OwnedFd},
     path::Path,
 };
@@ -13,6 +14,9 @@ use rustix::{
     fs::{Mode, OFlags, fstat, open},
     process::{Pid, PidfdFlags, pidfd_open},
 };
+
+/// Bytes of a `/proc/PID/stat` that are read: 52 numbers and a name.
+const MAX_STAT: usize = 2048;
 
 /// A container's init and namespaces.
 #[derive(Debug)]
@@ -116,7 +120,10 @@ impl Init {
 
     /// The numbers for a marker; `None` when init ended or `/proc` does not tell. `pid` is the one that was opened.
     pub fn numbers(&self, pid: i64) -> Option<Numbers> {
-        let stat = fs::read(Path::new("/proc").join(pid.to_string()).join("stat")).ok()?;
+        let mut stat = Vec::with_capacity(MAX_STAT);
+        let file = fs::File::open(Path::new("/proc").join(pid.to_string()).join("stat")).ok()?;
+        // In one read: `fs::read` begins with 32 bytes, and a container's start waits for this.
+        file.take(MAX_STAT as u64).read_to_end(&mut stat).ok()?;
         let numbers = Numbers {
             pid_start: start_time(&stat)?,
             pid_ns: fstat(&self.pid_ns).ok()?.st_ino,

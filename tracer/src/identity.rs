@@ -3,7 +3,11 @@
 
 mod tasks;
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
+};
 
 use anyhow::{Context, Result, bail};
 use procfs::process::Process;
@@ -12,6 +16,9 @@ use crate::registry::Identity;
 
 pub use tasks::{Namespaces, container_of, id_by_cgroup};
 
+/// Bytes of a file that has some hundred: a line of /proc/PID/stat, say.
+const SHORT: usize = 4096;
+
 /// Host process id behind a pidfd, and its number in its own PID namespace.
 ///
 /// # Errors
@@ -19,7 +26,7 @@ pub use tasks::{Namespaces, container_of, id_by_cgroup};
 pub fn pids_of(pidfd: BorrowedFd<'_>) -> Result<(u32, u32)> {
     let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
     // pidfd_open(2), and `pidfd_show_fdinfo` in kernel/fork.c: "Pid:" and "NSpid:"; -1 when it has been reaped.
-    let text = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    let text = short(&path).with_context(|| format!("read {path}"))?;
     let field = |name: &str| {
         text.lines()
             .find_map(|line| line.strip_prefix(name))
@@ -110,7 +117,7 @@ pub fn is_same_process(pid: i32, start: u64) -> bool {
 /// Negative dentries of the node: names of which the kernel remembers that they are not there. `None` where it does not
 /// tell (nr_negative of /proc/sys/fs/dentry-state, Linux 5.0).
 pub fn negative_dentries() -> Option<u64> {
-    let state = std::fs::read_to_string("/proc/sys/fs/dentry-state").ok()?;
+    let state = short("/proc/sys/fs/dentry-state").ok()?;
     state.split_whitespace().nth(4)?.parse().ok()
 }
 
@@ -129,6 +136,17 @@ pub fn environment(pid: u32) -> Option<Vec<(String, String)>> {
 
 /// Name of a process's parent: the runtime, for a hook.
 pub fn parent_name(pid: u32) -> Option<String> {
-    let parent = Process::new(i32::try_from(pid).ok()?).ok()?.stat().ok()?.ppid;
-    Some(Process::new(parent).ok()?.stat().ok()?.comm)
+    let stat = short(&format!("/proc/{pid}/stat")).ok()?;
+    // Behind the name in parentheses, which may hold anything: the state, then the parent.
+    let parent: u32 = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+    let name = short(&format!("/proc/{parent}/comm")).ok()?;
+    Some(name.strip_suffix('\n').unwrap_or(&name).to_owned())
+}
+
+/// A short file of /proc in one read: `std` begins with 32 bytes, and a container's start waits for these.
+fn short(path: &str) -> io::Result<String> {
+    let mut bytes = Vec::with_capacity(SHORT);
+    File::open(path)?.take(SHORT as u64).read_to_end(&mut bytes)?;
+    // A name may be any bytes.
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

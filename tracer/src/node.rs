@@ -395,7 +395,8 @@ impl Node {
         let enters = inner.enters();
         let done = self
             .marks
-            .post(mark)
+            // Its first record tells of it as well; the hook need not wait for a thread that is woken to say it.
+            .leave(mark)
             .and_then(|()| self.begin_narrow(entry.slot as u16, &filter))
             .and_then(|()| inner.kernel.attach(enters))
             .and_then(|()| inner.kernel.set_filter(entry.slot, &filter))

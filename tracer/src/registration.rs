@@ -14,8 +14,10 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags, recvmsg, send,
+};
 use tokio::{
     io::{AsyncWriteExt, Interest, unix::AsyncFd},
     net::{UnixListener, UnixStream, unix::UCred},
@@ -34,7 +36,7 @@ use crate::{
     identity,
     log::note,
     names::{self, describe},
-    node::{Admitted, PROOF_TIME, Proof, RegisterError, unseen},
+    node::{Admitted, PROOF_TIME, RegisterError, unseen},
     options::{self, Options},
     quota::{self, Connections},
 };
@@ -92,7 +94,7 @@ async fn refuse(mut stream: UnixStream, reason: &str) {
 /// Reads lines and the descriptors that come with them. The peer has until the deadline; what the daemon does meanwhile
 /// is never cut short by it, so that a container that is in is watched, and a proof that began is ended.
 struct Receiver {
-    stream: UnixStream,
+    stream: Arc<UnixStream>,
     deadline: Instant,
     lines: Lines,
     fds: Vec<OwnedFd>,
@@ -124,9 +126,16 @@ impl Receiver {
 
     async fn send(&mut self, reply: &Reply) -> Result<()> {
         let line = protocol::encode(reply)?;
-        in_time(self.deadline, self.stream.write_all(&line))
-            .await
-            .context("answer")
+        let mut rest = line.as_slice();
+        while !rest.is_empty() {
+            in_time(self.deadline, self.stream.writable()).await?;
+            match self.stream.try_write(rest) {
+                Ok(len) => rest = rest.get(len..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error).context("answer"),
+            }
+        }
+        Ok(())
     }
 
     async fn refuse(&mut self, reason: String) -> Result<()> {
@@ -164,7 +173,7 @@ fn receive(socket: impl AsFd, bytes: &mut [u8], fds: &mut Vec<OwnedFd>, cut: &mu
 
 async fn connection(stream: UnixStream, peer: UCred, shared: &Arc<Shared>) -> Result<()> {
     let mut receiver = Receiver {
-        stream,
+        stream: Arc::new(stream),
         deadline: Instant::now() + CONNECTION_TIME,
         lines: Lines::default(),
         fds: Vec::new(),
@@ -250,22 +259,37 @@ async fn register(
     // Who registers late is not the runtime's child.
     let runtime = runtime_of((!late).then_some(hook), &annotations);
     let (seen, proof_seen) = oneshot::channel();
-    let registered = {
-        let (shared, runtime) = (shared.clone(), runtime.clone());
-        // The proof begins with it: the hook waits for each thread that is woken.
-        spawn_blocking(move || {
-            let admitted = shared.node.register(info, runtime, identity, late, options)?;
-            let proof = (!admitted.already).then(|| {
-                shared.node.begin_proof(admitted.slot, hook, move || {
-                    // Whoever waited may have given up.
-                    let _gone = seen.send(());
-                })
+    let registered = spawn_blocking({
+        let (shared, stream, id) = (shared.clone(), receiver.stream.clone(), id.clone());
+        // All of it at a stretch: the hook waits for each thread that is woken.
+        move || {
+            let admitted = shared
+                .node
+                .register(info, runtime.clone(), identity, late, options)?;
+            if admitted.already {
+                return Ok((admitted, None, init));
+            }
+            let proof = shared.node.begin_proof(admitted.slot, hook, move || {
+                // Whoever waited may have given up.
+                let _gone = seen.send(());
             });
-            Ok::<_, RegisterError>((admitted, proof))
-        })
-        .await?
-    };
-    let (admitted, proof) = match registered {
+            let challenged = proof.and_then(|proof| {
+                if let Err(error) = challenge(&stream, proof.nonce) {
+                    shared.node.dismiss(&proof)?;
+                    return Err(error);
+                }
+                Ok(proof)
+            });
+            // While the hook proves.
+            shared
+                .missed
+                .note_traced(&id, &annotations, &init, identity.init_tgid, runtime, &[]);
+            // By now it has, as a rule.
+            shared.node.look_for_proof();
+            Ok::<_, RegisterError>((admitted, Some(challenged), init))
+        }
+    });
+    let (admitted, challenged, init) = match registered.await? {
         Ok(registered) => registered,
         Err(error) => {
             shared.quotas.refused(error.word());
@@ -273,7 +297,7 @@ async fn register(
         }
     };
     let armed_at_ns = shared.node.armed_at(admitted.slot).unwrap_or(0);
-    let Some(proof) = proof else {
+    let Some(challenged) = challenged else {
         let receipt = Receipt {
             armed_at_ns,
             round_trip_ns: 0,
@@ -281,29 +305,65 @@ async fn register(
         };
         return receiver.send(&Reply::Ready { receipt }).await;
     };
-    let take_in = || {
-        shared
-            .missed
-            .note_traced(&id, &annotations, &init, identity.init_tgid, runtime, &[]);
-        watch_init(init.pidfd, admitted, id.clone(), shared);
-        shared.changed();
+    watch_init(init.pidfd, admitted, id, shared);
+    shared.changed();
+    let proof = match challenged {
+        Ok(proof) => proof,
+        Err(error) => return unproved(&mut receiver, &error).await,
     };
-    match prove(&mut receiver, proof, proof_seen, shared, take_in).await {
-        Ok(round_trip_ns) => {
+    let told = match prove(&mut receiver, proof_seen, shared).await {
+        Ok(()) => {
             let receipt = Receipt {
                 armed_at_ns,
-                round_trip_ns,
+                round_trip_ns: proof.round_trip_ns(),
                 already: false,
             };
-            receiver.send(&Reply::Ready { receipt }).await
+            let told = receiver.send(&Reply::Ready { receipt }).await;
+            shared.node.book_proof(&proof).and(told)
         }
-        Err(error) => {
-            // It stays in and says that it is unproved: to trace what can be traced helps more than to drop it.
-            receiver
-                .refuse(format!("the proof round failed: {error:#}"))
-                .await
+        Err(error) => unproved(&mut receiver, &error).await,
+    };
+    let shared = shared.clone();
+    // The hook has its answer: it need not wait for this.
+    spawn_blocking(move || {
+        if let Err(error) = shared.node.dismiss(&proof) {
+            note(&format!("a proof could not be ended: {error:#}"));
         }
+    });
+    told
+}
+
+/// Has the hook make the call of the proof.
+fn challenge(stream: &UnixStream, nonce: u64) -> Result<()> {
+    let line = protocol::encode(&Reply::Challenge { nonce })?;
+    // Nothing was sent before: there is room for all of it, whether the runtime has heard so or not.
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    let sent = send(stream.as_fd(), &line, flags).context("send the challenge")?;
+    ensure!(sent == line.len(), "the challenge could not be sent whole");
+    Ok(())
+}
+
+/// Waits until the hook has proved the path.
+async fn prove(receiver: &mut Receiver, seen: oneshot::Receiver<()>, shared: &Shared) -> Result<()> {
+    match receiver.next().await? {
+        Some(Request::Proved { .. }) => {}
+        Some(_) => bail!("another message than proved"),
+        None => bail!("the hook has gone"),
     }
+    if seen.is_empty() {
+        shared.node.look_for_proof();
+    }
+    match timeout(PROOF_TIME, seen).await {
+        Ok(Ok(())) => Ok(()),
+        _ => Err(unseen()),
+    }
+}
+
+/// It stays in and says that it is unproved: to trace what can be traced helps more than to drop it.
+async fn unproved(receiver: &mut Receiver, error: &anyhow::Error) -> Result<()> {
+    receiver
+        .refuse(format!("the proof round failed: {error:#}"))
+        .await
 }
 
 /// Why a peer may not register: the word that it is counted by, and the sentence that it gets.
@@ -330,47 +390,6 @@ fn authorise(init: &Init, uid: u32) -> Result<u32, Denied> {
         return Err(not_of("mount"));
     }
     Ok(uid)
-}
-
-/// Has the hook prove the path. While it does, `meanwhile` is done.
-async fn prove(
-    receiver: &mut Receiver,
-    proof: Result<Proof>,
-    seen: oneshot::Receiver<()>,
-    shared: &Arc<Shared>,
-    meanwhile: impl FnOnce(),
-) -> Result<u64> {
-    let proof = match proof {
-        Ok(proof) => proof,
-        Err(error) => {
-            meanwhile();
-            return Err(error);
-        }
-    };
-    let challenged = receiver.send(&Reply::Challenge { nonce: proof.nonce }).await;
-    meanwhile();
-    let proved = async {
-        challenged?;
-        match receiver.next().await? {
-            Some(Request::Proved { .. }) => {}
-            Some(_) => bail!("another message than proved"),
-            None => bail!("the hook has gone"),
-        }
-        shared.node.look_for_proof();
-        match timeout(PROOF_TIME, seen).await {
-            Ok(Ok(())) => shared.node.book_proof(&proof),
-            _ => Err(unseen()),
-        }
-    }
-    .await;
-    let shared = shared.clone();
-    // The hook need not wait for it.
-    spawn_blocking(move || {
-        if let Err(error) = shared.node.dismiss(&proof) {
-            note(&format!("a proof could not be ended: {error:#}"));
-        }
-    });
-    proved
 }
 
 /// The tasks that wait for the containers' ends, by slot: each holds its container's pidfd.

@@ -167,6 +167,15 @@ impl<M> Marks<M> {
         self.send(Posted::Mark(mark))
     }
 
+    /// Posts a mark that nobody waits for: it goes with what has the ring drained next, in [`IDLE`] at the latest.
+    ///
+    /// # Errors
+    /// When the reader has ended.
+    pub fn leave(&self, mark: M) -> Result<()> {
+        let left = self.marks.send(Posted::Mark(mark));
+        left.ok().context("the ring reader has ended")
+    }
+
     /// Posts the last mark: behind it the reader ends, and leaves in the ring what comes later.
     ///
     /// # Errors

@@ -97,7 +97,7 @@ impl Home {
         let groups = text("cgroup")
             .map(|text| cgroup::parse(&text))
             .unwrap_or_default();
-        let oom_kills = oom_kills(&groups::memory(&groups).unwrap_or_default());
+        let oom_kills = groups::oom_kills(&groups).unwrap_or(0);
         Self {
             pid,
             root: None,
@@ -126,7 +126,7 @@ impl Home {
         if let Ok(text) = read(&format!("/proc/{pid}/cgroup")) {
             let groups = cgroup::parse(&text);
             if groups != self.groups {
-                self.oom_kills = oom_kills(&groups::memory(&groups).unwrap_or_default());
+                self.oom_kills = groups::oom_kills(&groups).unwrap_or(0);
                 self.groups = groups;
             }
         }
@@ -139,8 +139,8 @@ impl Home {
     /// killed for want of memory since the application began.
     pub(super) fn out_of_memory(&self) -> (Vec<MemoryGroup>, u64) {
         let groups = groups::memory(&self.groups).unwrap_or_default();
-        let kills = oom_kills(&groups).saturating_sub(self.oom_kills);
-        (groups, kills)
+        let kills = groups::oom_kills(&self.groups).unwrap_or(0);
+        (groups, kills.saturating_sub(self.oom_kills))
     }
 
     /// The host's number of the call's task, while it lives and is this container's.
@@ -150,10 +150,6 @@ impl Home {
         let its = namespaces(tid)?;
         (its.0 == mnt || its.1 == pid).then_some(tid)
     }
-}
-
-fn oom_kills(groups: &[MemoryGroup]) -> u64 {
-    groups.first().and_then(|own| own.oom_kills).unwrap_or(0)
 }
 
 /// The surroundings of a failed call, as far as they can have to do with how it failed. Takes some milliseconds; never
@@ -491,7 +487,8 @@ fn link(tid: u32, file: &str) -> Option<Vec<u8>> {
 
 /// A file of /proc, /sys or a cgroup: the kernel's own.
 fn read(path: &str) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // Most fit: else it is read in small pieces first.
+    let mut bytes = Vec::with_capacity(1024);
     File::open(path)?.take(MAX_TEXT).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -25,6 +25,14 @@ pub struct Proof {
     proved: Arc<OnceLock<u64>>,
 }
 
+impl Proof {
+    /// Nanoseconds of the round trip, whose record has been seen.
+    pub fn round_trip_ns(&self) -> u64 {
+        let took = || monotonic_ns().saturating_sub(self.began);
+        *self.proved.get_or_init(took)
+    }
+}
+
 impl Node {
     /// Begins a proof round for the container in that slot: the thread's `lseek(-1, nonce, SEEK_SET)` must come out of the
     /// ring. Then `seen` is called, by the ring's reader, for which it must not wait.
@@ -54,26 +62,23 @@ impl Node {
         self.marks.wake();
     }
 
-    /// Books the round trip, whose record has been seen. It waits for nothing. Returns its nanoseconds.
+    /// Books the round trip, whose record has been seen. It waits for nothing.
     ///
     /// # Errors
     /// When the ring's reader has ended.
-    pub fn book_proof(&self, proof: &Proof) -> Result<u64> {
-        let ktime = monotonic_ns();
-        let round_trip_ns = *proof.proved.get_or_init(|| ktime.saturating_sub(proof.began));
+    pub fn book_proof(&self, proof: &Proof) -> Result<()> {
         self.marks.post(Mark::Armed {
             slot: proof.slot as u16,
-            ktime,
-            round_trip_ns,
-        })?;
-        Ok(round_trip_ns)
+            ktime: monotonic_ns(),
+            round_trip_ns: proof.round_trip_ns(),
+        })
     }
 
     /// Waits for the record of the proof's call, which has been made and of which `seen` tells, and books the round trip.
     ///
     /// # Errors
     /// When the record does not come.
-    pub fn finish_proof(&self, proof: &Proof, seen: &Receiver<()>) -> Result<u64> {
+    pub fn finish_proof(&self, proof: &Proof, seen: &Receiver<()>) -> Result<()> {
         self.look_for_proof();
         let came = seen.recv_timeout(PROOF_TIME);
         self.dismiss(proof)?;

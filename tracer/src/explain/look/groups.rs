@@ -55,7 +55,7 @@ pub(super) fn memory(members: &[Member]) -> Option<Vec<MemoryGroup>> {
                 current: number(path, "memory.current")?,
                 max: bound(path, "memory.max"),
                 met: event(path, "memory.events", "oom"),
-                oom_kills: event(path, "memory.events", "oom_kill"),
+                oom_kills: kills(path, version),
                 with_swap: None,
                 path: path.to_owned(),
             },
@@ -63,7 +63,7 @@ pub(super) fn memory(members: &[Member]) -> Option<Vec<MemoryGroup>> {
                 current: number(path, "memory.usage_in_bytes")?,
                 max: bound(path, "memory.limit_in_bytes").filter(is_limit),
                 met: number(path, "memory.failcnt"),
-                oom_kills: event(path, "memory.oom_control", "oom_kill"),
+                oom_kills: kills(path, version),
                 with_swap: bound(path, "memory.memsw.limit_in_bytes")
                     .filter(is_limit)
                     .zip(number(path, "memory.memsw.max_usage_in_bytes")),
@@ -71,6 +71,21 @@ pub(super) fn memory(members: &[Member]) -> Option<Vec<MemoryGroup>> {
             },
         })
     })
+}
+
+/// How many processes of its own memory cgroup the kernel has killed for want of memory. One file: a container's start waits
+/// for it.
+pub(super) fn oom_kills(members: &[Member]) -> Option<u64> {
+    let (point, path, version) = place(cgroup::mounted(), members, "memory")?;
+    let own = ancestors(point, path).into_iter().next()?;
+    kills(&own, version)
+}
+
+fn kills(path: &str, version: CgroupVersion) -> Option<u64> {
+    match version {
+        CgroupVersion::Two => event(path, "memory.events", "oom_kill"),
+        CgroupVersion::One => event(path, "memory.oom_control", "oom_kill"),
+    }
 }
 
 /// The process's group of that controller and those above it, its own first. Those without the controller's files are
