@@ -92,7 +92,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let inside = ["build", "--release", "--package", "tracer", "--example", "bench"];
     sh::run(&mut sh::cargo(inside))?;
-    let mut tables = String::new();
+    let (mut tables, mut goals) = (String::new(), String::new());
     let mut missed = false;
     for section in sections {
         let program = if section.is_inside() {
@@ -108,10 +108,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         if args.check {
             command.arg("--check");
         }
-        missed |= measured(&mut command, &mut tables)?;
+        missed |= measured(&mut command, &mut tables, &mut goals)?;
     }
+    let goals = goals_table(&goals);
+    println!("{goals}");
     if args.write {
-        write(&tables)?;
+        write(&with_goals(&tables, &goals))?;
     }
     if missed {
         bail!("a goal was missed");
@@ -119,14 +121,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Runs a bench program, shows what it prints as it comes, and keeps it; whether it missed a goal and was to say so.
-fn measured(command: &mut Command, tables: &mut String) -> Result<bool> {
+/// Runs a bench program, shows what it prints as it comes, and keeps it, the goals' rows for themselves; whether it missed
+/// a goal and was to say so.
+fn measured(command: &mut Command, tables: &mut String, goals: &mut String) -> Result<bool> {
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()
         .context("start a bench program")?;
     for line in BufReader::new(child.stdout.take().context("no output")?).lines() {
         let line = line?;
+        if let Some(row) = goal_row(&line) {
+            goals.push_str(&row);
+            continue;
+        }
         println!("{line}");
         tables.push_str(&line);
         tables.push('\n');
@@ -135,6 +142,31 @@ fn measured(command: &mut Command, tables: &mut String) -> Result<bool> {
         Some(0) => Ok(false),
         Some(1) => Ok(true),
         code => bail!("a bench program failed: {code:?}"),
+    }
+}
+
+/// The table's row of a line that tells how a goal of the project stands; `None` for any other line.
+fn goal_row(line: &str) -> Option<String> {
+    let cells = line.strip_prefix("<!-- goal |")?.strip_suffix("-->")?;
+    Some(format!("|{cells}|\n"))
+}
+
+/// The goals' rows as a section; nothing where nothing has a goal.
+fn goals_table(rows: &str) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!(
+        "## The goals\n\nWhat the project is to reach, and where it does not, what this run shows to stand in the way.\n\n\
+         | of | goal | came to | | the limit |\n| --- | --- | --- | --- | --- |\n{rows}\n"
+    )
+}
+
+/// The tables with the goals before the first section; what stands before that is of the machine.
+fn with_goals(tables: &str, goals: &str) -> String {
+    match tables.split_once("## ") {
+        Some((machine, sections)) => format!("{machine}{goals}## {sections}"),
+        None => format!("{tables}{goals}"),
     }
 }
 
@@ -155,6 +187,22 @@ fn with_tables(page: &str, tables: &str) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_goals_stand_first_and_nowhere_else() {
+        let row = goal_row("<!-- goal | a start | ≤ 3 ms | 4 ms | **missed** | a hook of nothing: 2 ms -->")
+            .unwrap();
+        assert_eq!(
+            row,
+            "| a start | ≤ 3 ms | 4 ms | **missed** | a hook of nothing: 2 ms |\n"
+        );
+        assert_eq!(goal_row("| none | 25.7 ms |"), None);
+        let page = with_goals("On a machine.\n\n## A call\n\n| a |\n", &goals_table(&row));
+        let (machine, rest) = page.split_once("## The goals\n").unwrap();
+        assert_eq!(machine, "On a machine.\n\n");
+        assert!(rest.ends_with(&format!("{row}\n## A call\n\n| a |\n")), "{rest}");
+        assert_eq!(goals_table(""), "");
+    }
 
     #[test]
     fn tables_come_in_place_of_others_and_nothing_else_changes() {

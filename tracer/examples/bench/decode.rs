@@ -49,7 +49,14 @@ pub(super) fn bench() -> Result<bool> {
     let mut line = |name: &str, rate: f64, each: String, goal: Option<f64>| {
         let goal = goal.map_or(String::new(), |goal| {
             within &= rate >= goal;
-            super::verdict(rate >= goal, &format!("≥ {goal}"))
+            let goal_text = format!("≥ {goal}");
+            super::project_goal(
+                &format!("million events a second, {name}"),
+                &format!("{rate:.2}"),
+                rate >= goal,
+                &goal_text,
+                "",
+            )
         });
         println!("| {name} | {rate:.2} | {each} | {goal} |");
     };

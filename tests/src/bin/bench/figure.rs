@@ -49,31 +49,56 @@ pub(crate) fn time(ns: f64) -> String {
     }
 }
 
-/// What a goal came to; whoever checks fails when one was missed.
+/// What the goals came to; whoever checks fails when one was missed.
 #[derive(Default)]
 pub(crate) struct Goals {
     missed: Vec<String>,
 }
 
 impl Goals {
-    /// The words of a table's cell.
-    pub(crate) fn at_most(&mut self, what: &str, value: f64, goal: f64, unit: &str) -> String {
-        self.verdict(what, value <= goal, format!("≤ {goal}{unit}"))
+    /// The words of a table's cell. `limit` says what stands in the way, by what was measured here: told where it is missed.
+    pub(crate) fn at_most(&mut self, what: &str, value: f64, goal: f64, unit: &str, limit: &str) -> String {
+        self.verdict(
+            what,
+            value <= goal,
+            [format!("≤ {goal}{unit}"), figure(value, unit)],
+            limit,
+        )
     }
 
-    pub(crate) fn at_least(&mut self, what: &str, value: f64, goal: f64, unit: &str) -> String {
-        self.verdict(what, value >= goal, format!("≥ {goal}{unit}"))
+    /// The same.
+    pub(crate) fn at_least(&mut self, what: &str, value: f64, goal: f64, unit: &str, limit: &str) -> String {
+        self.verdict(
+            what,
+            value >= goal,
+            [format!("≥ {goal}{unit}"), figure(value, unit)],
+            limit,
+        )
     }
 
-    fn verdict(&mut self, what: &str, reached: bool, goal: String) -> String {
-        if reached {
-            return format!("{goal}: reached");
+    /// Prints the goal as a line that `cargo xtask bench` takes into the table of all goals.
+    fn verdict(&mut self, what: &str, reached: bool, [goal, came]: [String; 2], limit: &str) -> String {
+        let (how, limit) = if reached {
+            ("reached", "")
+        } else {
+            ("**missed**", limit)
+        };
+        println!("<!-- goal | {what} | {goal} | {came} | {how} | {limit} -->");
+        if !reached {
+            self.missed.push(format!("{what}: {goal}"));
         }
-        self.missed.push(format!("{what}: {goal}"));
-        format!("{goal}: **missed**")
+        format!("{goal}: {how}")
     }
 
     pub(crate) fn missed(&self) -> &[String] {
         &self.missed
+    }
+}
+
+/// A figure as the table of all goals has it.
+fn figure(value: f64, unit: &str) -> String {
+    match value.abs() {
+        abs if abs < 10.0 => format!("{value:.2}{unit}"),
+        _ => format!("{value:.0}{unit}"),
     }
 }

@@ -178,17 +178,24 @@ pub(crate) fn containers(quick: bool, goals: &mut Goals) -> Result<()> {
     let traced = added(&last.traced).0 / added(&first.traced).0;
     let memory = last.memory.most() / f64::from(1 << 20);
     let many = last.containers;
+    let of = |call: &str| format!("what {call} costs with {many} containers, over with one");
     println!(
         "\n- Untraced, with {many} over with one: {untraced:.2} x, goal {}.",
-        goals.at_most("an untraced call with many containers", untraced, MANY_GOAL, " x")
+        goals.at_most(&of("an untraced call"), untraced, MANY_GOAL, " x", "")
     );
     println!(
         "- Traced: {traced:.2} x, goal {}.",
-        goals.at_most("a traced call with many containers", traced, MANY_GOAL, " x")
+        goals.at_most(&of("a traced call"), traced, MANY_GOAL, " x", "")
     );
     println!(
         "- Memory with {many}: {memory:.1} MiB, goal {}.\n",
-        goals.at_most("the daemon's memory", memory, MEMORY_GOAL, " MiB")
+        goals.at_most(
+            &format!("the daemon's memory, with {many} containers"),
+            memory,
+            MEMORY_GOAL,
+            " MiB",
+            ""
+        )
     );
     Ok(())
 }

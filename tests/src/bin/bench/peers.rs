@@ -222,7 +222,9 @@ fn verdicts(results: &[(Way, Rounds)], goals: &mut Goals, notes: &mut String) ->
     writeln!(notes, "Of getppid(2), what they add over what we add:\n")?;
     for (way, goal) in GOALS {
         let theirs = added(way)?;
-        let verdict = goals.at_least(&format!("{} over ours", way.name()), theirs / ours, goal, " x");
+        let what = format!("what {} adds to a call, over ours", way.name());
+        let limit = format!("over the empty programs it is {:.0} x", theirs / empty);
+        let verdict = goals.at_least(&what, theirs / ours, goal, " x", &limit);
         writeln!(
             notes,
             "- {}: {:.0} x, goal {verdict}, which is {} added at most. The empty programs would come to {:.0} x.",
