@@ -1,6 +1,6 @@
 //! A terminal: a program on the other end of it, what it prints there, and what is typed.
 
-use crate::wait;
+use crate::{programs, wait};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -98,9 +98,22 @@ impl Terminal {
                 return Ok(before);
             }
             if Instant::now() >= end || !self.read()? {
-                bail!("no {text:?} in {:?}", self.seen);
+                bail!("no {text:?} in {:?}\n{}", self.seen, self.threads()?);
             }
         }
+    }
+
+    /// What runs on it: states, what it waits for, signals that wait for it.
+    fn threads(&self) -> Result<String> {
+        let name = ptsname(&self.master, Vec::new())?;
+        let mut ps = programs::command("ps");
+        ps.args([
+            "-L",
+            "-o",
+            "pid,tid,ppid,pgid,tpgid,stat,wchan:24,pending,blocked,args",
+            "-t",
+        ]);
+        Ok(programs::output(ps.arg(name.to_string_lossy().into_owned()))?).map(|out| programs::both(&out))
     }
 
     /// The same as [`Self::ends`], and the terminal is set as it was made.
