@@ -193,5 +193,9 @@ mod tests {
         assert_eq!(bound(path, "pids.max"), None);
         assert_eq!(number(path, "pids.current"), Some(7));
         assert_eq!(event(path, "pids.events", "max"), Some(3));
+        // Of this group alone, and whatever else it has or has not.
+        std::fs::write(directory.path().join("memory.events"), "oom 2\noom_kill 4\n").unwrap();
+        assert_eq!(kills(path, CgroupVersion::Two), Some(4));
+        assert_eq!(kills(path, CgroupVersion::One), None);
     }
 }
