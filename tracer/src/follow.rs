@@ -112,7 +112,8 @@ pub struct Failed {
 pub struct Earlier {
     /// When the call was made.
     pub ktime: u64,
-    /// Where its relative paths begin, by the descriptor; `None` stands for the working directory. As strace writes it.
+    /// Where its relative paths begin, by the descriptor; `None` stands for the working directory. Of a descriptor that is
+    /// written to, the file. As strace writes it.
     pub directories: Vec<(Option<i32>, Arc<str>)>,
     /// Of a call that failed for its descriptor.
     pub descriptor: Option<Descriptor>,
@@ -252,8 +253,9 @@ impl Followed {
                 } else {
                     Access::Read
                 };
-                let is_place = access == Access::Path || flags.contains("O_DIRECTORY");
-                let path = is_place.then(|| self.absolute(call)).flatten();
+                // Where paths begin; and what may have no room left.
+                let is_told = access != Access::Read || flags.contains("O_DIRECTORY");
+                let path = is_told.then(|| self.absolute(call)).flatten();
                 let last = last(State::Open(access));
                 self.change(pid, |process| process.put(fd, Descriptor { path, ..last }));
             }

@@ -268,7 +268,7 @@ fn own_program(call: &Syscall, earlier: &Earlier) -> Option<arguments::Given> {
 fn paths(call: &Syscall, home: &Home, task: Option<u32>, witness: &Witness<'_>, scene: &mut Scene) {
     let mut given = arguments::paths(call);
     if given.is_empty() {
-        given.extend(by_descriptor(call, task));
+        given.extend(by_descriptor(call, &scene.earlier, task));
     }
     given.extend(own_program(call, &scene.earlier));
     if given.is_empty() {
@@ -354,7 +354,7 @@ fn paths(call: &Syscall, home: &Home, task: Option<u32>, witness: &Witness<'_>, 
 }
 
 /// What a descriptor stands for, where the call has no path.
-fn by_descriptor(call: &Syscall, task: Option<u32>) -> Option<arguments::Given> {
+fn by_descriptor(call: &Syscall, earlier: &Earlier, task: Option<u32>) -> Option<arguments::Given> {
     let arg = call
         .args
         .list
@@ -364,7 +364,9 @@ fn by_descriptor(call: &Syscall, task: Option<u32>) -> Option<arguments::Given> 
     let path = match call.args.file_of(arg) {
         Some(file) if !file.cut && !file.deleted => file.path.clone(),
         Some(_) => return None,
-        None => link(task?, &format!("fd/{fd}"))?,
+        None => task
+            .and_then(|task| link(task, &format!("fd/{fd}")))
+            .or_else(|| followed(earlier, Some(fd)))?,
     };
     path.starts_with(b"/").then_some(arguments::Given {
         arg: arg.name,
@@ -372,6 +374,12 @@ fn by_descriptor(call: &Syscall, task: Option<u32>) -> Option<arguments::Given> 
         from: None,
         follow: false,
     })
+}
+
+/// What its calls told of a descriptor, or of the working directory.
+fn followed(earlier: &Earlier, fd: Option<i32>) -> Option<Vec<u8>> {
+    let (_, path) = earlier.directories.iter().find(|(from, _)| *from == fd)?;
+    arguments::unquote(&format!("\"{path}\""))
 }
 
 /// The directory that a relative path begins at, as a path in the container.
@@ -383,8 +391,7 @@ fn base(
     root: &[u8],
 ) -> Option<Vec<u8>> {
     // As it was at the call; what /proc has may be of a moment later.
-    let known = earlier.directories.iter().find(|(from, _)| *from == given.from);
-    if let Some(path) = known.and_then(|(_, path)| arguments::unquote(&format!("\"{path}\""))) {
+    if let Some(path) = followed(earlier, given.from) {
         return Some(path);
     }
     let file = match given.from {
