@@ -46,6 +46,17 @@ const OF_OWNER: &[&str] = &[
     "openat2",
     "file_setattr",
 ];
+/// Those that fail with EPERM for nothing else.
+const OF_OWNER_ALONE: &[&str] = &[
+    "chmod",
+    "fchmod",
+    "fchmodat",
+    "fchmodat2",
+    "utime",
+    "utimes",
+    "futimesat",
+    "utimensat",
+];
 const CHOWNS: &[&str] = &["chown", "lchown", "fchown", "fchownat"];
 const OPENS: &[&str] = &["open", "openat", "openat2", "creat"];
 
@@ -133,8 +144,8 @@ fn wanted(case: &Case<'_>, path: &Path) -> (u32, u32) {
     }
 }
 
-/// The first step that says no, and whether one could not be judged.
-fn wall<'a>(case: &Case<'_>, path: &'a Path) -> (Option<Wall<'a>>, bool) {
+/// The first step that says no, and those before it that could not be judged.
+fn wall<'a>(case: &Case<'_>, path: &'a Path) -> (Option<Wall<'a>>, Vec<Wall<'a>>) {
     let (of_last, of_parent) = wanted(case, path);
     let solid: Vec<&Component> = path.steps.iter().filter(|step| step.kind != Kind::Link).collect();
     let whole = path.missing.is_none() && path.left == 0;
@@ -144,7 +155,7 @@ fn wall<'a>(case: &Case<'_>, path: &'a Path) -> (Option<Wall<'a>>, bool) {
         (false, 0) => solid.len().checked_sub(1),
         (false, _) => None,
     };
-    let mut unsure = false;
+    let mut unsure = Vec::new();
     for (index, step) in solid.iter().enumerate() {
         let is_last = whole && index + 1 == solid.len();
         let wanted = if is_last {
@@ -162,7 +173,7 @@ fn wall<'a>(case: &Case<'_>, path: &'a Path) -> (Option<Wall<'a>>, bool) {
         match allows(case, step, wanted) {
             Some(true) => {}
             Some(false) => return (Some(Wall { step, wanted }), unsure),
-            None => unsure = true,
+            None => unsure.push(Wall { step, wanted }),
         }
     }
     (None, unsure)
@@ -195,7 +206,7 @@ pub(super) fn permits(case: &Case<'_>) -> Option<bool> {
     for path in paths {
         match wall(case, path) {
             (Some(_), _) => return Some(false),
-            (None, unsure) => all &= !unsure,
+            (None, unsure) => all &= unsure.is_empty(),
         }
     }
     all.then_some(true)
@@ -222,6 +233,10 @@ fn refused(case: &Case<'_>) -> Finding {
     let wall = walls
         .iter()
         .find_map(|(path, (wall, _))| Some((*path, wall.as_ref()?)));
+    let unsure: Vec<_> = walls
+        .iter()
+        .flat_map(|(path, (_, unsure))| unsure.iter().map(|wall| (*path, wall)))
+        .collect();
     match (wall, asked) {
         // Of a file whose ids the user namespace does not map the kernel asks for none: it would not count.
         (Some((path, wall)), Some(false)) if is_foreign(case, wall.step) => at_wall(case, path, wall, false),
@@ -237,11 +252,15 @@ fn refused(case: &Case<'_>) -> Finding {
                 shown(&wall.step.path)
             )),
         },
-        (None, Some(true)) => somewhere(case),
+        // It refused somewhere, and all other steps permit it.
+        (None, Some(true)) => match unsure.as_slice() {
+            [(path, only)] if only.step.acl.is_none() => at_wall(case, path, only, true),
+            _ => somewhere(case),
+        },
         (None, None) => {
             if walls.is_empty() {
                 Finding::NotMine
-            } else if walls.iter().any(|(_, (_, unsure))| *unsure) {
+            } else if !unsure.is_empty() {
                 Finding::RuledOut("modes and owners: an ACL, or the caller's ids, are not known".to_owned())
             } else {
                 Finding::RuledOut("modes and owners: they permit it".to_owned())
@@ -361,6 +380,10 @@ fn at_wall(case: &Case<'_>, path: &Path, wall: &Wall<'_>, asked: bool) -> Findin
         found = found.at_call(
             "the kernel looked at the mode, then asked for CAP_DAC_READ_SEARCH or CAP_DAC_OVERRIDE and did not find it",
         );
+    }
+    if acl.is_none() && allows(case, step, wall.wanted).is_none() {
+        found =
+            found.after("its other groups are not known any more; all other steps of the path let it pass");
     }
     if path.given != step.path {
         found = found.after(format!("{} leads through it", shown(&path.given)));
@@ -482,6 +505,9 @@ fn not_permitted(case: &Case<'_>) -> Finding {
         return Finding::NotMine;
     };
     let foreign = last.uid != evidence.fsuid;
+    if foreign && is_foreign(case, last) && (case.is(CHOWNS) || case.is(OF_OWNER_ALONE)) {
+        return of_nobody(case, evidence, path, last);
+    }
     let asked = |capability: u8| {
         case.denied(capability)
             .unwrap_or(case.has(capability) == Some(false))
@@ -555,6 +581,32 @@ fn not_permitted(case: &Case<'_>) -> Finding {
         );
     }
     Finding::NotMine
+}
+
+/// What only an owner, or a capability, may do to a file whose owner the container does not have: no capability counts.
+fn of_nobody(case: &Case<'_>, evidence: &Evidence, path: &Path, step: &Component) -> Finding {
+    let found = Found::new(
+        Cause::UnmappedId,
+        format!(
+            "{} belongs to ids that the container does not have: not even its root may {} it",
+            shown(&step.path),
+            case.call.name
+        ),
+    )
+    .at_call(caller(case, evidence))
+    .after(step_text(case, step))
+    .always("a capability in a user namespace gives power over files of ids that it maps alone (user_namespaces(7))");
+    let volume = path.mount.as_ref().filter(|mount| mount.point != b"/");
+    match volume {
+        Some(mount) => fixes::of_volume(found, mount, step, evidence.fsuid),
+        None => fixes::of_image(
+            found,
+            step,
+            inside(case.scene.uids.as_deref(), evidence.fsuid),
+            false,
+        ),
+    }
+    .done()
 }
 
 fn owners_only(case: &Case<'_>, evidence: &Evidence, step: &Component, why: String, source: &str) -> Finding {

@@ -302,3 +302,43 @@ fn directories_of_the_system_are_not_given_away() {
         "{etc}"
     );
 }
+
+#[test]
+fn the_only_step_that_may_refuse_does() {
+    let mut scene = scene(vec![
+        step("/etc", Kind::Directory, 0o755, 0),
+        step("/etc/shadow", Kind::File, 0o640, 0),
+    ]);
+    scene.paths[0].steps[1].gid = 42;
+    // The process has ended, and its groups are not known.
+    scene.groups = None;
+    let told = verdict(&RULE, &open("O_RDONLY", PROBED), &scene);
+    assert!(
+        told.why
+            .starts_with("/etc/shadow is rw-r----- of user 0, group 42"),
+        "{told:?}"
+    );
+    assert!(!told.fixes.is_empty());
+    // Of two it is not known which.
+    scene.paths[0].steps[0].mode = 0o750;
+    let told = verdict(&RULE, &open("O_RDONLY", PROBED), &scene);
+    assert_eq!(told.why, "the mode or owner of a file refuses the caller");
+}
+
+#[test]
+fn nobody_of_the_container_changes_the_owner_of_a_foreign_file() {
+    let mut scene = scene(vec![step("/data", Kind::Directory, 0o755, 0)]);
+    let foreign = vec![IdMap {
+        inside: 0,
+        outside: 1000,
+        count: 1,
+    }];
+    (scene.uids, scene.gids) = (Some(foreign.clone()), Some(foreign));
+    let chown = failed("fchownat", libc::EPERM, &[("filename", 1, "\"/data\"")]).knowing(knew(0));
+    let told = verdict(&RULE, &chown, &scene);
+    assert_eq!(told.cause, Cause::UnmappedId);
+    assert!(
+        told.why.ends_with("not even its root may fchownat it"),
+        "{told:?}"
+    );
+}
