@@ -238,6 +238,7 @@ fn judge(case: &Case<'_>) -> Finding {
                 "a descriptor that was closed and used again, perhaps",
             )
             .done(),
+        Some(libc::EINVAL) if case.is(&["sched_setaffinity"]) => no_processor(case),
         Some(libc::EISDIR) => Found::new(Cause::Arguments, "it is a directory, and the call is for files")
             .always("open(2), read(2), unlink(2): EISDIR")
             .fix(
@@ -254,6 +255,26 @@ fn judge(case: &Case<'_>) -> Finding {
         Some(libc::EINVAL) => invalid(case),
         _ => Finding::NotMine,
     }
+}
+
+/// The kernel takes of the processors that are asked for those that the cpuset has, and fails where none is left.
+fn no_processor(case: &Case<'_>) -> Finding {
+    let asked = case.text("user_mask_ptr").unwrap_or("the processors asked for");
+    Found::new(
+        Cause::Arguments,
+        format!("none of {asked} is a processor that is online and that the container may run on"),
+    )
+    .always("sched_setaffinity(2): EINVAL; kernel/sched/syscalls.c: __sched_setaffinity, cpuset(7)")
+    .flag("--cpuset-cpus=LIST with one of them, where it is narrower")
+    .fix(
+        Place::Kubernetes,
+        "the kubelet's cpuManagerPolicy: static gives a Pod processors whose numbers it does not choose",
+    )
+    .fix(
+        Place::Program,
+        "ask which there are (sched_getaffinity(2), nproc), and choose among those",
+    )
+    .done()
 }
 
 fn fd(case: &Case<'_>) -> String {
@@ -474,6 +495,18 @@ mod tests {
             rules::testing::{ask, failed, verdict},
         },
     };
+
+    #[test]
+    fn processors_that_the_container_does_not_have() {
+        let call = failed(
+            "sched_setaffinity",
+            libc::EINVAL,
+            &[("len", 128, "128"), ("user_mask_ptr", 1, "[1]")],
+        );
+        let told = verdict(&RULE, &call, &Scene::default());
+        assert!(told.why.starts_with("none of [1] is a processor"), "{told:?}");
+        assert!(told.fixes.iter().any(|fix| fix.line.contains("--cpuset-cpus")));
+    }
 
     fn told(call: &Syscall) -> (Cause, String) {
         let verdict = verdict(&RULE, call, &Scene::default());

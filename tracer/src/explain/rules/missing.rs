@@ -128,6 +128,16 @@ fn not_there(case: &Case<'_>) -> Finding {
             0 => given.clone(),
             _ => format!("{directory}/{name}").replace("//", "/"),
         };
+        if whole.starts_with("/dev/") {
+            return found
+                .always("a container has the devices alone that its engine gives it")
+                .flag(&format!("--device={whole}, where the host has it"))
+                .fix(
+                    Place::Kubernetes,
+                    "a device plugin's resource under resources.limits; or privileged: true",
+                )
+                .done();
+        }
         found = found
             .fix(
                 Place::Image,
@@ -338,6 +348,22 @@ mod tests {
         assert_eq!(told.cause, Cause::Missing);
         assert_eq!(told.why, "there is no App.conf in /etc, but app.conf");
         assert_eq!(told.fixes[0].line, "the name is app.conf: case matters");
+    }
+
+    #[test]
+    fn a_device_comes_from_the_engine() {
+        let steps = vec![step("/", Kind::Directory), step("/dev", Kind::Directory)];
+        let told = verdict(
+            &RULE,
+            &open(libc::ENOENT, "O_RDWR"),
+            &scene("/dev/fuse", steps, Some("fuse"), 0),
+        );
+        assert_eq!(told.fixes[0].line, "--device=/dev/fuse, where the host has it");
+        assert!(
+            told.fixes
+                .iter()
+                .all(|fix| !fix.line.contains("image") && !fix.line.contains("-v "))
+        );
     }
 
     #[test]
