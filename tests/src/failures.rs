@@ -369,6 +369,8 @@ fn make_root(root: &Path) -> Result<()> {
     put("secret", b"secret\n", 0o600)?;
     put("roots", b"secret\n", 0o600)?;
     put("own", b"own\n", 0o644)?;
+    put("grouped", b"grouped\n", 0o640)?;
+    std::os::unix::fs::chown(srv.join("grouped"), None, Some(42))?;
     put("sticky/note", b"note\n", 0o644)?;
     put("unwritable", b"\n", 0o444)?;
     put("tool", &program, 0o644)?;
@@ -443,6 +445,7 @@ fn make_share(dir: &Path) -> Result<()> {
         ("open", 0o777),
         ("roots", 0o755),
         ("hosts", 0o755),
+        ("foreign", 0o755),
         ("lower", 0o755),
         ("lower/old", 0o755),
         ("upper", 0o755),

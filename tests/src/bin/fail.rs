@@ -65,7 +65,7 @@ fn run(words: &[&str]) -> Answer {
         "connect" | "connecting" | "datagram" | "bind" | "device" | "socket" => network(verb, rest),
         "used" | "handed" | "read" => descriptors(verb, rest),
         "empty-pipe" | "terminal" | "seek-pipe" | "close" | "children" | "bad-address" | "pause"
-        | "policy" => everyday(verb, rest),
+        | "policy" | "cpu" => everyday(verb, rest),
         _ => Err(USAGE),
     }
 }
@@ -509,6 +509,12 @@ fn everyday(verb: &str, words: &[&str]) -> Answer {
             }
             call!(SYS_alarm, 1)?;
             call!(SYS_pause)
+        }
+        "cpu" => {
+            let cpu = usize::try_from(number(words, 0)?).map_err(|_| USAGE)?;
+            let mut mask = [0u64; 16];
+            *mask.get_mut(cpu / 64).ok_or(USAGE)? |= 1 << (cpu % 64);
+            call!(SYS_sched_setaffinity, 0, size_of_val(&mask), mask.as_ptr())
         }
         "policy" => call!(SYS_sched_setscheduler, 0, number(words, 0)?, [0i32].as_ptr()),
         _ => Err(USAGE),

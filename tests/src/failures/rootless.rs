@@ -306,6 +306,21 @@ fn rest() -> Vec<Failure> {
             }),
         },
         Failure {
+            name: "rootless: chown of a directory of the host's root",
+            how: How::Rootless("-v {ground}/foreign:/data"),
+            run: "chown 5 /data",
+            call: "chown",
+            errno: libc::EPERM,
+            part: "/data",
+            causes: &["unmapped-id"],
+            names: &["/data belongs to ids that the container does not have"],
+            fix: Fix::File(|ground| {
+                let user = std::fs::read_to_string(ground.join("user"))?;
+                let user = Some(user.trim().parse()?);
+                Ok(chown(ground.join("foreign"), user, user)?)
+            }),
+        },
+        Failure {
             name: "rootless: a script with carriage returns",
             how: PLAIN,
             run: "fail exec /srv/script-dos",
