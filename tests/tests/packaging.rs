@@ -120,7 +120,12 @@ fn the_daemonset_is_sound() -> Result<()> {
         }
     }
     let hook = "/usr/libexec/oci/hooks.d";
-    let want = [(hook, "/host"), ("/run/tracer", "/run/tracer")];
+    let tracing = "/sys/kernel/tracing";
+    let want = [
+        (hook, "/host"),
+        ("/run/tracer", "/run/tracer"),
+        (tracing, tracing),
+    ];
     assert_eq!(mounted, want.map(|(host, here)| (host.to_owned(), here.into())));
 
     let unit = packaging("systemd/tracer.service")?;

@@ -8,7 +8,7 @@
 
 pub mod capability;
 pub mod filter;
-pub mod preempt;
+pub mod kfunc;
 pub mod record;
 pub mod share;
 

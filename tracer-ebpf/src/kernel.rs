@@ -9,7 +9,7 @@ mod files;
 use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
-    Global,
+    EbpfContext, Global,
     bindings::task_struct,
     helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_task_pt_regs},
 };
@@ -133,6 +133,8 @@ offsets! {
     OFF_MM_TOTAL_VM, OFF_MM_LOCKED_VM,
     /// Numbers of execveat, setns and rt_sigreturn in the native table, of setns in the 32-bit one.
     NR_EXECVEAT, NR_SETNS, NR_SIGRETURN, NR_COMPAT_SETNS,
+    /// The event sched_process_fork: child_pid; 0 where no program is there.
+    OFF_FORK_CHILD,
     /// Programs at system calls are preempted, so some runs are skipped; else 0.
     PREEMPTED,
     /// Bytes of the ring; what a CPU takes of it for a container at a time.
@@ -308,6 +310,19 @@ impl Pid {
         let namespace: usize = probe((self.upid(level) + OFF_UPID_NS.load() as usize) as *const u8);
         probe((namespace + OFF_PIDNS_INUM.load() as usize) as *const u8)
     }
+}
+
+/// The thread that the event sched_process_fork tells of.
+///
+/// VERIFIER: of an event's record it takes a load at an offset that is in the instruction alone.
+#[inline(always)]
+pub(crate) fn forked(event: &impl EbpfContext) -> u32 {
+    probe(
+        event
+            .as_ptr()
+            .cast::<u8>()
+            .wrapping_add(OFF_FORK_CHILD.load() as usize),
+    )
 }
 
 /// `linux_binprm.filename`: the path that execve(2) was called with, in kernel memory.

@@ -31,11 +31,11 @@ mod files;
 #[cfg(target_arch = "bpf")]
 mod kernel;
 #[cfg(target_arch = "bpf")]
+mod kfunc;
+#[cfg(target_arch = "bpf")]
 mod known;
 #[cfg(target_arch = "bpf")]
 mod maps;
-#[cfg(target_arch = "bpf")]
-mod preempt;
 #[cfg(target_arch = "bpf")]
 mod record;
 #[cfg(target_arch = "bpf")]
@@ -47,33 +47,24 @@ mod sieve;
 mod programs {
     use aya_ebpf::{
         EbpfContext as _,
-        macros::{btf_tracepoint, fentry, fexit},
-        programs::{BtfTracePointContext, FEntryContext, FExitContext},
+        macros::{btf_tracepoint, fentry, fexit, tracepoint},
+        programs::{BtfTracePointContext, FEntryContext, FExitContext, TracePointContext},
     };
 
     use crate::{
         admit,
         capability::{self, Check},
         capture, dentry,
-        kernel::{Credentials, Regs, TaskPtr, UserNamespace},
+        kernel::{Credentials, Regs, TaskPtr, UserNamespace, forked},
+        kfunc,
         known::{Known, Place},
-        preempt, record,
+        record,
     };
 
     /// `sys_enter(struct pt_regs *regs, long id)`, include/trace/events/syscalls.h.
     #[btf_tracepoint(function = "sys_enter")]
     pub(crate) fn sys_enter(ctx: BtfTracePointContext) -> i32 {
-        let (regs, nr) = (Regs::new(ctx.arg(0)), ctx.arg(1));
-        let Some(place) = Place::of(regs) else { return 0 };
-        let known = place.known();
-        if admit::is_strangers(known, nr) {
-            return 0;
-        }
-        preempt::call_disable();
-        if let Some(member) = admit::on_enter(place, known, nr) {
-            capture::enter(member, regs, nr);
-        }
-        preempt::call_enable();
+        enter(Regs::new(ctx.arg(0)), ctx.arg(1));
         0
     }
 
@@ -82,58 +73,88 @@ mod programs {
     #[btf_tracepoint(function = "sys_exit")]
     #[inline(always)]
     pub(crate) fn sys_exit(ctx: BtfTracePointContext) -> i32 {
-        let regs = Regs::new(ctx.arg(0));
-        let Some(place) = Place::of(regs) else { return 0 };
+        exit(Regs::new(ctx.arg(0)), ctx.arg(1));
+        0
+    }
+
+    /// A call begins.
+    #[inline(always)]
+    fn enter(regs: Regs, nr: u64) {
+        let Some(place) = Place::of(regs) else { return };
+        let known = place.known();
+        if admit::is_strangers(known, nr) {
+            return;
+        }
+        kfunc::call_preempt_disable();
+        if let Some(member) = admit::on_enter(place, known, nr) {
+            capture::enter(member, regs, nr);
+        }
+        kfunc::call_preempt_enable();
+    }
+
+    /// A call ends.
+    #[inline(always)]
+    fn exit(regs: Regs, ret: i64) {
+        let Some(place) = Place::of(regs) else { return };
         let known = place.known();
         if known == Known::Stranger {
-            return 0;
+            return;
         }
-        preempt::call_disable();
+        kfunc::call_preempt_disable();
         if let Some(member) = admit::on_exit(place, known)
-            && capture::exit(&member, regs, ctx.arg(1))
+            && capture::exit(&member, regs, ret)
         {
             record::queue();
         }
-        preempt::call_enable();
-        0
+        kfunc::call_preempt_enable();
     }
 
     /// `sched_process_fork(parent, child)`: runs in the parent, before the child's first instruction.
     #[btf_tracepoint(function = "sched_process_fork")]
     pub(crate) fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
         let child = TaskPtr::new(ctx.arg(1));
-        preempt::disable();
+        kfunc::preempt_disable();
+        made(child);
+        kfunc::preempt_enable();
+        0
+    }
+
+    #[inline(always)]
+    fn made(child: TaskPtr) {
         admit::born(child);
         if let Some((parent, state)) = admit::member() {
             capture::fork(parent, state, child);
         }
-        preempt::enable();
-        0
     }
 
     /// `sched_process_exec(task, old_pid, bprm)`: the new program is in place, execve(2) has yet to return.
     #[btf_tracepoint(function = "sched_process_exec")]
     pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
-        preempt::disable();
+        kfunc::preempt_disable();
         if let Some((task, state)) = admit::member() {
             capture::exec(task, state, ctx.arg(1), ctx.arg(2));
         }
-        preempt::enable();
+        kfunc::preempt_enable();
         0
     }
 
     /// `sched_process_exit(task)`: the only place that a killed task passes.
     #[btf_tracepoint(function = "sched_process_exit")]
     pub(crate) fn sched_process_exit(_ctx: BtfTracePointContext) -> i32 {
-        preempt::disable();
+        end();
+        0
+    }
+
+    #[inline(always)]
+    fn end() {
+        kfunc::preempt_disable();
         if let Some((task, state)) = admit::member() {
             if capture::last_call(task, state) {
                 record::queue();
             }
             capture::task_exit(task, state);
         }
-        preempt::enable();
-        0
+        kfunc::preempt_enable();
     }
 
     /// `cap_capable(cred, target_ns, capable_ns, cap, ret)`, include/trace/events/capability.h, since 6.14.
@@ -195,6 +216,74 @@ mod programs {
     pub(crate) fn empty_exit(ctx: BtfTracePointContext) -> i32 {
         let _unused = ctx.as_ptr();
         0
+    }
+
+    // The same by the trace events of their tracepoints, for kernels that may preempt a program at the tracepoint itself and
+    // skip it for others meanwhile. What an event has, and where, is its `format` in tracefs.
+
+    /// As [`sys_enter`].
+    #[tracepoint(category = "raw_syscalls", name = "sys_enter")]
+    #[inline(always)]
+    pub(crate) fn sys_enter_event(ctx: TracePointContext) -> u32 {
+        enter(TaskPtr::current().regs(), field(&ctx, 8));
+        0
+    }
+
+    /// As [`sys_exit`].
+    #[tracepoint(category = "raw_syscalls", name = "sys_exit")]
+    #[inline(always)]
+    pub(crate) fn sys_exit_event(ctx: TracePointContext) -> u32 {
+        exit(TaskPtr::current().regs(), field(&ctx, 16));
+        0
+    }
+
+    /// As [`sched_process_fork`]. The event has the child's number in the place of the child.
+    #[tracepoint(category = "sched", name = "sched_process_fork")]
+    pub(crate) fn sched_process_fork_event(ctx: TracePointContext) -> u32 {
+        kfunc::preempt_disable();
+        kfunc::with_task(forked(&ctx), made);
+        kfunc::preempt_enable();
+        0
+    }
+
+    /// As [`sched_process_exit`].
+    #[tracepoint(category = "sched", name = "sched_process_exit")]
+    #[inline(always)]
+    pub(crate) fn sched_process_exit_event(_ctx: TracePointContext) -> u32 {
+        end();
+        0
+    }
+
+    /// As [`cap_capable`].
+    #[tracepoint(category = "capability", name = "cap_capable")]
+    pub(crate) fn cap_capable_event(ctx: TracePointContext) -> u32 {
+        capability::note(&Check {
+            cred: Credentials::at(field(&ctx, 8)),
+            namespace: UserNamespace::at(field(&ctx, 16)),
+            capability: field(&ctx, 32),
+            denied: field::<i32>(&ctx, 36) != 0,
+        });
+        0
+    }
+
+    /// As [`empty_enter`].
+    #[tracepoint(category = "raw_syscalls", name = "sys_enter")]
+    pub(crate) fn empty_enter_event(ctx: TracePointContext) -> u32 {
+        let _unused = ctx.as_ptr();
+        0
+    }
+
+    /// As [`empty_exit`].
+    #[tracepoint(category = "raw_syscalls", name = "sys_exit")]
+    pub(crate) fn empty_exit_event(ctx: TracePointContext) -> u32 {
+        let _unused = ctx.as_ptr();
+        0
+    }
+
+    #[inline(always)]
+    fn field<T: Copy>(ctx: &TracePointContext, offset: usize) -> T {
+        // SAFETY: the verifier refuses what lies beyond the event's record.
+        unsafe { *ctx.as_ptr().byte_add(offset).cast::<T>() }
     }
 
     /// Loops, so that the verifier refuses an object in which a panic can be reached.

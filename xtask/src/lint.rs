@@ -123,6 +123,7 @@ const HOMES: &[Home] = &[
             "tracer/src/source/kernel.rs",
             "tracer/src/source/kernel/batch.rs",
             "tracer/src/source/kernel/bpf.rs",
+            "tracer/src/source/kernel/events.rs",
             "tracer/src/source/kernel/objects.rs",
             "tracer/src/source/ring.rs",
             "tracer/src/identity.rs",

@@ -23,35 +23,76 @@ const RLIMIT_NOFILE: usize = 7;
 const RLIMIT_NICE: usize = 13;
 const RLIMIT_RTPRIO: usize = 14;
 
-/// `struct cred *`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Credentials(*const u8);
+/// Where a structure is. The verifier knows the type of what a tracepoint's arguments and other structures point to, but
+/// takes what is in a trace event for a number.
+#[derive(Clone, Copy)]
+struct Address {
+    pointer: *const u8,
+    /// Known when compiled, wherever it is asked.
+    typed: bool,
+}
 
-/// `struct user_namespace *`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct UserNamespace(*const u8);
+impl Address {
+    /// A load of exactly a member's size, or of a part of it.
+    #[inline(always)]
+    fn load<T: Copy + Default>(self, offset: u32) -> T {
+        if self.typed {
+            load_at(self.pointer, offset)
+        } else {
+            probe(self.pointer.wrapping_add(offset as usize))
+        }
+    }
+}
+
+macro_rules! structure {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy)]
+        pub(crate) struct $name(Address);
+
+        impl $name {
+            /// By a pointer whose type the verifier knows.
+            pub(crate) const fn new(pointer: *const u8) -> Self {
+                Self(Address { pointer, typed: true })
+            }
+
+            /// By one that is a number to it.
+            pub(crate) const fn at(address: usize) -> Self {
+                Self(Address { pointer: address as *const u8, typed: false })
+            }
+        }
+
+        impl PartialEq for $name {
+            #[inline(always)]
+            fn eq(&self, other: &Self) -> bool {
+                self.0.pointer == other.0.pointer
+            }
+        }
+    };
+}
+
+structure! {
+    /// `struct cred *`.
+    Credentials
+}
+structure! {
+    /// `struct user_namespace *`.
+    UserNamespace
+}
 
 impl UserNamespace {
-    pub(crate) const fn new(pointer: *const u8) -> Self {
-        Self(pointer)
-    }
-
     #[inline(always)]
     pub(crate) fn inum(self) -> u32 {
-        load(self.0, &OFF_USERNS_INUM)
+        self.0.load(OFF_USERNS_INUM.load())
     }
 
     #[inline(always)]
     pub(crate) fn level(self) -> u32 {
-        load(self.0, &OFF_USERNS_LEVEL)
+        self.0.load(OFF_USERNS_LEVEL.load())
     }
 }
 
 impl Credentials {
-    pub(crate) const fn new(pointer: *const u8) -> Self {
-        Self(pointer)
-    }
-
     #[inline(always)]
     pub(crate) fn permitted(self) -> u64 {
         self.set(OFF_CRED_PERMITTED.load())
@@ -59,15 +100,18 @@ impl Credentials {
 
     #[inline(always)]
     pub(crate) fn user_namespace(self) -> UserNamespace {
-        UserNamespace(load(self.0, &OFF_CRED_USER_NS))
+        UserNamespace(Address {
+            pointer: self.0.load::<usize>(OFF_CRED_USER_NS.load()) as *const u8,
+            typed: self.0.typed,
+        })
     }
 
     /// A `kernel_cap_t`: eight bytes since 6.3, two words of four before, lower first. VERIFIER: a load must not be
     /// larger than the member, but may be a part of it.
     #[inline(always)]
     fn set(self, offset: u32) -> u64 {
-        let low: u32 = load_at(self.0, offset);
-        let high: u32 = load_at(self.0, offset + 4);
+        let low: u32 = self.0.load(offset);
+        let high: u32 = self.0.load(offset + 4);
         u64::from(low) | u64::from(high) << 32
     }
 }
@@ -76,12 +120,12 @@ impl TaskPtr {
     /// Its own, whatever it acts with at this moment.
     #[inline(always)]
     pub(crate) fn real_credentials(self) -> Credentials {
-        Credentials(load(self.0, &OFF_TASK_REAL_CRED))
+        Credentials::new(load(self.0, &OFF_TASK_REAL_CRED))
     }
 
     #[inline(always)]
     pub(crate) fn credentials(self) -> Credentials {
-        Credentials(load(self.0, &OFF_TASK_CRED))
+        Credentials::new(load(self.0, &OFF_TASK_CRED))
     }
 
     /// What it holds.
@@ -105,10 +149,10 @@ impl TaskPtr {
         to.effective = cred.set(OFF_CRED_EFFECTIVE.load());
         to.permitted = cred.permitted();
         to.bounding = cred.set(OFF_CRED_BOUNDING.load());
-        to.euid = load(cred.0, &OFF_CRED_EUID);
-        to.fsuid = load(cred.0, &OFF_CRED_FSUID);
-        to.egid = load(cred.0, &OFF_CRED_EGID);
-        to.fsgid = load(cred.0, &OFF_CRED_FSGID);
+        to.euid = cred.0.load(OFF_CRED_EUID.load());
+        to.fsuid = cred.0.load(OFF_CRED_FSUID.load());
+        to.egid = cred.0.load(OFF_CRED_EGID.load());
+        to.fsgid = cred.0.load(OFF_CRED_FSGID.load());
         let namespace = cred.user_namespace();
         to.user_ns = namespace.inum();
         to.user_ns_level = namespace.level();
@@ -149,7 +193,7 @@ impl TaskPtr {
         }
         to.user_tasks = 0;
         if OFF_UCOUNTS_TASKS.load() != 0 {
-            let counts: *const u8 = load(cred.0, &OFF_CRED_UCOUNTS);
+            let counts: *const u8 = load(cred.0.pointer, &OFF_CRED_UCOUNTS);
             // VERIFIER(6.1): it does not know an `atomic_long_t` in an array for a number.
             to.user_tasks = probe(counts.wrapping_add(OFF_UCOUNTS_TASKS.load() as usize));
             to.flags |= evidence::USER_TASKS;

@@ -8,10 +8,11 @@ mod batch;
 mod bpf;
 mod capabilities;
 mod dentries;
+mod events;
+mod kfunc;
 mod load;
 mod objects;
 mod offsets;
-mod preempt;
 mod share;
 
 use std::{
@@ -58,6 +59,8 @@ const PROGRAMS: [(&str, &str); 5] = [
 
 /// The one that calls taken at their exits alone do without.
 const ENTER: &str = "sys_enter";
+/// The one that none does without.
+const EXIT: &str = "sys_exit";
 
 /// The pair that `cargo xtask bench` measures the others against.
 const EMPTY: [(&str, &str); 2] = [("empty_enter", "sys_enter"), ("empty_exit", "sys_exit")];
@@ -91,6 +94,8 @@ impl Default for Options {
 /// The loaded programs.
 pub struct Kernel {
     verified: Vec<Verified>,
+    /// Known of programs that this loaded.
+    skipping: Option<String>,
     objects: Objects,
     containers: Array<MapData, Abi<Container>>,
     filters: Array<MapData, Abi<Filter>>,
@@ -159,12 +164,14 @@ impl Kernel {
             verified,
             unseen,
             unwatched,
+            skipping,
         } = load::load(ring_bytes, options.aggregate_rows.max(64))?;
         let log = EbpfLogger::init_with_logger(&mut ebpf, Diagnostics).context("open the programs' log")?;
         let (mut kernel, ring) = Self::of(Objects::of(&mut ebpf)?, unseen, unwatched)?;
         kernel.aggregates.fill()?;
         kernel.plan(plans)?;
         kernel.verified = verified;
+        kernel.skipping = skipping;
         kernel.log = Some(log);
         Ok((kernel, ring))
     }
@@ -219,6 +226,7 @@ impl Kernel {
         let ring = Ring::new(ring.context("copy the ring's descriptor")?, bytes, shares)?;
         let kernel = Self {
             verified: Vec::new(),
+            skipping: None,
             log: None,
             containers: objects.map("CONTAINERS")?,
             filters: objects.map("FILTERS")?,
@@ -255,6 +263,11 @@ impl Kernel {
         &self.verified
     }
 
+    /// Why the programs are where this kernel skips them while a task is preempted in one; `None` where they are not.
+    pub fn skipping(&self) -> Option<&str> {
+        self.skipping.as_deref()
+    }
+
     /// Attaches the programs that are not attached yet; the one at the enters of calls only where some container wants
     /// it, since every task of the host pays for it.
     ///
@@ -278,7 +291,7 @@ impl Kernel {
     }
 
     fn attach_one(&mut self, &(name, tracepoint): &(&'static str, &str)) -> Result<()> {
-        let attached = self.objects.attach(name);
+        let attached = self.objects.attach(name, tracepoint);
         attached.with_context(|| format!("attach to tracepoint {tracepoint}"))
     }
 

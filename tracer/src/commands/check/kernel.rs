@@ -75,9 +75,14 @@ pub(super) fn programs() -> [Need; 3] {
             ]
         }
         Ok((mut kernel, _ring)) => {
-            let attached = kernel
-                .attach(true)
-                .map(|()| "raw_syscalls and sched tracepoints; the ring buffer is made".to_owned());
+            let attached = kernel.attach(true).map(|()| {
+                let skipping = kernel.skipping().map_or_else(String::new, |why| {
+                    format!(
+                        "; this kernel skips programs there, as it would not at their trace events: {why}"
+                    )
+                });
+                format!("raw_syscalls and sched tracepoints; the ring buffer is made{skipping}")
+            });
             [
                 verified(kernel.verified()),
                 Need::required("programs attach", attached.map_err(|error| format!("{error:#}"))),

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use aya::{
-    maps::{self, MapData, PerCpuArray, PerCpuValues, Queue},
+    maps::{self, MapData, MapError, PerCpuArray, PerCpuValues, Queue},
     util::nr_cpus,
 };
 use tracer_common::filter::{Aggregate, AggregateKey, BUCKETS};
@@ -44,6 +44,10 @@ pub(super) struct Aggregates {
     rows_map: MapData,
     /// Possible CPUs.
     cpus: usize,
+    /// The programs are at trace events: the kernel skips those for all tasks of a CPU while one that it has preempted there
+    /// is in a look-up (`bpf_disable_instrumentation`, include/linux/bpf.h). One of many entries takes long, since it goes
+    /// over all empty buckets of a hash map; one of a single entry does not.
+    skipped: bool,
 }
 
 impl Aggregates {
@@ -56,6 +60,7 @@ impl Aggregates {
             numbers_map: objects.data("ROW_NUMBERS")?,
             rows_map: objects.data("ROWS")?,
             cpus: nr_cpus().map_err(|(what, error)| anyhow!("{what}: {error}"))?,
+            skipped: objects.is_at_event(super::EXIT)?,
         })
     }
 
@@ -108,10 +113,11 @@ impl Aggregates {
         wanted: impl Fn(AggregateKey) -> bool,
         mut see: impl FnMut(AggregateKey, Aggregate),
     ) -> Result<()> {
-        let mut taken: Vec<(Abi<AggregateKey>, u32)> =
-            batch::entries(self.numbers_map.fd().as_fd()).context("read the aggregates")?;
+        let mut taken = self.taken().context("read the aggregates")?;
         taken.retain(|(key, _)| wanted(key.0));
         taken.sort_unstable_by_key(|(_, row)| *row);
+        // A walk begins anew where the entry that it is at goes meanwhile.
+        taken.dedup_by_key(|(_, row)| *row);
         let mut rest = taken.as_slice();
         while let Some((_, first)) = rest.first() {
             let near = |pair: &&[(_, u32)]| matches!(pair, [(_, a), (_, b)] if b - a <= NEAR);
@@ -135,6 +141,16 @@ impl Aggregates {
             }
         }
         Ok(())
+    }
+
+    /// Which keys have rows, and which rows.
+    fn taken(&self) -> Result<Vec<(Abi<AggregateKey>, u32)>> {
+        if !self.skipped {
+            return Ok(batch::entries(self.numbers_map.fd().as_fd())?);
+        }
+        let entries = self.numbers.iter();
+        let there = entries.filter(|entry| !matches!(entry, Err(MapError::KeyNotFound)));
+        Ok(there.collect::<Result<_, _>>()?)
     }
 
     /// Gives up the rows of these slots, whatever their generation, and frees those that have rested.

@@ -11,7 +11,7 @@ use aya::{
 };
 use tracer_common::capability::{CheckKey, Checks, Held};
 
-use super::{Abi, absent_is_fine, objects::Objects};
+use super::{Abi, absent_is_fine, events, objects::Objects};
 
 /// The type that BTF has where the tracepoint is (6.14).
 pub(super) const TRACEPOINT_TYPE: &str = "btf_trace_cap_capable";
@@ -33,9 +33,12 @@ pub(super) fn load(
     ebpf: &mut Ebpf,
     btf: &Btf,
     has_tracepoint: bool,
+    by_events: bool,
 ) -> Result<Result<(&'static str, Option<u32>), String>> {
     let name = if has_tracepoint { TRACEPOINT } else { EXIT };
-    let loaded = match ebpf.program_mut(name) {
+    let of_event = events::program(name, TRACEPOINT).filter(|_| by_events && has_tracepoint);
+    let loaded = match ebpf.program_mut(of_event.as_deref().unwrap_or(name)) {
+        Some(Program::TracePoint(program)) => program.load().map(|()| program.info().ok()),
         Some(Program::BtfTracePoint(program)) => {
             program.load("cap_capable", btf).map(|()| program.info().ok())
         }
@@ -70,7 +73,7 @@ impl Capabilities {
     /// Attaches it, if it is there and not attached. That it cannot be is no reason not to trace.
     pub(super) fn attach(&mut self, objects: &mut Objects) {
         if let Ok(name) = &self.program
-            && let Err(error) = objects.attach(name)
+            && let Err(error) = objects.attach(name, TRACEPOINT)
         {
             self.program = Err(format!("{error:#}"));
         }

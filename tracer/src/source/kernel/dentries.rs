@@ -62,7 +62,7 @@ impl Dentries {
     pub(super) fn attach(&mut self, objects: &mut Objects) -> Result<(), String> {
         self.0.clone()?;
         for name in FUNCTIONS {
-            if let Err(error) = objects.attach(name) {
+            if let Err(error) = objects.attach(name, name) {
                 self.detach(objects);
                 self.0 = Err(format!("{error:#}"));
                 break;

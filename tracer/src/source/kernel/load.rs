@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
     maps::{MapError, MapType},
@@ -12,7 +12,7 @@ use aya::{
 };
 use tracer_common::share::{GRANTS, MAX_GRANT};
 
-use super::{EMPTY, PROGRAMS, aggregates, capabilities, dentries, offsets, preempt};
+use super::{EMPTY, PROGRAMS, aggregates, capabilities, dentries, events, kfunc, offsets};
 use crate::source::btf;
 
 /// The object that `cargo xtask ebpf` builds from tracer-ebpf.
@@ -39,6 +39,8 @@ pub(super) struct Loaded {
     pub(super) unseen: Option<String>,
     /// Why look-ups of names are not watched.
     pub(super) unwatched: Option<String>,
+    /// Why the programs are where this kernel skips them.
+    pub(super) skipping: Option<String>,
 }
 
 /// Loads and verifies all programs.
@@ -51,10 +53,17 @@ pub(super) fn load(ring_bytes: u32, rows: u32) -> Result<Loaded> {
     let own = btf::Btf::parse(&file).context("/sys/kernel/btf/vmlinux")?;
     let cpus = aya::util::nr_cpus().map_err(|(what, error)| anyhow!("{what}: {error}"))?;
     let grant = ring_bytes / GRANTS / u32::try_from(cpus)?.max(1);
-    let preempted = preempt::is_due_at_calls(&own);
+    let preempted = kfunc::is_due_at_calls(&own);
+    let events = if preempted {
+        events::find().and_then(|()| events::field("sched_process_fork", "child_pid"))
+    } else {
+        Err(anyhow!("no program is skipped at tracepoints"))
+    };
+    let by_events = events.is_ok();
     let mut globals = offsets::globals(&own)?;
     globals.extend([
-        ("PREEMPTED", u32::from(preempted)),
+        ("PREEMPTED", u32::from(preempted && !by_events)),
+        ("OFF_FORK_CHILD", *events.as_ref().unwrap_or(&0)),
         ("RING_BYTES", ring_bytes),
         ("GRANT", grant.min(MAX_GRANT)),
     ]);
@@ -70,32 +79,42 @@ pub(super) fn load(ring_bytes: u32, rows: u32) -> Result<Loaded> {
     }
     let btf = Btf::from_sys_fs().context("read /sys/kernel/btf/vmlinux")?;
     let has_tracepoint = own.has_typedef(capabilities::TRACEPOINT_TYPE);
-    let mut verify = |object: &[u8]| verify(&mut loader, object, &btf, has_tracepoint);
-    match preempt::with_calls(OBJECT, &own, preempted) {
+    let mut verify = |object: &[u8]| verify(&mut loader, object, &btf, has_tracepoint, by_events);
+    let loaded = match kfunc::with_calls(OBJECT, &own, preempted) {
         // Until 6.14 no global function may be called with preemption off. No program is preempted there.
         Some(object) if !preempted => verify(&object).or_else(|_| verify(OBJECT)),
         Some(object) => verify(&object),
         None => verify(OBJECT),
-    }
+    }?;
+    let skipping = events.err().filter(|_| preempted).map(|why| format!("{why:#}"));
+    Ok(Loaded { skipping, ..loaded })
 }
 
-fn verify(loader: &mut EbpfLoader<'_>, object: &[u8], btf: &Btf, has_tracepoint: bool) -> Result<Loaded> {
+fn verify(
+    loader: &mut EbpfLoader<'_>,
+    object: &[u8],
+    btf: &Btf,
+    has_tracepoint: bool,
+    by_events: bool,
+) -> Result<Loaded> {
     let mut ebpf = loader.load(object).map_err(lacking)?;
     let mut verified = Vec::new();
     for (name, tracepoint) in PROGRAMS.iter().chain(&EMPTY) {
-        let program = program(&mut ebpf, name)?;
+        let of_event = events::program(name, tracepoint).filter(|_| by_events);
+        let of_object = of_event.as_deref().unwrap_or(name);
         let began = Instant::now();
-        program
-            .load(tracepoint, btf)
+        let info = match ebpf.program_mut(of_object) {
+            Some(Program::BtfTracePoint(program)) => program.load(tracepoint, btf).map(|()| program.info()),
+            Some(Program::TracePoint(program)) => program.load().map(|()| program.info()),
+            _ => bail!("the eBPF object has no program {of_object}: it was built from other sources"),
+        };
+        let info = info
             .map_err(verdict)
-            .with_context(|| format!("load program {name}"))?;
+            .with_context(|| format!("load program {of_object}"))?;
         verified.push(Verified {
             program: name,
             took: began.elapsed(),
-            instructions: program
-                .info()
-                .ok()
-                .and_then(|info| info.verified_instruction_count()),
+            instructions: info.ok().and_then(|info| info.verified_instruction_count()),
         });
     }
     let unwatched = match dentries::load(&mut ebpf, btf)? {
@@ -106,7 +125,7 @@ fn verify(loader: &mut EbpfLoader<'_>, object: &[u8], btf: &Btf, has_tracepoint:
         Err(why) => Some(why),
     };
     let began = Instant::now();
-    let unseen = match capabilities::load(&mut ebpf, btf, has_tracepoint)? {
+    let unseen = match capabilities::load(&mut ebpf, btf, has_tracepoint, by_events)? {
         Ok((program, instructions)) => {
             verified.push(Verified {
                 program,
@@ -122,6 +141,7 @@ fn verify(loader: &mut EbpfLoader<'_>, object: &[u8], btf: &Btf, has_tracepoint:
         verified,
         unseen,
         unwatched,
+        skipping: None,
     })
 }
 
@@ -140,15 +160,6 @@ fn lacking(error: EbpfError) -> anyhow::Error {
             )
         }
         _ => anyhow!(error).context("load the eBPF object (root, or CAP_BPF and CAP_PERFMON, is needed)"),
-    }
-}
-
-fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut aya::programs::BtfTracePoint> {
-    match ebpf.program_mut(name) {
-        Some(Program::BtfTracePoint(program)) => Ok(program),
-        _ => Err(anyhow!(
-            "the eBPF object has no tracepoint program {name}: it was built from other sources"
-        )),
     }
 }
 

@@ -12,9 +12,9 @@ use aya::{
     maps::{Map, MapData, MapError},
     programs::Program,
 };
-use aya_obj::generated::{bpf_cmd, bpf_prog_info};
+use aya_obj::generated::{bpf_cmd, bpf_prog_info, bpf_prog_type};
 
-use super::bpf;
+use super::{bpf, events};
 
 /// The maps that this side reads or writes. The others are the programs' alone, and live as long as those.
 const MAPS: [&str; 18] = [
@@ -66,12 +66,14 @@ impl Objects {
         for (name, program) in ebpf.programs() {
             let fd = match program {
                 Program::BtfTracePoint(program) => program.fd(),
+                Program::TracePoint(program) => program.fd(),
                 Program::FEntry(program) => program.fd(),
                 Program::FExit(program) => program.fd(),
                 _ => continue,
             };
-            // One that is not loaded has none: the kernel has no place for it.
+            // One that is not loaded has none: the kernel has no place for it. Of a pair one is, so they have one name.
             if let Ok(fd) = fd {
+                let name = name.strip_suffix(events::SUFFIX).unwrap_or(name);
                 objects.programs.insert(name.to_owned(), copy(fd.as_fd())?);
             }
         }
@@ -135,19 +137,29 @@ impl Objects {
         self.programs.contains_key(program)
     }
 
-    /// Attaches a program where it was loaded for, if it is not attached.
+    /// Attaches a program to what it was loaded for, if it is not attached.
     ///
     /// # Errors
     /// When it is not loaded, or the kernel refuses.
-    pub(super) fn attach(&mut self, program: &str) -> Result<()> {
+    pub(super) fn attach(&mut self, program: &str, to: &str) -> Result<()> {
         if self.attached(program) {
             return Ok(());
         }
         let fd = self.programs.get(program);
         let fd = fd.with_context(|| format!("program {program} is not loaded"))?;
-        let link = attach(fd.as_fd()).with_context(|| format!("attach program {program}"))?;
+        let link = attach(fd.as_fd(), to).with_context(|| format!("attach program {program}"))?;
         self.links.insert(program.to_owned(), link);
         Ok(())
+    }
+
+    /// Whether a program is at the trace event of its tracepoint.
+    ///
+    /// # Errors
+    /// When it is not loaded, or the kernel refuses.
+    pub(super) fn is_at_event(&self, program: &str) -> Result<bool> {
+        let fd = self.programs.get(program);
+        let fd = fd.with_context(|| format!("program {program} is not loaded"))?;
+        is_for_events(fd.as_fd())
     }
 
     /// How often the kernel skipped a program, since it was in progress on that CPU.
@@ -171,14 +183,22 @@ impl Objects {
 }
 
 /// BPF_RAW_TRACEPOINT_OPEN without a name: the place is the one that the program was verified for
-/// (kernel/bpf/syscall.c, bpf_raw_tracepoint_open).
-fn attach(program: BorrowedFd<'_>) -> Result<OwnedFd> {
+/// (kernel/bpf/syscall.c, bpf_raw_tracepoint_open). One at a trace event is verified for none.
+fn attach(program: BorrowedFd<'_>, to: &str) -> Result<OwnedFd> {
+    if is_for_events(program)? {
+        return events::attach(program, to);
+    }
     let mut attr = bpf::nothing();
     attr.raw_tracepoint.prog_fd = u32::try_from(program.as_raw_fd())?;
     // SAFETY: it points to nothing.
     let fd = unsafe { bpf::call(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr)? };
     // SAFETY: the kernel has just made it for us.
     Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd)?) })
+}
+
+/// Whether a program was verified for trace events: BPF_PROG_TYPE_TRACEPOINT, as others have it at a tracepoint itself.
+fn is_for_events(program: BorrowedFd<'_>) -> Result<bool> {
+    Ok(info(program)?.type_ == bpf_prog_type::BPF_PROG_TYPE_TRACEPOINT as u32)
 }
 
 /// BPF_OBJ_GET_INFO_BY_FD (bpf(2)), since aya 0.14 leaves out what is asked for here. An older kernel leaves what it does

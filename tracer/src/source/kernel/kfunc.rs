@@ -1,9 +1,15 @@
-//! Lets the programs turn preemption off: makes calls of the kernel's functions of the moves that the object has in their
-//! places (`tracer_common::preempt`).
+//! Lets the programs call functions of the kernel's: makes the calls of the moves that the object has in their places
+//! (`tracer_common::kfunc`).
 
-use tracer_common::preempt::{CALL_DISABLE, CALL_ENABLE, DISABLE, ENABLE};
+use tracer_common::kfunc::{CALL_DISABLE, CALL_ENABLE, DISABLE, ENABLE, TASK_FROM_PID, TASK_RELEASE};
 
 use crate::source::btf::Btf;
+
+/// Functions that only programs call that are loaded where they are there.
+const OF_TASKS: [(i32, &str); 2] = [
+    (TASK_FROM_PID, "bpf_task_from_pid"),
+    (TASK_RELEASE, "bpf_task_release"),
+];
 
 /// `r0 = imm` and `call kfunc` as bytes but for their last four, the constant or the function's BTF id: struct bpf_insn and
 /// BPF_PSEUDO_KFUNC_CALL, include/uapi/linux/bpf.h.
@@ -17,7 +23,7 @@ pub(super) fn is_due_at_calls(btf: &Btf<'_>) -> bool {
     btf.function("trace_call_bpf_faultable").is_some()
 }
 
-/// The object with these calls; `None` where the kernel has not the functions (before 6.10).
+/// The object with these calls; `None` where the kernel cannot turn preemption off (before 6.10).
 pub(super) fn with_calls(object: &[u8], btf: &Btf<'_>, at_calls: bool) -> Option<Vec<u8>> {
     let (disable, enable) = (
         btf.function("bpf_preempt_disable")?,
@@ -26,6 +32,9 @@ pub(super) fn with_calls(object: &[u8], btf: &Btf<'_>, at_calls: bool) -> Option
     let mut calls = vec![(DISABLE, disable), (ENABLE, enable)];
     if at_calls {
         calls.extend([(CALL_DISABLE, disable), (CALL_ENABLE, enable)]);
+        for (constant, name) in OF_TASKS {
+            calls.push((constant, btf.function(name)?));
+        }
     }
     Some(replaced(object, &calls))
 }
@@ -56,18 +65,26 @@ mod tests {
 
     #[test]
     fn each_place_of_the_object_becomes_a_call_and_nothing_else_changes() {
-        let constants = [DISABLE, ENABLE, CALL_DISABLE, CALL_ENABLE];
+        let constants = [
+            DISABLE,
+            ENABLE,
+            CALL_DISABLE,
+            CALL_ENABLE,
+            TASK_FROM_PID,
+            TASK_RELEASE,
+        ];
         let places = constants.map(|constant| count(OBJECT, MOVE, constant as u32));
-        assert!(places[0] >= 3 && places[2] >= 2, "{places:?}");
-        let calls: Vec<_> = constants.into_iter().zip([7001, 7002, 7003, 7004]).collect();
-        let object = replaced(OBJECT, &calls);
-        assert_eq!(
-            [7001, 7002, 7003, 7004].map(|id| count(&object, CALL, id)),
-            places
+        assert!(
+            places[0] >= 3 && places[2] >= 2 && places[4..] == [1, 1],
+            "{places:?}"
         );
+        let ids = [7001, 7002, 7003, 7004, 7005, 7006];
+        let calls: Vec<_> = constants.into_iter().zip(ids).collect();
+        let object = replaced(OBJECT, &calls);
+        assert_eq!(ids.map(|id| count(&object, CALL, id)), places);
         assert_eq!(
             constants.map(|constant| count(&object, MOVE, constant as u32)),
-            [0; 4]
+            [0; 6]
         );
         let differ = OBJECT.iter().zip(&object).filter(|(was, is)| was != is).count();
         assert!(object.len() == OBJECT.len() && differ <= INSTRUCTION * places.iter().sum::<usize>());
