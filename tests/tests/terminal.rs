@@ -100,9 +100,12 @@ fn names_of(table: &str) -> BTreeSet<String> {
 #[test]
 fn a_shell_stops_continues_and_interrupts_it() -> Result<()> {
     let tracer = programs::tracer()?.display().to_string();
-    let mut shell = programs::command("setsid");
+    // Who started us in the background, as nohup and a script's & do, has SIGINT ignored, and so would all below.
+    let mut shell = programs::command("env");
     // A prompt that no command of ours echoes.
     shell.args([
+        "--default-signal",
+        "setsid",
         "--ctty",
         "--wait",
         "/bin/bash",
