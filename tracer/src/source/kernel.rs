@@ -152,6 +152,13 @@ impl Log for Diagnostics {
     fn flush(&self) {}
 }
 
+/// Gives memory back that the allocator keeps: types and objects of tens of megabytes are read once.
+fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it frees nothing that is in use; malloc_trim(3).
+    let _was_any = unsafe { libc::malloc_trim(0) };
+}
+
 impl Kernel {
     /// Loads and verifies all programs; attaches none. The ring is given apart: one thread reads it.
     ///
@@ -173,6 +180,8 @@ impl Kernel {
         kernel.verified = verified;
         kernel.skipping = skipping;
         kernel.log = Some(log);
+        drop(ebpf);
+        give_back();
         Ok((kernel, ring))
     }
 

@@ -200,12 +200,18 @@ fn table(workload: &Workload, results: &[(Way, Rounds)]) {
     for (way, result) in results.iter().filter(|(way, _)| *way != Way::Untraced) {
         let added = |value: f64| value - none.least();
         let lost = result.lost.map_or(String::new(), |lost| lost.to_string());
+        // Less than the noise of what it is added to has no ratio.
+        let over_ours = added(result.each.least()) / added(ours.least());
+        let over_ours = if added(ours.least()) > 0.0 && over_ours >= 0.0 {
+            format!("{over_ours:.2} x")
+        } else {
+            "noise".to_owned()
+        };
         println!(
-            "| | {} | {} ({}) | {:.2} x | {lost} |",
+            "| | {} | {} ({}) | {over_ours} | {lost} |",
             way.name(),
             time(added(result.each.least())),
             time(added(result.each.median())),
-            added(result.each.least()) / added(ours.least()),
         );
     }
 }
