@@ -26,7 +26,8 @@ const SEARCH: u32 = 1;
 const STICKY: u32 = 0o1000;
 
 const REMOVES: &[&str] = &["unlink", "unlinkat", "rmdir", "rename", "renameat", "renameat2"];
-const OF_OWNER: &[&str] = &[
+/// What is the owner's to do, and fails with EPERM for nothing else.
+const OF_OWNER_ALONE: &[&str] = &[
     "chmod",
     "fchmod",
     "fchmodat",
@@ -35,6 +36,9 @@ const OF_OWNER: &[&str] = &[
     "utimes",
     "futimesat",
     "utimensat",
+];
+/// The same, and it may fail so for other reasons.
+const OF_OWNER: &[&str] = &[
     "setxattr",
     "lsetxattr",
     "fsetxattr",
@@ -45,17 +49,6 @@ const OF_OWNER: &[&str] = &[
     "openat",
     "openat2",
     "file_setattr",
-];
-/// Those that fail with EPERM for nothing else.
-const OF_OWNER_ALONE: &[&str] = &[
-    "chmod",
-    "fchmod",
-    "fchmodat",
-    "fchmodat2",
-    "utime",
-    "utimes",
-    "futimesat",
-    "utimensat",
 ];
 const CHOWNS: &[&str] = &["chown", "lchown", "fchown", "fchownat"];
 const OPENS: &[&str] = &["open", "openat", "openat2", "creat"];
@@ -567,7 +560,7 @@ fn not_permitted(case: &Case<'_>) -> Finding {
             "chown(2): CAP_CHOWN",
         );
     }
-    if case.is(OF_OWNER) && asked(CAP_FOWNER) && foreign {
+    if (case.is(OF_OWNER_ALONE) || case.is(OF_OWNER)) && asked(CAP_FOWNER) && foreign {
         return owners_only(
             case,
             evidence,

@@ -3,7 +3,7 @@
 
 use super::{
     Rule,
-    words::{bound, capability, mode, shown},
+    words::{bound, capabilities, mode, shown},
 };
 use crate::{
     event::{Cause, Place},
@@ -278,10 +278,7 @@ fn file_capabilities(case: &Case<'_>, path: &Path) -> Finding {
     if lacking == 0 {
         return Finding::RuledOut("the file's capabilities: all are in the bounding set".into());
     }
-    let names: Vec<_> = (0..64_u8)
-        .filter(|bit| lacking & 1 << bit != 0)
-        .map(capability)
-        .collect();
+    let names = capabilities(lacking);
     let short: Vec<_> = names
         .iter()
         .map(|name| name.trim_start_matches("CAP_").to_owned())

@@ -4,7 +4,7 @@
 
 use super::{
     Rule, capability,
-    words::{capability as named, id, inside, owned, shown},
+    words::{capabilities, id, inside, owned, shown},
 };
 use crate::{
     event::{Cause, Evidence, Place},
@@ -28,8 +28,10 @@ fn judge(case: &Case<'_>) -> Finding {
     let (Some(program), Some(evidence)) = (&case.scene.program, case.evidence()) else {
         return Finding::NotMine;
     };
-    if let Some(capabilities) = lost_capabilities(case, program, evidence) {
-        return without_capabilities(program, evidence, capabilities);
+    if let Some(lost) = lost_capabilities(case, program, evidence)
+        && let Some(kept_back) = kept_back(program, evidence)
+    {
+        return without_capabilities(program, evidence, lost, kept_back);
     }
     let Some(file) = set_user_id(program) else {
         return Finding::NotMine;
@@ -57,7 +59,6 @@ fn lost_capabilities(case: &Case<'_>, program: &Path, evidence: &Evidence) -> Op
     let granted = program.file_capabilities?;
     let missing = evidence.denied? & !capability::noise(case);
     let is_program = program.missing.is_none() && matches!(program.program, Some(Program::Elf { .. }));
-    let kept_back = evidence.no_new_privs || nosuid(program).is_some();
     // Those of a file count in the user namespace that it is executed in.
     let is_above = evidence
         .denied_ns
@@ -66,28 +67,33 @@ fn lost_capabilities(case: &Case<'_>, program: &Path, evidence: &Evidence) -> Op
         return None;
     }
     let would_have = missing & granted & evidence.bounding & !evidence.effective;
-    (is_program && kept_back && would_have != 0).then_some(would_have)
+    (is_program && would_have != 0).then_some(would_have)
 }
 
 fn nosuid(program: &Path) -> Option<&Mount> {
     program.mount.as_ref().filter(|mount| mount.nosuid)
 }
 
-fn without_capabilities(program: &Path, evidence: &Evidence, lost: u64) -> Finding {
-    let names: Vec<_> = (0..64)
-        .filter(|number| lost & 1 << number != 0)
-        .map(named)
-        .collect();
-    let names = names.join(", ");
-    let path = shown(&program.given);
-    let mount = nosuid(program);
-    let (cause, reason) = match mount {
-        Some(mount) => (
+/// What keeps back all that stands on the program's file, in words.
+fn kept_back(program: &Path, evidence: &Evidence) -> Option<(Cause, String)> {
+    let by_mount = nosuid(program).map(|mount| {
+        (
             Cause::Nosuid,
             format!("{} is mounted nosuid", shown(&mount.point)),
-        ),
-        None => (Cause::NoNewPrivs, "no_new_privs is set".to_owned()),
-    };
+        )
+    });
+    let by_process = || (Cause::NoNewPrivs, "no_new_privs is set".to_owned());
+    by_mount.or_else(|| evidence.no_new_privs.then(by_process))
+}
+
+fn without_capabilities(
+    program: &Path,
+    evidence: &Evidence,
+    lost: u64,
+    (cause, reason): (Cause, String),
+) -> Finding {
+    let names = capabilities(lost).join(", ");
+    let path = shown(&program.given);
     let mut found = Found::new(
         cause,
         format!("{path} has {names} on its file, and runs without: {reason}"),
@@ -102,39 +108,34 @@ fn without_capabilities(program: &Path, evidence: &Evidence, lost: u64) -> Findi
     found = found
         .after(format!("security.capability of {path} gives {names}"))
         .always("execve(2) gives no capabilities of a file under no_new_privs, nor on a nosuid mount (capabilities(7))");
-    if let Some(mount) = mount {
-        found = remounted(found, mount, &path);
+    released(found, program, evidence, &path).done()
+}
+
+/// Without what keeps it back.
+fn released(mut found: Found, program: &Path, evidence: &Evidence, path: &str) -> Found {
+    if let Some(mount) = nosuid(program) {
+        let target = shown(&mount.point);
+        found = found
+            .fix(Place::Podman, format!("-v SOURCE:{target}:suid"))
+            .fix(
+                Place::Host,
+                format!("mount -o remount,suid, where the host has mounted what is on {target} nosuid"),
+            )
+            .fix(
+                Place::Image,
+                format!("put {path} into the image itself, not on {target}"),
+            );
     }
     if evidence.no_new_privs {
-        found = permitted(found);
+        found = found
+            .flag("without --security-opt no-new-privileges")
+            .fix(
+                Place::Kubernetes,
+                "securityContext.allowPrivilegeEscalation: true",
+            )
+            .fix(Place::Systemd, "NoNewPrivileges=no");
     }
-    found.done()
-}
-
-/// Without `nosuid`.
-fn remounted(found: Found, mount: &Mount, path: &str) -> Found {
-    let target = shown(&mount.point);
     found
-        .fix(Place::Podman, format!("-v SOURCE:{target}:suid"))
-        .fix(
-            Place::Host,
-            format!("mount -o remount,suid, where the host has mounted what is on {target} nosuid"),
-        )
-        .fix(
-            Place::Image,
-            format!("put {path} into the image itself, not on {target}"),
-        )
-}
-
-/// Without `no_new_privs`.
-fn permitted(found: Found) -> Found {
-    found
-        .flag("without --security-opt no-new-privileges")
-        .fix(
-            Place::Kubernetes,
-            "securityContext.allowPrivilegeEscalation: true",
-        )
-        .fix(Place::Systemd, "NoNewPrivileges=no")
 }
 
 /// Whether root would have had what was missing: an id, a file of root's, or a capability of the bounding set.
@@ -166,18 +167,15 @@ fn why_not(
 ) -> Finding {
     let uids = case.scene.uids.as_deref();
     let path = shown(&file.path);
-    let mount = nosuid(program);
-    let (cause, reason) = match mount {
-        Some(mount) => (
-            Cause::Nosuid,
-            format!("{} is mounted nosuid", shown(&mount.point)),
-        ),
-        None if evidence.no_new_privs => (Cause::NoNewPrivs, "no_new_privs is set".to_owned()),
-        None if owner.is_none() => (
+    let foreign = || {
+        (
             Cause::UnmappedId,
             "the container's user namespace does not map its owner".to_owned(),
-        ),
-        None => return Finding::NotMine,
+        )
+    };
+    let reason = kept_back(program, evidence).or_else(|| owner.is_none().then(foreign));
+    let Some((cause, reason)) = reason else {
+        return Finding::NotMine;
     };
     let mut found = Found::new(
         cause,
@@ -195,12 +193,7 @@ fn why_not(
     found = found
         .after(owned(file, uids, case.scene.gids.as_deref()))
         .always("execve(2) ignores the set-user-ID bit under no_new_privs, on a nosuid mount, and of an owner that is not mapped");
-    if let Some(mount) = mount {
-        found = remounted(found, mount, &path);
-    }
-    if evidence.no_new_privs {
-        found = permitted(found);
-    }
+    found = released(found, program, evidence, &path);
     if owner.is_none() {
         found = found.fix(
             Place::Image,

@@ -73,7 +73,13 @@ pub(super) fn capability(number: u8) -> String {
     decode::capability_name(number).into_owned()
 }
 
-/// The same as engines and manifests write it: `SYS_NICE`.
+/// Those of a set, from the lowest number.
+pub(super) fn capabilities(set: u64) -> Vec<String> {
+    let held = (0..64_u8).filter(|number| set >> number & 1 != 0);
+    held.map(capability).collect()
+}
+
+/// One as engines and manifests write it: `SYS_NICE`.
 pub(super) fn short_capability(number: u8) -> String {
     let name = capability(number);
     name.strip_prefix("CAP_").map(str::to_owned).unwrap_or(name)
