@@ -28,9 +28,12 @@ use crate::{emit::Last, kernel::TaskPtr, known::Entry};
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
+// The daemon has the arrays that it writes mapped: a map that is written by bpf(2) while that task is preempted makes the
+// kernel skip programs at trace events.
+
 /// Registered containers, by slot.
 #[map]
-pub(crate) static CONTAINERS: Array<Container> = Array::with_max_entries(MAX_CONTAINERS, 0);
+pub(crate) static CONTAINERS: Array<Container> = Array::with_max_entries(MAX_CONTAINERS, BPF_F_MMAPABLE);
 /// Mount namespace inode -> slot.
 #[map]
 pub(crate) static MOUNT_NAMESPACES: HashMap<u32, u32> = HashMap::with_max_entries(MAX_CONTAINERS, 0);
@@ -45,14 +48,14 @@ pub(crate) static EXCLUDED: HashMap<u32, u8> = HashMap::with_max_entries(64, 0);
 pub(crate) static PROOFS: HashMap<u32, u32> = HashMap::with_max_entries(MAX_CONTAINERS, 0);
 /// What to take of each call: native numbers, then those of the 32-bit table.
 #[map]
-pub(crate) static PLANS: Array<Plan> = Array::with_max_entries(MAX_PLANS, 0);
+pub(crate) static PLANS: Array<Plan> = Array::with_max_entries(MAX_PLANS, BPF_F_MMAPABLE);
 /// Which calls go into the ring, by slot.
 #[map]
-pub(crate) static FILTERS: Array<Filter> = Array::with_max_entries(MAX_CONTAINERS, 0);
+pub(crate) static FILTERS: Array<Filter> = Array::with_max_entries(MAX_CONTAINERS, BPF_F_MMAPABLE);
 /// How many events a second may come, by slot, then by user.
 #[map]
-pub(crate) static RATES: Array<Rate> = Array::with_max_entries(MAX_RATES, 0);
-/// What containers have on their way to the daemon, by slot; it has the table mapped.
+pub(crate) static RATES: Array<Rate> = Array::with_max_entries(MAX_RATES, BPF_F_MMAPABLE);
+/// What containers have on their way to the daemon, by slot.
 #[map]
 pub(crate) static SHARES: Array<Share> = Array::with_max_entries(MAX_CONTAINERS, BPF_F_MMAPABLE);
 
@@ -80,7 +83,7 @@ pub(crate) static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNT
 
 /// What containers' inits held when their applications began, by slot.
 #[map]
-pub(crate) static HELD: Array<Held> = Array::with_max_entries(MAX_CONTAINERS, 0);
+pub(crate) static HELD: Array<Held> = Array::with_max_entries(MAX_CONTAINERS, BPF_F_MMAPABLE);
 /// Capability checks of members.
 #[map]
 pub(crate) static CHECKS: HashMap<CheckKey, Checks> = HashMap::with_max_entries(MAX_CHECKS, 0);

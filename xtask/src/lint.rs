@@ -125,6 +125,7 @@ const HOMES: &[Home] = &[
             "tracer/src/source/kernel/bpf.rs",
             "tracer/src/source/kernel/events.rs",
             "tracer/src/source/kernel/objects.rs",
+            "tracer/src/source/kernel/table.rs",
             "tracer/src/source/ring.rs",
             "tracer/src/identity.rs",
             "tracer/src/run.rs",

@@ -1,7 +1,11 @@
 //! `calls N [NAME [NUMBER]]`: makes N system calls that do nothing (getppid, or the one named) with that number as their
-//! argument, then prints `done N`. With N = `forever` it prints `ready` and never ends.
+//! argument, then prints `done N`. With N = `forever` it prints `ready` and never ends; with a path in its place it goes on until
+//! a file is there, and prints how many there were.
 
-use std::{env, process::ExitCode};
+use std::{env, path::Path, process::ExitCode};
+
+/// Calls between two looks at a path.
+const ROUND: u64 = 2003;
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -27,6 +31,17 @@ fn main() -> ExitCode {
             loop {
                 call();
             }
+        }
+        Some(path) if path.starts_with('/') => {
+            let mut made = 0;
+            while !Path::new(path).exists() {
+                for _ in 0..ROUND {
+                    call();
+                }
+                made += ROUND;
+            }
+            println!("done {made}");
+            ExitCode::SUCCESS
         }
         Some(n) => {
             let Ok(n) = n.parse::<u64>() else {

@@ -5,7 +5,9 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 use std::{fs, process::ExitCode};
-use tracer_tests::{Bundle, Daemon, Rootfs, Runtime, Verdict, event, event::difference, programs, whole};
+use tracer_tests::{
+    Bundle, Daemon, Rootfs, Runtime, Verdict, event, event::difference, manager::Manager, programs, whole,
+};
 
 /// Some of what a start-up does, with calls of all kinds of arguments, tasks, and two failures.
 const SCRIPT: &str = "cat /etc/passwd >/tmp/copy && mkdir /tmp/d && mv /tmp/copy /tmp/d/e; cat /missing; \
@@ -58,11 +60,12 @@ fn report() -> Result<Value> {
 
 /// With one daemon: to verify the programs takes seconds where a processor is emulated.
 fn steps() -> Result<Vec<Value>> {
-    let mut daemon = Daemon::quiet()?;
+    let mut daemon = Daemon::start_by(Manager::start()?, &["--hand-over"])?.silent();
     let steps = vec![
         step("container of runc", settled(|| container(Runtime::Runc, &daemon))),
         step("container of crun", settled(|| container(Runtime::Crun, &daemon))),
         step("more tasks than processors", settled(|| busy(&daemon))),
+        step("restarts under load", settled(|| restarted(&mut daemon))),
         step("real-time policy", realtime(&daemon)),
         step("negative dentries", dentries(&daemon)),
     ];
@@ -79,7 +82,7 @@ fn step(name: &str, done: Result<String>) -> Value {
 
 /// What is found when the kernel skips no run of a program meanwhile. It may skip one, by chance, while some task of the host is
 /// preempted in a map; not time after time.
-fn settled(found: impl Fn() -> Result<Option<String>>) -> Result<String> {
+fn settled(mut found: impl FnMut() -> Result<Option<String>>) -> Result<String> {
     const TIMES: u32 = 5;
     for _ in 0..TIMES {
         if let Some(found) = found()? {
@@ -198,6 +201,40 @@ fn busy(daemon: &Daemon) -> Result<Option<String>> {
     let counted = daemon.stats(container.id())?.counts()?;
     ensure!(counted.get(NAME) == Some(&(TASKS * CALLS)), "{counted:?}");
     Ok(Some(format!("{TASKS} times {CALLS} calls, whole")))
+}
+
+/// A container that calls all the time, on more tasks than there are processors, while one daemon after the other has it:
+/// its calls are all in the books of the last.
+fn restarted(daemon: &mut Daemon) -> Result<Option<String>> {
+    const TASKS: usize = 6;
+    const TIMES: usize = 3;
+    const NAME: &str = "sched_get_priority_max";
+    let script = format!(
+        "i=0; while [ $i -lt {TASKS} ]; do /workloads/calls /scratch/end {NAME} & i=$((i+1)); done; echo ready; wait"
+    );
+    let filter = ("container-tracer.io/filter", "trace=execve");
+    let bundle = Bundle::traced("restarted", Rootfs::Host, &["/bin/sh", "-c", &script], daemon)?;
+    let scratch = bundle.scratch();
+    let mut container = Runtime::Runc.start(bundle.annotations(&[filter]))?;
+    container.printed("ready")?;
+    let id = container.id().to_owned();
+    for _ in 0..TIMES {
+        ensure!(daemon.stop()?.success(), "{}", daemon.log());
+        daemon.restart()?;
+    }
+    fs::write(scratch.join("end"), "")?;
+    container.success()?;
+    let said = container.stdout();
+    let made = said.lines().filter_map(|line| line.strip_prefix("done "));
+    let made: Vec<u64> = made.map(str::parse).collect::<Result<_, _>>()?;
+    ensure!(made.len() == TASKS, "{said}");
+    let verdict = daemon.verdict_at_end(&id)?;
+    if was_skipped(&verdict, daemon)? {
+        return Ok(None);
+    }
+    let (made, counted) = (made.iter().sum::<u64>(), daemon.stats(&id)?.counts()?);
+    ensure!(counted.get(NAME) == Some(&made), "{made} were made: {counted:?}");
+    Ok(Some(format!("{TIMES} restarts in {made} calls, none missed")))
 }
 
 /// How often the kernel did not run a program, since it was in progress on that CPU: those at functions are preempted.

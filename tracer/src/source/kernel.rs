@@ -14,6 +14,7 @@ mod load;
 mod objects;
 mod offsets;
 mod share;
+mod table;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -43,6 +44,7 @@ use dentries::Dentries;
 pub use dentries::FUNCTIONS as DENTRY_FUNCTIONS;
 pub use load::Verified;
 use objects::{EPOCH, Objects};
+use table::Table;
 
 use super::{ring::Ring, shares::Shares};
 use crate::log::note;
@@ -97,10 +99,11 @@ pub struct Kernel {
     /// Known of programs that this loaded.
     skipping: Option<String>,
     objects: Objects,
-    containers: Array<MapData, Abi<Container>>,
-    filters: Array<MapData, Abi<Filter>>,
-    rates: Array<MapData, Abi<Rate>>,
-    shares: Array<MapData, Abi<Share>>,
+    containers: Table<Container>,
+    filters: Table<Filter>,
+    rates: Table<Rate>,
+    shares: Table<Share>,
+    plans: Table<Plan>,
     ring_bytes: u32,
     mount_namespaces: maps::HashMap<MapData, u32, u32>,
     pid_namespaces: maps::HashMap<MapData, u32, u32>,
@@ -237,10 +240,11 @@ impl Kernel {
             verified: Vec::new(),
             skipping: None,
             log: None,
-            containers: objects.map("CONTAINERS")?,
-            filters: objects.map("FILTERS")?,
-            rates: objects.map("RATES")?,
-            shares: objects.map("SHARES")?,
+            containers: Table::of(&objects, "CONTAINERS")?,
+            filters: Table::of(&objects, "FILTERS")?,
+            rates: Table::of(&objects, "RATES")?,
+            shares: Table::of(&objects, "SHARES")?,
+            plans: Table::of(&objects, "PLANS")?,
             ring_bytes: bytes,
             mount_namespaces: objects.map("MOUNT_NAMESPACES")?,
             pid_namespaces: objects.map("PID_NAMESPACES")?,
@@ -260,11 +264,8 @@ impl Kernel {
 
     /// Writes what to copy of each call.
     fn plan(&self, plans: impl IntoIterator<Item = (u32, Plan)>) -> Result<()> {
-        let mut map: Array<_, Abi<Plan>> = self.objects.map("PLANS")?;
-        for (index, plan) in plans.into_iter().filter(|(index, _)| *index < MAX_PLANS) {
-            map.set(index, Abi(plan), 0).context("write the plan table")?;
-        }
-        Ok(())
+        let mut plans = plans.into_iter().filter(|(index, _)| *index < MAX_PLANS);
+        plans.try_for_each(|(index, plan)| self.plans.set(index, &plan))
     }
 
     /// What the verifier had to do for each program, in the order in which they were loaded.
@@ -367,9 +368,7 @@ impl Kernel {
             container.state |= state::CAPABILITIES;
         }
         self.zero_books(slot)?;
-        self.containers
-            .set(slot, Abi(container), 0)
-            .context("write the container table")?;
+        self.containers.set(slot, &container)?;
         if mount_rule {
             self.mount_namespaces
                 .insert(container.mnt_ns, slot, 0)
@@ -379,11 +378,7 @@ impl Kernel {
             self.set_pid_rule(container.pid_ns, Some(slot))?;
         }
         self.begin_epoch()?;
-        let back = self
-            .containers
-            .get(&slot, 0)
-            .context("read the container table back")?
-            .0;
+        let back = self.containers.get(slot)?;
         let mount = if mount_rule {
             self.mount_namespaces.get(&container.mnt_ns, 0).ok()
         } else {
@@ -403,9 +398,7 @@ impl Kernel {
     /// # Errors
     /// When the map refuses.
     pub fn set_filter(&mut self, slot: u32, filter: &Filter) -> Result<()> {
-        self.filters
-            .set(slot, Abi(*filter), 0)
-            .context("write the filter of calls")
+        self.filters.set(slot, filter)
     }
 
     /// Lets so many events a second pass by an entry of the rate table, from now on.
@@ -417,9 +410,7 @@ impl Kernel {
             limit,
             ..Rate::default()
         };
-        self.rates
-            .set(index.into(), Abi(rate), 0)
-            .context("write the rate table")
+        self.rates.set(index.into(), &rate)
     }
 
     /// Lets a PID namespace decide for a slot, or for none.
@@ -444,14 +435,9 @@ impl Kernel {
     /// # Errors
     /// When a map refuses.
     pub fn disarm(&mut self, slot: u32, mnt_ns: u32, pid_ns: u32) -> Result<()> {
-        let mut container = self
-            .containers
-            .get(&slot, 0)
-            .context("read the container table")?;
-        container.0.state &= !state::LIVE;
-        self.containers
-            .set(slot, container, 0)
-            .context("write the container table")?;
+        let mut container = self.containers.get(slot)?;
+        container.state &= !state::LIVE;
+        self.containers.set(slot, &container)?;
         if self.mount_namespaces.get(&mnt_ns, 0).ok() == Some(slot) {
             absent_is_fine(self.mount_namespaces.remove(&mnt_ns))
                 .context("clear the mount namespace filter")?;
@@ -467,14 +453,7 @@ impl Kernel {
     /// # Errors
     /// When the map refuses.
     pub fn has_ended(&self, slot: u32) -> Result<bool> {
-        Ok(self
-            .containers
-            .get(&slot, 0)
-            .context("read the container table")?
-            .0
-            .state
-            & state::ENDED
-            != 0)
+        Ok(self.containers.get(slot)?.state & state::ENDED != 0)
     }
 
     /// Never admits that process again.
@@ -627,17 +606,11 @@ impl Kernel {
     /// # Errors
     /// When a map refuses.
     pub fn open_proof_slot(&mut self) -> Result<()> {
-        let before = self
-            .containers
-            .get(&PROOF_SLOT, 0)
-            .context("read the container table")?;
         let entry = Container {
-            generation: before.0.generation.wrapping_add(1),
+            generation: self.containers.get(PROOF_SLOT)?.generation.wrapping_add(1),
             state: state::LIVE,
             ..Container::default()
         };
-        self.containers
-            .set(PROOF_SLOT, Abi(entry), 0)
-            .context("open the proof slot")
+        self.containers.set(PROOF_SLOT, &entry)
     }
 }

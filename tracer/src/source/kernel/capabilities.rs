@@ -6,12 +6,12 @@ use std::collections::HashMap;
 use anyhow::{Context, Result};
 use aya::{
     Btf, Ebpf,
-    maps::{self, Array, MapData, MapError},
+    maps::{self, MapData, MapError},
     programs::{Program, ProgramError},
 };
 use tracer_common::capability::{CheckKey, Checks, Held};
 
-use super::{Abi, absent_is_fine, events, objects::Objects};
+use super::{Abi, absent_is_fine, events, objects::Objects, table::Table};
 
 /// The type that BTF has where the tracepoint is (6.14).
 pub(super) const TRACEPOINT_TYPE: &str = "btf_trace_cap_capable";
@@ -24,7 +24,7 @@ pub(super) struct Capabilities {
     /// The program that loaded, or why none did.
     program: Result<&'static str, String>,
     rows: maps::HashMap<MapData, Abi<CheckKey>, Abi<Checks>>,
-    held: Array<MapData, Abi<Held>>,
+    held: Table<Held>,
 }
 
 /// Loads the one program that this kernel has a place for: which it was, and what the verifier had to do; or why there is
@@ -66,7 +66,7 @@ impl Capabilities {
         Ok(Self {
             program: loaded.ok_or_else(|| unseen.unwrap_or_default()),
             rows: objects.map("CHECKS")?,
-            held: objects.map("HELD")?,
+            held: Table::of(objects, "HELD")?,
         })
     }
 
@@ -119,16 +119,14 @@ impl Capabilities {
 
     /// What the slot's init held when its application began; `None` where nobody saw that.
     pub(super) fn held(&self, slot: u32) -> Result<Option<Held>> {
-        let Abi(held) = self.held.get(&slot, 0).context("read what a container held")?;
+        let held = self.held.get(slot)?;
         Ok((held.user_ns != 0).then_some(held))
     }
 
     /// Removes the rows of these slots and what they held, whatever their generation.
     pub(super) fn forget(&mut self, slots: &[u32]) -> Result<()> {
         for slot in slots {
-            self.held
-                .set(*slot, Abi(Held::default()), 0)
-                .context("forget what a container held")?;
+            self.held.set(*slot, &Held::default())?;
         }
         let keys: Vec<_> = self
             .rows
