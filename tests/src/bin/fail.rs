@@ -507,7 +507,16 @@ fn everyday(verb: &str, words: &[&str]) -> Answer {
                 action.sa_sigaction = nothing as *const () as usize;
                 libc::sigaction(libc::SIGALRM, &raw const action, ptr::null_mut());
             }
-            call!(SYS_alarm, 1)?;
+            // Again and again: the first may come before the sleep.
+            let second = libc::timeval {
+                tv_sec: 1,
+                tv_usec: 0,
+            };
+            let timer = libc::itimerval {
+                it_interval: second,
+                it_value: second,
+            };
+            call!(SYS_setitimer, libc::ITIMER_REAL, &raw const timer, 0usize)?;
             call!(SYS_pause)
         }
         "cpu" => {

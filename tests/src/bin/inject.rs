@@ -3,7 +3,7 @@
 //!
 //! Usage: inject PID NUMBER [ARGUMENT...]
 
-use std::{io::Error, ptr::null_mut};
+use std::{io::Error, ptr::null_mut, thread, time::Duration};
 
 fn request(request: libc::c_uint, pid: libc::pid_t, data: *mut libc::c_void) {
     // SAFETY: what the request writes to, if anything, is the whole structure that `data` points to.
@@ -21,6 +21,21 @@ fn stopped(pid: libc::pid_t) {
     );
 }
 
+/// Stops it: its registers if it waits in a call; else it goes on for a moment.
+fn waiting(pid: libc::pid_t) -> Option<libc::user_regs_struct> {
+    request(libc::PTRACE_INTERRUPT, pid, null_mut());
+    stopped(pid);
+    // SAFETY: plain numbers.
+    let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
+    request(libc::PTRACE_GETREGS, pid, (&raw mut registers).cast());
+    if registers.orig_rax != u64::MAX {
+        return Some(registers);
+    }
+    request(libc::PTRACE_CONT, pid, null_mut());
+    thread::sleep(Duration::from_millis(1));
+    None
+}
+
 fn main() {
     let words: Vec<u64> = std::env::args()
         .skip(1)
@@ -31,15 +46,11 @@ fn main() {
     };
     let pid = libc::pid_t::try_from(*pid).expect("a pid");
     request(libc::PTRACE_SEIZE, pid, null_mut());
-    request(libc::PTRACE_INTERRUPT, pid, null_mut());
-    stopped(pid);
-    // SAFETY: plain numbers.
-    let mut before: libc::user_regs_struct = unsafe { std::mem::zeroed() };
-    request(libc::PTRACE_GETREGS, pid, (&raw mut before).cast());
+    let before = (0..1000).find_map(|_| waiting(pid));
+    let mut before = before.expect("it waits in no system call");
     let mut registers = before;
     let argument = |index: usize| arguments.get(index).copied().unwrap_or(0);
-    // It waits in a call, so the instruction before is `syscall`, of two bytes.
-    assert_ne!(before.orig_rax, u64::MAX, "{pid} was in no system call");
+    // The instruction before is `syscall`, of two bytes.
     registers.rip -= 2;
     (registers.rax, registers.orig_rax) = (*number, u64::MAX);
     (registers.rdi, registers.rsi, registers.rdx) = (argument(0), argument(1), argument(2));

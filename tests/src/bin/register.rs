@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if unsafe { libc::setresuid(uid, uid, uid) } != 0 {
         return Err(std::io::Error::last_os_error().into());
     }
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(30);
     match client::register(&socket_path(Path::new(dir)), &registration, deadline) {
         Ok(_receipt) => println!("ready"),
         Err(error) => println!("{error}"),
