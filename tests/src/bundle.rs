@@ -1,7 +1,8 @@
 //! OCI bundles, written by hand: a root file system, a config.json, our hook in it.
 
-use crate::{Daemon, programs, unique_id};
+use crate::{Daemon, hook, programs, unique_id};
 use anyhow::{Context, Result};
+use rustix::fs::{CWD, Mode, mkfifoat};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -96,15 +97,26 @@ impl Bundle {
     /// Hangs our hook in, at that stage and at poststop, in place of what was there.
     pub fn hook(self, stage: HookStage, runtime_dir: &Path) -> Result<Self> {
         let dir = runtime_dir.to_str().context("runtime directory")?;
-        let args = ["tracer-hook", "--runtime-dir", dir];
+        // Who tests the hook's own deadline says so: elsewhere a container is traced, however long a busy machine takes.
+        let args = ["tracer-hook", "--runtime-dir", dir, "--timeout", hook::PATIENCE];
         Ok(self.program_as_hook(stage, &programs::hook()?, &args))
+    }
+
+    /// The hook that is hung in waits for so long at most.
+    pub fn deadline(mut self, time: &str) -> Result<Self> {
+        let hooks = self.config["hooks"].as_object_mut().context("no hooks")?;
+        for hook in hooks.values_mut() {
+            let args = hook[0]["args"].as_array_mut().context("no args")?;
+            args.extend(["--timeout", time].map(|word| json!(word)));
+        }
+        Ok(self)
     }
 
     /// Hangs another program in so, with these words and its stage.
     pub fn program_as_hook(mut self, stage: HookStage, program: &Path, words: &[&str]) -> Self {
         let entry = |stage: &str| {
             let args = [words, &[stage]].concat();
-            json!([{ "path": program, "args": args, "timeout": 10 }])
+            json!([{ "path": program, "args": args, "timeout": 60 }])
         };
         self.config["hooks"] = json!({ stage.name(): entry(stage.name()), "poststop": entry("poststop") });
         self
@@ -160,6 +172,13 @@ impl Bundle {
         self.path().join("scratch")
     }
 
+    /// A FIFO of that name in `/scratch`, from outside.
+    pub fn fifo(&self, name: &str) -> Result<PathBuf> {
+        let path = self.scratch().join(name);
+        fifo(&path)?;
+        Ok(path)
+    }
+
     /// Writes config.json: the runtimes read it.
     pub fn write(&self) -> Result<()> {
         fs::write(
@@ -168,6 +187,11 @@ impl Bundle {
         )?;
         Ok(())
     }
+}
+
+/// Makes a FIFO: who opens it waits for the other end (fifo(7)).
+pub fn fifo(path: &Path) -> Result<()> {
+    mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).with_context(|| path.display().to_string())
 }
 
 /// A seccomp profile that refuses one system call with EPERM.

@@ -10,6 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How long the hook waits where its deadline is not what is tested (its `--timeout`): far longer than a busy machine takes.
+pub const PATIENCE: &str = "30s";
+
 /// A process in PID and mount namespaces of its own, that lives until this is dropped.
 pub struct Init {
     unshare: Child,
@@ -54,6 +57,12 @@ pub fn state(id: &str, pid: u32) -> Value {
         "bundle": "/nonexistent",
         "annotations": {"container-tracer.io/trace": "true"},
     })
+}
+
+/// Runs the hook with this stdin and [`PATIENCE`].
+pub fn patient(runtime_dir: &Path, args: &[&str], stdin: &[u8]) -> Result<Output> {
+    let args = [&["--timeout", PATIENCE], args].concat();
+    run(runtime_dir, &args, stdin).map(|(out, _)| out)
 }
 
 /// Runs the hook with this stdin; how long it took is what a container would have waited.

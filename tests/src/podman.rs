@@ -1,6 +1,6 @@
 //! podman with a storage of its own and one image, busybox.
 
-use crate::{image, programs, user::User};
+use crate::{hook, image, programs, user::User};
 use anyhow::{Context, Result};
 use serde_json::json;
 use std::{
@@ -52,10 +52,11 @@ impl Podman {
         };
         let dir = runtime_dir.to_str().context("runtime directory")?;
         for stage in ["createRuntime", "poststop"] {
-            let args = [&["tracer-hook", "--runtime-dir", dir], options, &[stage]].concat();
+            let words = ["tracer-hook", "--runtime-dir", dir, "--timeout", hook::PATIENCE];
+            let args = [&words, options, &[stage]].concat();
             let hook = json!({
                 "version": "1.0.0",
-                "hook": {"path": program, "args": args, "timeout": 10},
+                "hook": {"path": program, "args": args, "timeout": 60},
                 "when": {"annotations": {key: value}},
                 "stages": [stage],
             });

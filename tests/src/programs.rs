@@ -1,12 +1,14 @@
 //! Where the programs under test are, and how other programs are run.
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::{fs::Mode, process::umask};
 use std::{
     env,
     ffi::OsStr,
     io::Write,
     path::PathBuf,
     process::{Command, Output, Stdio},
+    sync::Once,
 };
 
 /// The folder that cargo built this test into (`target/release`).
@@ -61,6 +63,11 @@ pub fn python() -> Result<PathBuf> {
 
 /// A command without our environment, so that what it does depends on nothing around the tests.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
+    static ORDINARY: Once = Once::new();
+    // What is made here is read by other users, of containers too.
+    ORDINARY.call_once(|| {
+        let _before = umask(Mode::from_raw_mode(0o022));
+    });
     let mut command = Command::new(program);
     command.env_clear().env(
         "PATH",

@@ -433,7 +433,7 @@ fn a_hook_that_waits_in_vain_lets_the_container_start() -> Result<()> {
     let mut daemon = Daemon::start()?;
     daemon.stop()?;
     let held: OwnedFd = UnixListener::bind(daemon.hook_socket())?.into();
-    let bundle = Bundle::traced("vain", Rootfs::Host, &["/bin/sh", "-c", STEPS], &daemon)?;
+    let bundle = Bundle::traced("vain", Rootfs::Host, &["/bin/sh", "-c", STEPS], &daemon)?.deadline("1s")?;
     let container = started(Runtime::Runc, bundle)?;
     let markers = |dir: &Path| Ok::<_, anyhow::Error>(fs::read_dir(dir.join("missed"))?.count());
     assert_eq!(markers(daemon.dir())?, 1);

@@ -204,8 +204,7 @@ fn the_kernels_own_detail_is_told_where_it_lets_us_see() -> Result<()> {
     let path = format!("/usr/missing-{}", std::process::id());
     let script = format!("echo ready; read go </scratch/go; exec /workloads/missing {path} {TIMES}");
     let bundle = bundle(&daemon, &["/bin/sh", "-c", &script], &[])?;
-    let go = bundle.scratch().join("go");
-    programs::success(programs::command("mkfifo").arg(&go))?;
+    let go = bundle.fifo("go")?;
     let mut container = Runtime::Runc.start(bundle)?;
     container.printed("ready")?;
     let id = container.id().to_owned();

@@ -81,8 +81,7 @@ fn the_odd_containers_run() -> Result<()> {
 
     // One that waits at a FIFO, another in its PID namespace meanwhile.
     let first = host(&["/bin/sh", "-c", "echo ready; read line </scratch/end; exit 0"])?;
-    let fifo = first.scratch().join("end");
-    programs::success(programs::command("mkfifo").arg(&fifo))?;
+    let fifo = first.fifo("end")?;
     let mut first = Runtime::Runc.start(first)?;
     first.printed("ready")?;
     first.stands_in(libc::SYS_openat)?;

@@ -53,7 +53,7 @@ fn a_pods_sandbox_is_left_out_unless_it_is_asked_for() -> Result<()> {
         let mut state = hook::state(&id, init.pid);
         state["annotations"][key] = value.into();
         let state = state.to_string();
-        let (out, _) = hook::run(
+        let out = hook::patient(
             daemon.dir(),
             &["--fail-closed", "createRuntime"],
             state.as_bytes(),
@@ -64,7 +64,7 @@ fn a_pods_sandbox_is_left_out_unless_it_is_asked_for() -> Result<()> {
             programs::both(&out)
         );
         assert_eq!(daemon.row(&id)?, None, "{key}: left out");
-        let (out, _) = hook::run(daemon.dir(), &["--sandboxes", "createRuntime"], state.as_bytes())?;
+        let out = hook::patient(daemon.dir(), &["--sandboxes", "createRuntime"], state.as_bytes())?;
         ensure!(
             out.status.success() && out.stderr.is_empty(),
             "{}",

@@ -127,10 +127,11 @@ fn a_hook_that_is_killed_at_any_step_leaves_nothing() -> Result<()> {
         let id = unique_id("step");
         let mut command = programs::command(programs::workload("kill_at")?);
         command.arg(step.to_string()).arg(programs::hook()?);
-        command
-            .arg("--runtime-dir")
-            .arg(scene.daemon.dir())
-            .arg("createRuntime");
+        command.arg("--runtime-dir").arg(scene.daemon.dir()).args([
+            "--timeout",
+            hook::PATIENCE,
+            "createRuntime",
+        ]);
         let out = programs::output_with(&mut command, hook::state(&id, init.pid).to_string().as_bytes())?;
         let registered = scene.daemon.row(&id)?;
         drop(init);
@@ -219,7 +220,7 @@ impl Script {
         let args: Vec<_> = hook["args"].as_array().context("args")?.iter().skip(1).collect();
         let args: Vec<_> = args.iter().filter_map(|word| word.as_str()).collect();
         let at = dir.path().display();
-        programs::success(programs::command("mkfifo").arg(dir.path().join("go")))?;
+        bundle::fifo(&dir.path().join("go"))?;
         let script = format!(
             "cd {at}; cat >state; init=$(sed -n 's/.*\"pid\": *\\([0-9]*\\).*/\\1/p' state)\n\
              hook() {{ {path} {} <state; }}\n\
@@ -325,7 +326,9 @@ fn a_container_that_is_killed_in_any_phase_is_booked() -> Result<()> {
         }
         // Under load, between any two instructions.
         for calls in [1_000, 30_000] {
-            let args = ["/bin/sh", "-c", "while :; do : </dev/null; done"];
+            // Some 80,000, for which the ring has room whoever gets a processor.
+            let script = "i=0; while [ $i -lt 12000 ]; do i=$((i+1)); : </dev/null; done; exec sleep 1009";
+            let args = ["/bin/sh", "-c", script];
             let mut container = scene.start(runtime, scene.bundle("load", &args)?)?;
             let id = container.id().to_owned();
             wait::until("calls", wait::LONG, || {

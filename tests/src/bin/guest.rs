@@ -255,8 +255,7 @@ fn dentries(daemon: &Daemon) -> Result<String> {
         "echo ready; read go </scratch/go; /workloads/missing /usr/no-such-name {TIMES}; read go </scratch/go"
     );
     let bundle = Bundle::traced("dentry", Rootfs::Host, &["/bin/sh", "-c", &script], daemon)?;
-    let go = bundle.scratch().join("go");
-    programs::success(programs::command("mkfifo").arg(&go))?;
+    let go = bundle.fifo("go")?;
     let told = |id: &str, form: &str| programs::success(daemon.client("dentry").args(["-o", form, id]));
     let mut container = Runtime::Runc.start(bundle)?;
     container.printed("ready")?;
