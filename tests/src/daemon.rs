@@ -333,6 +333,11 @@ impl Tail {
         Ok(self)
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), signal)?)
+    }
+
     /// Waits for its end and returns the events.
     pub fn events(mut self) -> Result<Vec<Event>> {
         event::parse(&self.finish()?)

@@ -213,17 +213,19 @@ fn a_recorder_that_was_killed_leaves_what_it_had() -> Result<()> {
     let bundle = Bundle::traced("killed", Rootfs::Busybox, &["/bin/sh", "-c", script], &daemon)?;
     let id = bundle.id.clone();
     let file = daemon.dir().join("killed.trec");
-    let mut command = daemon.client("record");
-    command.arg("-w").arg(&file).arg(&id);
-    let mut recorder = command.stderr(std::process::Stdio::null()).spawn()?;
+    let path = file.to_str().context("a path")?;
+    let recorder = daemon
+        .tail_by(daemon.client("record"), "killed", &["-w", path, &id])?
+        .opened()?;
     let mut container = Runtime::Runc.start(bundle)?;
     let two_blocks = || {
         let length = fs::metadata(&file).map_or(0, |found| found.len());
         Ok((length > 100_000).then_some(()))
     };
     wait::until("the recording to grow", wait::LONG, two_blocks)?;
-    recorder.kill()?;
-    recorder.wait()?;
+    recorder.signal(rustix::process::Signal::KILL)?;
+    let (code, ..) = recorder.end()?;
+    ensure!(code.is_none(), "it ended by itself: {code:?}");
     let out = replay(&file, &["-o", "json", "--phase", "all"])?;
     let said = String::from_utf8(out.stderr)?;
     ensure!(
@@ -380,7 +382,7 @@ fn a_container_that_fails_is_dumped_and_one_that_does_well_is_not() -> Result<()
         ("segv", "sh -c 'kill -SEGV $$'; exit 0", None, vec!["signal"]),
         (
             "oom",
-            "tail /dev/zero; sleep 0.2; exit 0",
+            "tail /dev/zero; sleep 1; exit 0",
             Some(24 << 20),
             vec!["signal", "oom"],
         ),

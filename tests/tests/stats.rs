@@ -7,10 +7,11 @@ use anyhow::{Context, Result, bail, ensure};
 use std::{
     collections::BTreeMap,
     fs,
+    io::{BufRead, BufReader},
     path::Path,
-    process::{Command, Stdio},
+    process::Stdio,
 };
-use tracer_tests::{Bundle, Daemon, Rootfs, Runtime, Verdict, asleep, daemon::Stats, programs, strace, wait};
+use tracer_tests::{Bundle, Daemon, Rootfs, Runtime, Verdict, asleep, daemon::Stats, programs, strace};
 
 const SAMPLES: usize = 11;
 
@@ -227,20 +228,27 @@ fn durations_are_bounded_and_errors_named() -> Result<()> {
 #[test]
 fn watching_ends_with_the_container() -> Result<()> {
     let daemon = Daemon::start()?;
-    let bundle = Bundle::traced("watch", Rootfs::Host, &["/bin/sleep", "2"], &daemon)?;
+    let args = ["/bin/sh", "-c", "echo ready; read end </scratch/end; exit 0"];
+    let bundle = Bundle::traced("watch", Rootfs::Host, &args, &daemon)?;
+    let end = bundle.fifo("end")?;
     let mut container = Runtime::Runc.start(bundle)?;
-    wait::until("the container in the daemon", wait::LONG, || {
-        daemon.row(container.id())
-    })?;
+    container.printed("ready")?;
     let mut watch = daemon.client("stats");
     watch.args(["--watch=0.2", container.id()]).stdout(Stdio::piped());
-    let watch = watch.spawn()?;
+    let mut watch = watch.spawn()?;
+    let mut lines = BufReader::new(watch.stdout.take().context("no stdout")?).lines();
+    let mut text = String::new();
+    while text.matches("% time").count() < 3 {
+        let line = lines.next().context("it ended before its third table")?;
+        text.extend([line?.as_str(), "\n"]);
+    }
+    fs::write(&end, "end\n")?;
     container.success()?;
-    let out = watch.wait_with_output()?;
-    ensure!(out.status.success(), "{}", programs::both(&out));
-    let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    let tables = text.matches("% time").count();
-    ensure!(tables > 2 && !text.contains('\x1b'), "{tables} tables: {text}");
+    for line in lines {
+        text.extend([line?.as_str(), "\n"]);
+    }
+    let status = watch.wait()?;
+    ensure!(status.success() && !text.contains('\x1b'), "{status}: {text}");
     Ok(())
 }
 
@@ -267,7 +275,7 @@ fn a_reader_who_leaves_is_no_error() -> Result<()> {
         format!("{tracer} run -c -w - -- /bin/true"),
     ] {
         let script = format!("set -o pipefail; {command} | head -c 1 >/dev/null; exit ${{PIPESTATUS[0]}}");
-        let mut shell = Command::new("/bin/bash");
+        let mut shell = programs::command("/bin/bash");
         shell
             .args(["-c", &script])
             .env("TRACER_RUNTIME_DIR", daemon.dir());

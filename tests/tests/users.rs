@@ -1,6 +1,7 @@
 //! Users who are not root: each registers, sees and pays for its own containers, and no others.
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
 use serde_json::Value;
 use tracer_tests::{
     Bundle, Daemon, Event, Rootfs, Runtime, event, podman::Podman, programs, unique_id, user::User, wait,
@@ -142,7 +143,7 @@ fn a_users_quotas_hold_and_no_container_minds() -> Result<()> {
         "--user-containers",
         "1",
         "--user-event-rate",
-        "307",
+        "3001",
         "--user-queue",
         "4K",
     ])?;
@@ -163,11 +164,15 @@ fn a_users_quotas_hold_and_no_container_minds() -> Result<()> {
     daemon.verdict_at_end(&first)?.balances()?;
 
     // More events than it may have are counted and told; the container goes on.
-    let loop_of_calls = "i=0; while [ $i -lt 1009 ]; do i=$((i+1)); : >/dev/null; done; echo done";
+    let loop_of_calls = "i=0; while [ $i -lt 4001 ]; do i=$((i+1)); : >/dev/null; done; echo done";
     let busy = podman.create(&TRACED, &["/bin/sh", "-c", loop_of_calls])?;
     let tail = daemon.tail_all(&busy)?;
     let client = daemon.client_of(user, "tail")?;
-    let own = daemon.tail_by(client, "own", &["-o", "json", "--phase", "all", &busy])?;
+    let own = daemon
+        .tail_by(client, "own", &["-o", "json", "--phase", "all", &busy])?
+        .opened()?;
+    // It reads nothing until all is told: one that is fast enough would lose nothing.
+    own.signal(Signal::STOP)?;
     assert_eq!(podman.start(&busy)?, "done\n");
     let verdict = daemon.verdict_at_end(&busy)?;
     verdict.balances()?;
@@ -187,6 +192,7 @@ fn a_users_quotas_hold_and_no_container_minds() -> Result<()> {
     assert_eq!(told(&events, "rate_limit"), over);
 
     // What waits for its reader is bounded, and what that costs is this reader's alone.
+    own.signal(Signal::CONT)?;
     let (code, text, complaint) = own.end()?;
     assert_eq!(code, Some(1), "{complaint}");
     let read = event::parse(&text)?
