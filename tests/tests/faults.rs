@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 use tracer_tests::{
-    Bundle, Container, Daemon, Event, Rootfs, Runtime, Verdict, event,
+    Bundle, Container, Daemon, Event, Rootfs, Runtime, Verdict, bundle, event,
     event::Sequence,
     faults::{self, Disk, Memory, Step, silent},
     hook,
@@ -155,7 +155,7 @@ fn a_disk_that_hangs_holds_up_its_sink_alone() -> Result<()> {
     let mut disk = Disk::ext4(dir.path().join("disk"))?;
     let sink = |name: &str, path: &Path| {
         format!(
-            "[[sink]]\nkind = \"file\"\nname = {name:?}\npath = {path:?}\nphases = \"all\"\nqueue = \"32M\"\nrotate_size = 0\n"
+            "[[sink]]\nkind = \"file\"\nname = {name:?}\npath = {path:?}\nphases = \"all\"\nqueue = \"256M\"\nrotate_size = 0\n"
         )
     };
     let (hung, other) = (disk.path().join("calls"), dir.path().join("calls"));
@@ -171,7 +171,9 @@ fn a_disk_that_hangs_holds_up_its_sink_alone() -> Result<()> {
     wait::until("lines that wait", wait::LONG, || {
         Ok((sink::books(&daemon.verify_now(&id)?, "hung")?.queued > 2000).then_some(()))
     })?;
-    ensure!(written("other")? > before + 1000, "the other sink waits, too");
+    wait::until("the other sink, which does not wait", wait::LONG, || {
+        Ok((written("other")? > before + 1000).then_some(()))
+    })?;
     let (verdict, lines) = sink::run(&daemon, "meanwhile", 1009)?;
     has_all(&verdict, &lines)?;
     disk.thaw()?;
@@ -205,7 +207,7 @@ fn a_disk_that_hangs_holds_up_its_sink_alone() -> Result<()> {
 fn receivers_that_never_answer_cost_nobody_anything() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let fifo = dir.path().join("fifo");
-    programs::success(programs::command("mkfifo").arg(&fifo))?;
+    bundle::fifo(&fifo)?;
     let delivery = |kind: &str, to: &str| {
         format!(
             "[[sink]]\nkind = {kind:?}\n{to}\nphases = \"all\"\nspool_directory = {:?}\nretry_max = \"500ms\"\n\
@@ -332,8 +334,7 @@ fn readers_that_stop_cost_themselves_and_no_memory_without_bound() -> Result<()>
             sink::CALL
         );
         let bundle = Bundle::traced("readers", Rootfs::Host, &["/bin/sh", "-c", &script], &daemon)?;
-        let go = bundle.scratch().join("go");
-        programs::success(programs::command("mkfifo").arg(&go))?;
+        let go = bundle.fifo("go")?;
         let id = bundle.id.clone();
         let reader = daemon
             .tail_of("reader", &["-o", "text", "--phase", "all", &id])?
@@ -380,7 +381,8 @@ fn readers_that_stop_cost_themselves_and_no_memory_without_bound() -> Result<()>
 
 #[test]
 fn a_clock_that_is_set_moves_no_duration_and_no_order() -> Result<()> {
-    const STEP: i64 = 5;
+    /// More than a call takes, on whatever machine.
+    const STEP: i64 = 60;
     const DAY: i128 = 86_400_000_000_000;
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("calls");
@@ -388,8 +390,13 @@ fn a_clock_that_is_set_moves_no_duration_and_no_order() -> Result<()> {
         "[[sink]]\nkind = \"file\"\npath = {path:?}\nphases = \"all\"\nrotate_every = \"2s\"\nkeep = 0\n"
     );
     let daemon = sink::daemon(dir.path(), &text)?;
-    let offset = || faults::now(ClockId::Realtime) - faults::now(ClockId::Monotonic);
-    let before = offset();
+    // Between two looks this thread may have to wait for a processor: the pair that were nearest to each other tells.
+    let offset = || {
+        let from = faults::now(ClockId::Monotonic);
+        let wall = faults::now(ClockId::Realtime);
+        (faults::now(ClockId::Monotonic) - from, wall - from)
+    };
+    let (_, before) = (0..100).map(|_| offset()).min().context("no look")?;
     let caller = Caller::start(&daemon, "clock", 151)?;
     let admitted = || daemon.verify_now(caller.id())?.book("admitted");
     let more = || {
@@ -423,9 +430,10 @@ fn a_clock_that_is_set_moves_no_duration_and_no_order() -> Result<()> {
                 event.0
             );
         }
-        // The container's longest call is its pause of 50 ms, on a busy machine.
+        // The container's longest call is its pause of 50 ms.
         if let Some(duration) = event.0["duration_ns"].as_u64() {
-            ensure!(duration < 3_000_000_000, "a call of {duration} ns: {}", event.0);
+            let step = STEP.unsigned_abs() * 1_000_000_000;
+            ensure!(duration < step, "a call of {duration} ns: {}", event.0);
         }
         // Days do not matter to how far it is ahead.
         let ran = (wall(event)? - i128::from(ktime) - before).rem_euclid(DAY);
@@ -487,12 +495,16 @@ fn without_descriptors_it_refuses_and_goes_on() -> Result<()> {
         );
         let init = hook::Init::start()?;
         let state = hook::state(&unique_id("many"), init.pid).to_string();
-        let (out, took) = hook::run(daemon.dir(), &["createRuntime"], state.as_bytes())?;
+        let (out, took) = hook::run(
+            daemon.dir(),
+            &["--timeout", hook::PATIENCE, "createRuntime"],
+            state.as_bytes(),
+        )?;
         inits.push(init);
-        // It is told at once, and why; the container starts.
+        // It is told at once, not when its time is over, and why; the container starts.
         let said = String::from_utf8_lossy(&out.stderr).into_owned();
         ensure!(out.status.success(), "{}", programs::both(&out));
-        ensure!(took < Duration::from_millis(500), "it took {took:?}: {said}");
+        ensure!(took < Duration::from_secs(15), "it took {took:?}: {said}");
         if !said.is_empty() {
             ensure!(said.contains("refused") && said.contains("LimitNOFILE"), "{said}");
             refused += 1;
@@ -538,7 +550,7 @@ fn without_descriptors_it_refuses_and_goes_on() -> Result<()> {
     wait::until("room for a container", wait::LONG, || {
         let init = hook::Init::start()?;
         let state = hook::state(&unique_id("again"), init.pid).to_string();
-        let (out, _) = hook::run(daemon.dir(), &["createRuntime"], state.as_bytes())?;
+        let out = hook::patient(daemon.dir(), &["createRuntime"], state.as_bytes())?;
         Ok(out.stderr.is_empty().then_some(()))
     })?;
     drop(inits);

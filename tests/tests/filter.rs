@@ -218,7 +218,8 @@ fn what_seccomp_refused_is_told_apart_from_what_failed() -> Result<()> {
 
 #[test]
 fn each_filter_alone() -> Result<()> {
-    let script = "/bin/sleep 0.05; cat /nonexistent; exec /bin/true";
+    // So long that the shell, which waits for it from a little later on, waits long enough, too.
+    let script = "/bin/sleep 0.3; cat /nonexistent; exec /bin/true";
     let sees = |filters: &[&str], holds: &dyn Fn(&Event) -> bool, at_least: usize| -> Result<()> {
         let run = run(filters, &["/bin/sh", "-c", script])?;
         run.verdict.whole()?;

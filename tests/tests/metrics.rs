@@ -288,7 +288,9 @@ fn slow_clients_cost_only_themselves_and_a_reload_moves_them() -> Result<()> {
         status == 200 && text.contains("tracer_build_info{"),
         "{status} {text}"
     );
-    ensure!(TcpStream::connect(&address).is_err(), "the address is given up");
+    wait::until("the address to be given up", wait::LONG, || {
+        Ok(TcpStream::connect(&address).err())
+    })?;
     let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&socket)?);
     assert_eq!(mode & 0o777, 0o660);
     Ok(())

@@ -136,7 +136,8 @@ fn every_event_is_a_log_record() -> Result<()> {
     ids(&logs)?;
     assert_eq!(logs[0].0["resource"]["deployment.environment.name"], "test");
     let requests = receiver.requests()?;
-    ensure!(requests.len() < logs.len() / 100, "{} requests", requests.len());
+    // A busy machine takes longer, so there are more: each of those linger.
+    ensure!(requests.len() < logs.len() / 10, "{} requests", requests.len());
     assert_eq!(requests[0].0["headers"]["content-encoding"], "gzip");
     Ok(())
 }

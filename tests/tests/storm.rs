@@ -133,8 +133,6 @@ fn floods_of_paths_that_a_terminal_would_obey() -> Result<()> {
     let outcome = storm(&["paths", "4"], |bundle| bundle)?;
     let opens = outcome.said("opens")?;
     eprintln!("{opens} paths of 1 KiB in {} ms", outcome.said("milliseconds")?);
-    // A busy machine may be slower; it is a flood all the same.
-    ensure!(outcome.said("milliseconds")? < 12_000, "{}", outcome.said);
     let shown = outcome
         .text
         .lines()

@@ -289,7 +289,7 @@ fn rest() -> Vec<Failure> {
             part: "htons(82)",
             causes: &["privileged-port"],
             names: &["in a user namespace above the container's"],
-            fix: Fix::Run("/srv/serves bind 127.0.0.1 48082"),
+            fix: Fix::Run("/srv/serves bind 127.0.0.1 18082"),
         },
         Failure {
             name: "rootless: a directory of the host's root",
@@ -386,7 +386,7 @@ fn rest() -> Vec<Failure> {
             part: "81",
             causes: &["privileged-port"],
             names: &["81", "ip_unprivileged_port_start"],
-            fix: Fix::Run("fail bind 127.0.0.1 48081"),
+            fix: Fix::Run("fail bind 127.0.0.1 18081"),
         },
     ]
 }
