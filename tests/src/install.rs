@@ -1,6 +1,6 @@
 //! `tracer hook`, as an administrator runs it, and what it may leave behind: nothing.
 
-use crate::programs;
+use crate::{hook, programs};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::{
@@ -36,7 +36,7 @@ impl<'a> Installation<'a> {
         let mut command = (self.command)();
         command.args(["hook", verb]).args(&self.args).args(more);
         if verb == "install" {
-            command.args(&self.wanted);
+            command.args(&self.wanted).args(["--timeout", hook::PATIENCE]);
         }
         programs::success(&mut command)
     }
