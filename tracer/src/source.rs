@@ -96,8 +96,10 @@ impl Batch {
         self.ends.is_empty()
     }
 
+    /// By what its records take of the queue, which is more than their bytes here: one that is not full may wait while
+    /// others are queued, and not for itself.
     fn is_full(&self) -> bool {
-        self.bytes.len() >= BATCH_BYTES
+        self.held.bytes() >= BATCH_BYTES as u64
     }
 
     /// The records by the time that the kernel took them. The ring's own order is that of reservation: a record can
@@ -372,10 +374,9 @@ impl<M, I: Fn(&[u8]) -> bool> Reader<M, I> {
         let mut open = true;
         ring.drain(|record| {
             batch.held.add(record);
-            if intercept(record) {
-                return;
+            if !intercept(record) {
+                batch.push(record);
             }
-            batch.push(record);
             if batch.is_full() {
                 batch.held.queue();
                 // What comes next is about as much: it need not be copied as it grows.
@@ -454,6 +455,20 @@ mod tests {
                 (0, 3, 12)
             ]
         );
+    }
+
+    /// A container that is held back makes no more records: what it waits for must not wait for them.
+    #[test]
+    fn a_batch_that_fills_the_queue_is_full() {
+        let mut batch = Batch::default();
+        let record = record(0, 1, 10);
+        let takes = tracer_common::share::bytes(record.len() as u32) as usize;
+        for _ in 0..BATCH_BYTES.div_ceil(takes) {
+            assert!(!batch.is_full());
+            batch.held.add(&record);
+            batch.push(&record);
+        }
+        assert!(batch.is_full());
     }
 
     #[test]

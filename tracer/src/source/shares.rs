@@ -82,6 +82,8 @@ pub(super) struct Held {
     runs: Vec<(u16, u64)>,
     /// So many of these are in the queue.
     queued: usize,
+    /// Of all.
+    bytes: u64,
 }
 
 impl Held {
@@ -91,6 +93,7 @@ impl Held {
             shares: Some(shares.clone()),
             runs: Vec::new(),
             queued: 0,
+            bytes: 0,
         }
     }
 
@@ -105,6 +108,11 @@ impl Held {
         self.queued = self.runs.len();
     }
 
+    /// What all that was added takes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// A record of the ring more.
     pub(super) fn add(&mut self, record: &[u8]) {
         const AT: usize = std::mem::offset_of!(Header, slot);
@@ -113,6 +121,7 @@ impl Held {
             return;
         };
         let bytes = u64::from(share::bytes(len));
+        self.bytes += bytes;
         match self.runs.get_mut(self.queued..).and_then(<[_]>::last_mut) {
             Some((last, sum)) if *last == slot => *sum += bytes,
             _ => self.runs.push((slot, bytes)),
