@@ -2,16 +2,38 @@
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal};
-use std::{
-    fs,
-    path::{Path, PathBuf},
+use std::fs;
+use tracer_tests::{
+    Bundle, Container, Daemon, Rootfs, Runtime, Verdict,
+    bundle::fifo,
+    event,
+    freezer::Switch,
+    podman::Podman,
+    programs,
+    told::{Waiting, WaitingRun},
+    wait,
 };
-use tracer_tests::{Bundle, Daemon, Rootfs, Runtime, Verdict, event, podman::Podman, programs, wait};
 
 /// Half a million and nine.
 const CALLS: &str = "500009";
-const DAEMON: [&str; 4] = ["--ring-size", "256K", "--annotation-options", "all,lossless"];
+const CALL: &str = "sched_get_priority_max";
+const DAEMON: [&str; 4] = ["--ring-size", "1M", "--annotation-options", "all,lossless"];
 const LOSSLESS: (&str, &str) = ("container-tracer.io/lossless", "true");
+
+/// A container that asks to be held back, and has been: its program has begun, and was frozen.
+fn held_back_once(daemon: &Daemon, what: &str, calls: &str) -> Result<Container> {
+    let (waiting, switch) = waiting(daemon, what, calls)?;
+    switch.turned_on_by(daemon.id(), || waiting.go(), || Ok(()))?;
+    Ok(waiting.container)
+}
+
+/// One that asks, and waits to make so many calls.
+fn waiting(daemon: &Daemon, what: &str, calls: &str) -> Result<(Waiting, Switch)> {
+    let args = ["/workloads/calls", calls, CALL];
+    let waiting = Waiting::start(what, &args, daemon, &[LOSSLESS])?;
+    let switch = Switch::of(waiting.container.init_pid()?)?;
+    Ok((waiting, switch))
+}
 
 /// How often, how long in nanoseconds, how often in vain.
 fn frozen(verdict: &Verdict) -> Result<[u64; 3]> {
@@ -37,49 +59,22 @@ fn held_back(verdict: &Verdict) -> Result<()> {
     Ok(())
 }
 
-/// What freezes that process's cgroup, of either version.
-fn switch(pid: u32) -> Result<PathBuf> {
-    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-    for (kind, prefix, file) in [
-        (" - cgroup2 ", "0::", "cgroup.freeze"),
-        (",freezer", ":freezer:", "freezer.state"),
-    ] {
-        let mount = mounts.lines().find(|line| line.contains(kind));
-        let path = groups.lines().find_map(|line| line.split_once(prefix));
-        if let (Some(mount), Some((_, path))) = (mount, path)
-            && path != "/"
-        {
-            let point = mount.split(' ').nth(4).context("a mount point")?;
-            return Ok(Path::new(point).join(path.trim_start_matches('/')).join(file));
-        }
-    }
-    anyhow::bail!("no freezer for {pid}: {groups}")
-}
-
-fn is_frozen(switch: &Path) -> Result<bool> {
-    let is = fs::read_to_string(switch).with_context(|| switch.display().to_string())?;
-    Ok(["1", "FROZEN", "FREEZING"].contains(&is.trim()))
-}
-
 #[test]
 fn a_container_that_floods_a_small_ring_loses_nothing() -> Result<()> {
     let daemon = Daemon::start_with(&DAEMON)?;
-    let args = ["/workloads/calls", CALLS, "sched_get_priority_max"];
-    let bundle = Bundle::traced("lossless", Rootfs::Host, &args, &daemon)?.annotations(&[LOSSLESS]);
-    let mut container = Runtime::Runc.start(bundle)?;
+    let mut container = held_back_once(&daemon, "lossless", CALLS)?;
     container.success()?;
     let verdict = daemon.verdict_at_end(container.id())?;
     held_back(&verdict)?;
     let calls = daemon.stats(container.id())?.counts()?;
-    assert_eq!(calls.get("sched_get_priority_max").copied(), Some(CALLS.parse()?));
+    assert_eq!(calls.get(CALL).copied(), Some(CALLS.parse()?));
     let before = verdict.number("/frozen/ns")?;
 
     // Its readers are told, to the nanosecond.
-    let fewer = ["/workloads/calls", "100003", "sched_get_priority_max"];
-    let bundle = Bundle::traced("told", Rootfs::Host, &fewer, &daemon)?.annotations(&[LOSSLESS]);
-    let tail = daemon.tail(&bundle.id, &["-o", "json"])?;
-    let mut container = Runtime::Runc.start(bundle)?;
+    let (waiting, switch) = waiting(&daemon, "told", "100003")?;
+    let tail = daemon.tail(waiting.container.id(), &["-o", "json"])?;
+    switch.turned_on_by(daemon.id(), || waiting.go(), || Ok(()))?;
+    let mut container = waiting.container;
     container.success()?;
     let verdict = daemon.verdict_at_end(container.id())?;
     held_back(&verdict)?;
@@ -95,6 +90,7 @@ fn a_container_that_floods_a_small_ring_loses_nothing() -> Result<()> {
     assert_eq!(daemon.status()?["frozen_ns"].as_u64(), Some(before + told[1]));
 
     // Nobody is held back who did not ask: the same may lose then, and says what.
+    let args = ["/workloads/calls", CALLS, CALL];
     let mut free = Runtime::Runc.start(Bundle::traced("free", Rootfs::Host, &args, &daemon)?)?;
     free.success()?;
     let verdict = daemon.verdict_at_end(free.id())?;
@@ -120,46 +116,40 @@ fn podmans_containers_are_held_back_too() -> Result<()> {
         "--annotation",
         "container-tracer.io/lossless=true",
     ];
-    // Two at a time: with one a daemon on a processor of its own keeps up.
-    let copy = "dd if=/dev/zero of=/dev/null bs=1 count=150001";
-    let both = format!("{copy} & {copy} & wait");
-    let id = podman.create(&asks, &["/bin/sh", "-c", &both])?;
-    podman.attempt(&id)?;
+    let dir = tempfile::tempdir()?;
+    let go = dir.path().join("go");
+    fifo(&go)?;
+    let volume = format!("{}:/scratch", dir.path().display());
+    let options = [&asks[..], &["--volume", &volume]].concat();
+    let script = "read go </scratch/go; exec dd if=/dev/zero of=/dev/null bs=1 count=150001";
+    let id = podman.create(&options, &["/bin/sh", "-c", script])?;
+    let switch = Switch::of(podman.start_detached(&id)?)?;
+    switch.turned_on_by(daemon.id(), || Ok(fs::write(&go, "go\n")?), || Ok(()))?;
     let verdict = daemon.verdict_at_end(&id)?;
     held_back(&verdict)?;
-    ensure!(verdict.book("decoded")? > 600_004, "{}", verdict.0);
+    ensure!(verdict.book("decoded")? > 300_002, "{}", verdict.0);
     Ok(())
 }
 
 #[test]
 fn a_daemon_that_is_killed_leaves_nobody_frozen() -> Result<()> {
     let mut daemon = Daemon::start_with(&DAEMON)?;
-    let args = ["/workloads/calls", "forever", "sched_get_priority_max"];
-    let bundle = Bundle::traced("left", Rootfs::Host, &args, &daemon)?.annotations(&[LOSSLESS]);
-    let mut container = Runtime::Runc.start(bundle)?;
-    container.printed("ready")?;
-    let switch = switch(container.init_pid()?)?;
-    wait::until(
-        "the container to be frozen while its daemon stands",
-        wait::LONG,
+    let (waiting, switch) = waiting(&daemon, "left", "forever")?;
+    switch.turned_on_by(
+        daemon.id(),
+        || waiting.go(),
         || {
-            if !is_frozen(&switch)? {
-                return Ok(None);
-            }
             // Standing, it thaws nobody: what is frozen now was so when it is killed.
             daemon.signal(Signal::STOP)?;
-            if is_frozen(&switch)? {
-                return Ok(Some(()));
-            }
-            daemon.signal(Signal::CONT)?;
-            Ok(None)
+            ensure!(switch.is_on()?, "it is thawed already");
+            daemon.signal(Signal::KILL)
         },
     )?;
-    daemon.signal(Signal::KILL)?;
     daemon.wait()?;
     wait::until("the container to be thawed", wait::LONG, || {
-        Ok((!is_frozen(&switch)?).then_some(()))
+        Ok((!switch.is_on()?).then_some(()))
     })?;
+    let mut container = waiting.container;
     container.kill("KILL")?;
     container.wait()?;
     Ok(())
@@ -168,15 +158,10 @@ fn a_daemon_that_is_killed_leaves_nobody_frozen() -> Result<()> {
 #[test]
 fn without_its_guard_a_daemon_holds_nobody_back() -> Result<()> {
     let daemon = Daemon::start_with(&DAEMON)?;
-    let args = ["/workloads/calls", "forever", "sched_get_priority_max"];
-    let bundle = Bundle::traced("unguarded", Rootfs::Host, &args, &daemon)?.annotations(&[LOSSLESS]);
-    let mut container = Runtime::Runc.start(bundle)?;
-    container.printed("ready")?;
-    let switch = switch(container.init_pid()?)?;
+    let (waiting, switch) = waiting(&daemon, "unguarded", "forever")?;
+    switch.turned_on_by(daemon.id(), || waiting.go(), || Ok(()))?;
+    let mut container = waiting.container;
     let given_up = || -> Result<u64> { Ok(frozen(&daemon.verify_now(container.id())?)?[2]) };
-    wait::until("the container to be held back", wait::LONG, || {
-        Ok((frozen(&daemon.verify_now(container.id())?)?[0] > 0).then_some(()))
-    })?;
     let before = given_up()?;
 
     let guard = guard(daemon.id())?;
@@ -184,11 +169,11 @@ fn without_its_guard_a_daemon_holds_nobody_back() -> Result<()> {
     wait::until("the daemon to see that its guard is gone", wait::LONG, || {
         Ok((given_up()? > before).then_some(()))
     })?;
-    ensure!(!is_frozen(&switch)?, "{} is frozen", switch.display());
+    ensure!(!switch.is_on()?, "it is frozen");
     let times = frozen(&daemon.verify_now(container.id())?)?[0];
 
     // It floods on, and nothing freezes it. Another one is told that it cannot be frozen, and is traced all the same.
-    let next = ["/workloads/calls", "10007", "sched_get_priority_max"];
+    let next = ["/workloads/calls", "10007", CALL];
     let bundle = Bundle::traced("next", Rootfs::Host, &next, &daemon)?.annotations(&[LOSSLESS]);
     let tail = daemon.tail(&bundle.id, &["-o", "json"])?;
     let mut next = Runtime::Runc.start(bundle)?;
@@ -223,22 +208,28 @@ fn guard(daemon: u32) -> Result<Pid> {
 #[test]
 fn a_command_is_held_back_in_a_cgroup_of_its_own() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let run = |options: &[&str]| -> Result<Verdict> {
+    let run = |options: &[&str], begin: &dyn Fn(&mut WaitingRun) -> Result<()>| -> Result<Verdict> {
         let verify = dir.path().join("verify");
         let mut command = programs::command(programs::tracer()?);
-        command.args(["run", "--phase", "all", "-o", "json", "--ring-size", "256K", "-w"]);
+        command.args(["run", "--phase", "all", "-o", "json", "--ring-size", "1M", "-w"]);
         command
             .arg(dir.path().join("events"))
             .arg("--verify")
             .arg(&verify);
-        command.args(options).arg("--");
-        command.arg(programs::workload("calls")?).arg(CALLS);
-        let out = programs::output(&mut command)?;
+        command.args(options);
+        let calls = programs::workload("calls")?;
+        let calls = [calls.to_str().context("a path")?, CALLS, CALL];
+        let mut run = WaitingRun::start(&mut command, &calls)?;
+        let said = begin(&mut run).and_then(|()| run.over());
+        let out = run.end(said)?;
         assert_eq!(String::from_utf8_lossy(&out.stdout), format!("done {CALLS}\n"));
         Verdict::parse(&fs::read_to_string(&verify).with_context(|| programs::both(&out))?)
     };
-    held_back(&run(&["--lossless"])?)?;
-    let free = run(&[])?;
+    let frozen = run(&["--lossless"], &|run| {
+        Switch::of(run.command)?.turned_on_by(run.id(), || run.go(), || Ok(()))
+    })?;
+    held_back(&frozen)?;
+    let free = run(&[], &WaitingRun::go)?;
     free.balances()?;
     ensure!(free.0.get("frozen").is_none(), "{}", free.0);
     for root in [

@@ -3,14 +3,9 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use std::{
-    fs,
-    io::{BufRead, BufReader},
-    os::unix::net::UnixStream,
-    process::{Child, Stdio},
-};
+use std::{fs, os::unix::net::UnixStream};
 use tracer_tests::{
-    Bundle, Container, HookStage, Rootfs, Runtime, Verdict, programs, service::Service, wait,
+    Bundle, Container, HookStage, Rootfs, Runtime, Verdict, held::Held, programs, service::Service, wait,
 };
 
 /// CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_PERFMON, CAP_BPF (include/uapi/linux/capability.h).
@@ -34,34 +29,6 @@ fn traced(service: &Service, args: &[&str]) -> Result<Container> {
 
 /// Fails when it is told to.
 const ON_SIGNAL: &str = "trap 'cat /nowhere; exit 1' USR1; echo up; while :; do sleep 0.1; done";
-
-/// A thread of the daemon that does not run until this is released, or dropped.
-struct Held(Child);
-
-impl Held {
-    fn thread(pid: u32, name: &str) -> Result<Self> {
-        let mut hold = programs::command(programs::workload("hold")?);
-        hold.arg(thread(pid, name)?.to_string());
-        let mut held = Self(hold.stdout(Stdio::piped()).spawn()?);
-        let mut line = String::new();
-        BufReader::new(held.0.stdout.take().context("its output")?).read_line(&mut line)?;
-        assert_eq!(line, "held\n");
-        Ok(held)
-    }
-
-    fn release(mut self) -> Result<()> {
-        self.0.kill()?;
-        self.0.wait()?;
-        Ok(())
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let _ended = self.0.kill();
-        let _ended = self.0.wait();
-    }
-}
 
 fn json(service: &Service, words: &[&str]) -> Result<Value> {
     let out = programs::output(&mut service.client(words)?)?;
@@ -205,16 +172,4 @@ fn the_watchdog_sees_a_thread_that_hangs() -> Result<()> {
         ensure!(service.log().contains("not well: "), "{}", service.log());
     }
     Ok(())
-}
-
-/// Of a process, the thread of that name.
-fn thread(pid: u32, name: &str) -> Result<u32> {
-    for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let path = entry?.path();
-        if fs::read_to_string(path.join("comm"))?.trim_end() == name {
-            let tid = path.file_name().and_then(|tid| tid.to_str()?.parse().ok());
-            return tid.with_context(|| path.display().to_string());
-        }
-    }
-    anyhow::bail!("process {pid} has no thread {name}")
 }
