@@ -12,14 +12,9 @@ use crate::{
     recording::Kept,
     report::{
         self, Attached, Names, SinkBooks, State, Status, Unregistered, Verdict,
-        table::{self, Layout, Line},
+        table::{self, Layout, Line, short},
     },
 };
-
-/// An id as people need it: enough to name it, short enough for a column.
-fn short(id: &str) -> &str {
-    id.get(..12).filter(|_| id.len() > 24).unwrap_or(id)
-}
 
 /// The dumps that a daemon keeps.
 pub(super) fn dumps(to: &mut impl Write, kept: &[Kept]) -> io::Result<()> {
@@ -387,6 +382,26 @@ pub(super) fn status(to: &mut impl Write, status: &Status) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_name_is_whole_or_marked() {
+        let name = "a-very-long-container-name-of-some-sixty-characters-as-helm-makes";
+        let id = "8a1f6e2b0c3f9a5d5543f4de22e42b8cf70e2d5824aad868b8a0680b32e46d40";
+        let line = serde_json::json!({
+            "id": id, "name": name, "runtime": "podman", "pid": 4711, "state": "live",
+            "events": 1, "lost": 0, "complete": true, "reason": null,
+        });
+        let lines = [serde_json::from_value(line).unwrap()];
+        let text = |width| {
+            let mut to = Vec::new();
+            ps(&mut to, &lines, width).unwrap();
+            String::from_utf8(to).unwrap()
+        };
+        assert!(text(None).contains(name) && text(None).contains("8a1f6e2b0c3f "));
+        let fits = text(Some(80));
+        assert!(fits.contains(" a-very-") && fits.contains('…'), "{fits}");
+        assert!(fits.lines().all(|line| line.chars().count() <= 80), "{fits}");
+    }
 
     #[test]
     fn an_application_that_never_began_is_told() {

@@ -15,6 +15,12 @@ pub fn safe(text: &str) -> String {
         .collect()
 }
 
+/// A name, or so much of a runtime's id as names it.
+pub fn short(name: &str) -> &str {
+    let is_id = name.len() > 24 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    name.get(..12).filter(|_| is_id).unwrap_or(name)
+}
+
 /// The characters that reorder text: Unicode Standard Annex 9, table 4.
 fn is_bidi(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{061c}')

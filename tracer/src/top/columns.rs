@@ -2,7 +2,7 @@
 //! for. Text from values; what a container chose is escaped here.
 
 use super::rates::{Detail, Row};
-use crate::report::table::{self, Layout, Line, safe};
+use crate::report::table::{self, Layout, Line, safe, short};
 
 /// A column of rows of that kind.
 pub(super) struct Column<R> {
@@ -164,12 +164,6 @@ pub(super) fn lines<R>(columns: &[Column<R>], rows: &[R]) -> (Vec<Line>, Vec<Lay
         narrow: column.grows.then_some(column.least.into()),
     };
     (lines, columns.iter().map(layout).collect::<Vec<table::Layout>>())
-}
-
-/// A name, or so much of an id as names it.
-fn short(name: &str) -> &str {
-    let is_id = name.len() > 24 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-    name.get(..12).filter(|_| is_id).unwrap_or(name)
 }
 
 fn pod(row: &Row) -> String {
