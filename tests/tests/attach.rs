@@ -356,6 +356,13 @@ fn the_audit_finds_what_is_not_registered() -> Result<()> {
     );
     let audit = programs::output(daemon.client("audit").args(["-o", "json"]))?;
     assert_eq!(audit.status.code(), Some(1), "{}", programs::both(&audit));
+    let told = programs::both(&programs::output(&mut daemon.client("audit"))?);
+    let mut lines = told.lines();
+    ensure!(
+        lines.any(|line| line.starts_with("unregistered") && line.contains(&id))
+            && lines.any(|line| line.starts_with("containers") && line.ends_with(" of these not traced")),
+        "{told}"
+    );
     // What somebody attached is registered, and what somebody detached shall not be.
     daemon.attach(&[&id])?;
     assert_eq!(mine(&daemon.status()?["unregistered"]), 0);

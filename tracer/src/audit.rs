@@ -15,7 +15,7 @@ use tracer_hook::annotations::{asks_for_trace, is_sandbox};
 use crate::{
     identity,
     names::{self, describe},
-    report::{Names, Unregistered},
+    report::{Audited, Names, Unregistered},
     runtimes::{Found, Runtimes},
 };
 
@@ -52,8 +52,8 @@ struct Known {
     told: HashSet<Process>,
     /// Inits of containers that somebody detached by hand.
     left_alone: HashSet<Process>,
-    /// What the last look left unregistered.
-    last: Vec<Unregistered>,
+    /// What the last look came to.
+    last: Audited,
 }
 
 impl Audit {
@@ -75,21 +75,33 @@ impl Audit {
         known
             .left_alone
             .retain(|(pid, start)| identity::started(*pid) == Some(*start));
+        known.last = Audited {
+            looks: true,
+            running: running.len(),
+            ..Audited::default()
+        };
         running.retain(|found| {
             let age = now.saturating_sub(found.pid_start / rustix::param::clock_ticks_per_second().max(1));
-            asks_for_trace(&found.annotations)
-                && !is_sandbox(&found.annotations)
-                && !registered.contains(&found.pid)
-                && !known.left_alone.contains(&(found.pid, found.pid_start))
-                && age >= SETTLED.as_secs()
+            let is_registered = registered.contains(&found.pid);
+            let is_left_alone = known.left_alone.contains(&(found.pid, found.pid_start));
+            let asks = asks_for_trace(&found.annotations) && !is_sandbox(&found.annotations);
+            // Whoever is excused from being registered is not counted either.
+            let shall = asks && (is_registered || !is_left_alone && age >= SETTLED.as_secs());
+            known.last.asking += usize::from(shall);
+            shall && !is_registered
         });
         running
+    }
+
+    /// Nobody looks.
+    pub fn rest(&self) {
+        self.lock().last = Audited::default();
     }
 
     /// Keeps what a look has led to, for `status`, and returns those that are new.
     pub fn keep(&self, found: &[(Found, String)]) -> Vec<Unregistered> {
         let mut known = self.lock();
-        known.last.clear();
+        known.last.unregistered.clear();
         let mut news = Vec::new();
         for (found, reason) in found {
             let line = Unregistered {
@@ -101,13 +113,13 @@ impl Audit {
             if known.told.len() < MAX_REMEMBERED && known.told.insert((found.pid, found.pid_start)) {
                 news.push(line.clone());
             }
-            known.last.push(line);
+            known.last.unregistered.push(line);
         }
         news
     }
 
-    /// What the last look found.
-    pub fn last(&self) -> Vec<Unregistered> {
+    /// What the last look came to.
+    pub fn last(&self) -> Audited {
         self.lock().last.clone()
     }
 

@@ -35,7 +35,7 @@ use crate::{
     quota::Limits,
     recording::{self, Bounds, Recording, Summary},
     registry::Mode,
-    report::{Attached, Line, Status, Unregistered, Verdict, summary},
+    report::{Attached, Audited, Line, Status, Verdict, summary},
     run,
     sinks::{
         self, Output, Phases, Selection, Shared, Sink, Stream, json,
@@ -134,11 +134,12 @@ pub fn run(cli: Cli) -> Result<u8> {
             Ok(if verdict.lost == 0 { 0 } else { INCOMPLETE })
         }
         Command::Audit(arguments) => {
-            let found: Vec<Unregistered> = client::ask(&directory, &Request::Audit)?;
+            let audited: Audited = client::ask(&directory, &Request::Audit)?;
+            let found = &audited.unregistered;
             let mut to = io::stdout().lock();
             match arguments.output {
                 Format::Json => found.iter().try_for_each(|line| json_line(&mut to, line))?,
-                Format::Text => print::folded(&mut to, print::INDENT, |to| print::unregistered(to, &found))?,
+                Format::Text => print::folded(&mut to, print::INDENT, |to| print::audited(to, &audited))?,
             }
             Ok(if found.is_empty() { 0 } else { INCOMPLETE })
         }

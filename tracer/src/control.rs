@@ -32,7 +32,7 @@ use crate::{
     quota::{self, Connections},
     recording::{Draft, Kept, Summary},
     registration,
-    report::{Line, State, Unregistered, activity::Activity, explained},
+    report::{Audited, Line, State, activity::Activity, explained},
     selector::Selector,
     sinks::{Format, Output, Phases, Selection, text::TextOptions, tree::Tree},
 };
@@ -280,10 +280,10 @@ async fn connection(stream: UnixStream, peer: UCred, door: Door, shared: Arc<Sha
     }
     match request {
         Request::Status => {
-            let unregistered = unregistered(&shared, sees).await;
+            let audited = audited(&shared, sees).await;
             let status = blocking(&shared, move |node| node.status(sees)).await;
             let status = status.and_then(|mut status| {
-                status.unregistered = unregistered?;
+                status.unregistered = audited?.unregistered;
                 status.tracer_unregistered_containers = status.unregistered.len();
                 if sees.is_none() {
                     status.missed = shared.missed.lines().len();
@@ -306,8 +306,8 @@ async fn connection(stream: UnixStream, peer: UCred, door: Door, shared: Arc<Sha
             answer(&mut write, verdict).await
         }
         Request::Audit => {
-            let found = unregistered(&shared, sees).await;
-            answer(&mut write, found).await
+            let audited = audited(&shared, sees).await;
+            answer(&mut write, audited).await
         }
         Request::Top { select, phases } => {
             let missed = missed(&shared, sees, &select);
@@ -441,9 +441,9 @@ fn missed(shared: &Shared, sees: Option<u32>, select: &Selector) -> Vec<Line> {
 }
 
 /// What an audit finds now. What is not registered has no owner yet: only who sees all sees it.
-async fn unregistered(shared: &Arc<Shared>, sees: Option<u32>) -> Result<Vec<Unregistered>> {
+async fn audited(shared: &Arc<Shared>, sees: Option<u32>) -> Result<Audited> {
     if sees.is_some() {
-        return Ok(Vec::new());
+        return Ok(Audited::default());
     }
     daemon::audit_now(shared).await
 }

@@ -330,6 +330,18 @@ pub struct Unregistered {
     pub reason: String,
 }
 
+/// `tracer audit`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audited {
+    /// Whether the daemon looks at all.
+    pub looks: bool,
+    /// Containers that run, by the runtimes' states, and how many of them ask to be traced.
+    pub running: usize,
+    pub asking: usize,
+    /// What asks to be traced and is not.
+    pub unregistered: Vec<Unregistered>,
+}
+
 /// `tracer attach`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attached {

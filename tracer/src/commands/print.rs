@@ -11,7 +11,7 @@ pub(super) use crate::report::table::safe;
 use crate::{
     recording::Kept,
     report::{
-        self, Attached, Names, SinkBooks, State, Status, Unregistered, Verdict,
+        self, Attached, Audited, Names, SinkBooks, State, Status, Unregistered, Verdict,
         table::{self, Layout, Line, short},
     },
 };
@@ -289,7 +289,23 @@ pub(super) fn attached(to: &mut impl Write, attached: &Attached) -> io::Result<(
     )
 }
 
-pub(super) fn unregistered(to: &mut impl Write, found: &[Unregistered]) -> io::Result<()> {
+pub(super) fn audited(to: &mut impl Write, audited: &Audited) -> io::Result<()> {
+    if !audited.looks {
+        return writeln!(
+            to,
+            "not looked     the audit is off: `--audit report`, or `mode` in [audit] of the configuration file, turns it on"
+        );
+    }
+    unregistered(to, &audited.unregistered)?;
+    let asking = match (audited.asking, audited.unregistered.len()) {
+        (0, _) => "none of them asks to be traced".to_owned(),
+        (asking, 0) => format!("{asking} of them asked to be traced, and all of these are"),
+        (asking, left) => format!("{asking} of them asked to be traced, {left} of these not traced"),
+    };
+    writeln!(to, "containers     {} run, {asking}", audited.running)
+}
+
+fn unregistered(to: &mut impl Write, found: &[Unregistered]) -> io::Result<()> {
     for line in found {
         writeln!(
             to,
@@ -401,6 +417,41 @@ mod tests {
         let fits = text(Some(80));
         assert!(fits.contains(" a-very-") && fits.contains('…'), "{fits}");
         assert!(fits.lines().all(|line| line.chars().count() <= 80), "{fits}");
+    }
+
+    #[test]
+    fn an_audit_tells_what_it_looked_at() {
+        let text = |audited: &Audited| {
+            let mut to = Vec::new();
+            super::audited(&mut to, audited).unwrap();
+            String::from_utf8(to).unwrap()
+        };
+        let mut seen = Audited {
+            looks: true,
+            running: 7,
+            ..Audited::default()
+        };
+        assert_eq!(
+            text(&seen),
+            "containers     7 run, none of them asks to be traced\n"
+        );
+        seen.asking = 2;
+        assert_eq!(
+            text(&seen),
+            "containers     7 run, 2 of them asked to be traced, and all of these are\n"
+        );
+        seen.unregistered.push(Unregistered {
+            names: Names::default(),
+            runtime: None,
+            pid: 4711,
+            reason: "its hook did not register it".to_owned(),
+        });
+        let told = text(&seen);
+        assert!(
+            told.starts_with("unregistered   ")
+                && told.ends_with("2 of them asked to be traced, 1 of these not traced\n")
+        );
+        assert!(text(&Audited::default()).contains("the audit is off"));
     }
 
     #[test]

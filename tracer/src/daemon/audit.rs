@@ -6,7 +6,7 @@ use anyhow::Result;
 use tokio::task::spawn_blocking;
 
 use super::Shared;
-use crate::{audit::Mode, log::note, registration, report::Unregistered};
+use crate::{audit::Mode, log::note, registration, report::Audited};
 
 /// Looks again and again until it is aborted, as often as the configuration says at that time.
 pub(super) async fn repeat(shared: Arc<Shared>) {
@@ -33,15 +33,16 @@ pub(super) async fn repeat(shared: Arc<Shared>) {
     }
 }
 
-/// Looks once; attaches what it finds if it shall, tells of what is new, and returns what is still unregistered.
+/// Looks once; attaches what it finds if it shall, tells of what is new, and returns what it came to.
 ///
 /// # Errors
 /// When the pipeline has ended.
-pub(crate) async fn now(shared: &Arc<Shared>) -> Result<Vec<Unregistered>> {
+pub(crate) async fn now(shared: &Arc<Shared>) -> Result<Audited> {
     // One at a time: two would attach the same and tell it twice.
     let _alone = shared.auditing.lock().await;
     let mode = shared.config.borrow().audit.mode;
     let found = if mode == Mode::Off {
+        shared.audit.rest();
         Vec::new()
     } else {
         let shared = shared.clone();

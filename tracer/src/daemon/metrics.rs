@@ -292,7 +292,7 @@ impl Page {
             status.refused = self.shared.quotas.refusals();
             status.sinks = self.shared.sinks.status();
             // As the last audit found; a scrape makes none.
-            status.tracer_unregistered_containers = self.shared.audit.last().len();
+            status.tracer_unregistered_containers = self.shared.audit.last().unregistered.len();
             let settings = self.shared.config.borrow().metrics.clone();
             latest.gathered = Some(Gathered {
                 since: Instant::now(),
