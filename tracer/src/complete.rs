@@ -2,11 +2,19 @@
 //!
 //! A key was pressed and somebody waits: what does not answer at once offers nothing, and nothing is an error.
 
-use std::{env, ffi::OsStr, path::PathBuf, sync::mpsc::channel, thread, time::Duration};
+use std::{
+    env,
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    sync::mpsc::channel,
+    thread,
+    time::Duration,
+};
 
 use clap::{Arg, Command, CommandFactory};
 use clap_complete::{
-    ArgValueCandidates, ArgValueCompleter, CompletionCandidate,
+    ArgValueCandidates, ArgValueCompleter, CompletionCandidate, PathCompleter,
+    engine::ValueCompleter,
     env::{Bash, CompleteEnv, EnvCompleter, Fish, Zsh},
 };
 
@@ -40,7 +48,8 @@ fn with_candidates(command: Command) -> Command {
     let add = |arg: Arg| {
         let names = arg.get_value_names().unwrap_or_default();
         match names.first().map(|name| name.as_str()) {
-            Some("CONTAINER" | "RECORDING|CONTAINER") => arg.add(ArgValueCandidates::new(containers)),
+            Some("CONTAINER") => arg.add(ArgValueCandidates::new(containers)),
+            Some("CONTAINER|RECORDING") => arg.add(ArgValueCompleter::new(traced)),
             Some("PID|CONTAINER") => arg.add(ArgValueCandidates::new(running)),
             Some("EXPR") => arg.add(ArgValueCompleter::new(calls)),
             _ => arg,
@@ -74,6 +83,23 @@ fn containers() -> Vec<CompletionCandidate> {
     let rows = answer.recv_timeout(PATIENCE).unwrap_or_default();
     let words = rows.into_iter().flat_map(|row| [row.names.name, row.names.id]);
     candidates(words)
+}
+
+/// Containers that the daemon knows, and the files of recordings.
+fn traced(word: &OsStr) -> Vec<CompletionCandidate> {
+    let typed = word.as_encoded_bytes();
+    let mut found = containers();
+    found.retain(|name| name.get_value().as_encoded_bytes().starts_with(typed));
+    found.extend(recordings(PathCompleter::any(), word));
+    found
+}
+
+fn recordings(paths: PathCompleter, word: &OsStr) -> Vec<CompletionCandidate> {
+    let is_named_so = |path: &Path| path.extension() == Some(OsStr::new("trec"));
+    let mut found = paths.filter(is_named_so).complete(word);
+    // Where nothing was typed yet, directories would hide the containers.
+    found.retain(|path| !word.is_empty() || !path.get_value().as_encoded_bytes().ends_with(b"/"));
+    found
 }
 
 /// Containers that runtimes on this machine run, as `tracer attach` takes them.
@@ -150,6 +176,38 @@ mod tests {
         words
             .map(|word| word.get_value().to_string_lossy().into_owned())
             .collect()
+    }
+
+    #[test]
+    fn every_container_and_recording_is_completed() {
+        fn check(command: &Command) {
+            for arg in command.get_arguments() {
+                let offers =
+                    arg.get::<ArgValueCandidates>().is_some() || arg.get::<ArgValueCompleter>().is_some();
+                let names = arg.get_value_names().unwrap_or_default();
+                let is_one = names.iter().any(|name| name.contains("CONTAINER"));
+                assert!(offers || !is_one, "{} of {}", arg.get_id(), command.get_name());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&command());
+    }
+
+    #[test]
+    fn of_files_recordings_are_offered() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["web.trec", "web.html", "other.trec"] {
+            std::fs::write(directory.path().join(name), "").unwrap();
+        }
+        std::fs::create_dir(directory.path().join("webs")).unwrap();
+        let of = |word: &str| {
+            words(recordings(
+                PathCompleter::any().current_dir(directory.path()),
+                word.as_ref(),
+            ))
+        };
+        assert_eq!(of("web"), ["web.trec", "webs/"]);
+        assert_eq!(of(""), ["other.trec", "web.trec"]);
     }
 
     #[test]

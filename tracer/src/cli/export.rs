@@ -15,15 +15,16 @@ use crate::{
 /// `tracer export`.
 #[derive(Debug, Args)]
 pub struct Export {
-    /// A recording (`-` is standard input), or a container: then what the daemon holds of it.
-    #[arg(value_name = "RECORDING|CONTAINER")]
+    /// A container by its name, its id or the beginning of one: what the daemon holds of it; or the file of a recording, `-`
+    /// for standard input.
+    #[arg(value_name = "CONTAINER|RECORDING")]
     pub source: String,
     /// Only these containers of a recording: names, ids, or beginnings of them.
     #[arg(value_name = "CONTAINER")]
     pub containers: Vec<String>,
     #[command(flatten)]
     pub select: Select,
-    /// What to write.
+    /// Format of what is written.
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub format: Format,
     /// Write to FILE; `-` is standard output.
@@ -40,8 +41,8 @@ pub struct Export {
     pub descriptors: u8,
     #[command(flatten)]
     pub stretch: Stretch,
-    /// Bytes of strings and buffers to write: no more than were recorded.
-    #[arg(short = 's', long = "string-limit", value_name = "BYTES")]
+    /// Bytes of each string and buffer to write: no more than were recorded.
+    #[arg(short = 's', long = "string-limit", value_name = "BYTES", value_parser = super::number::<u16>)]
     pub strings: Option<u16>,
 }
 
