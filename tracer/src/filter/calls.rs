@@ -126,6 +126,14 @@ fn one(word: &str, native: Arch) -> Result<Calls, String> {
     Ok(set)
 }
 
+/// The call whose name is so near to a word that it may have been meant.
+fn nearest(word: &str, native: Arch) -> Option<&'static str> {
+    let names: Vec<_> = (0..COMPAT_PLANS)
+        .filter_map(|nr| decode::name(native, nr))
+        .collect();
+    similar::get_close_matches(word, &names, 1, 0.75).first().copied()
+}
+
 fn of_both(word: &str, native: Arch) -> Result<Calls, String> {
     let (ignore, word) = match word.strip_prefix('?') {
         Some(word) => (true, word),
@@ -155,9 +163,10 @@ fn of_both(word: &str, native: Arch) -> Result<Calls, String> {
     }
     let set = matching(native, |call| call.name == word);
     if set == [0; CALL_WORDS] && !ignore {
+        let meant = nearest(word, native).map_or_else(String::new, |name| format!(" (did you mean {name}?)"));
         return Err(format!(
-            "no system call {word:?} on this machine: a name like openat, a number, a class like %file, /REGEX, all or \
-             none; ?NAME ignores one that is not there"
+            "no system call {word:?} on this machine{meant}: a name like openat, a number, a class like %file, /REGEX, all \
+             or none; ?NAME ignores one that is not there"
         ));
     }
     Ok(set)

@@ -388,7 +388,15 @@ fn a_call_taken_by_how_it_ends_is_light_where_nothing_more_is_shown_of_its_begin
 fn errors_name_the_word() {
     for (expression, says) in [
         ("nosuch", "no system call \"nosuch\""),
-        ("openat,", "no system call \"\""),
+        ("openat,", "no system call \"\" on this machine:"),
+        (
+            "trace=%file,opnat",
+            "no system call \"opnat\" on this machine (did you mean openat?)",
+        ),
+        (
+            "sched_setshceduler",
+            "no system call \"sched_setshceduler\" on this machine (did you mean sched_setscheduler?)",
+        ),
         ("%nosuch", "no class \"%nosuch\": %file"),
         ("status=odd", "no status \"odd\": successful"),
         ("abbrev=all", "\"abbrev\" is no filter: trace=SET"),
