@@ -5,11 +5,13 @@ mod export;
 mod hook;
 mod look;
 mod manual;
+mod mistakes;
 mod page;
 mod profile;
 mod record;
 mod start;
 mod top;
+mod values;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
@@ -22,7 +24,6 @@ use crate::{
     options::Allowed,
     registry, selector,
     sinks::Phases,
-    units::{Bytes, Time},
 };
 
 pub use examples::{command, of as examples};
@@ -30,11 +31,13 @@ pub use export::Export;
 pub use hook::{Hook, HookCommand, Place, Runtime, Wanted};
 pub use look::{Color, Look, Summary};
 pub use manual::{Completions, Man, Shell};
+pub use mistakes::advised;
 pub use page::Report;
 pub use profile::{Diff, Held, Merge, Profile, ProfileCheck, Seccomp};
 pub use record::{Dump, Record, Recorder, Replay, Stretch};
 pub use start::Start;
 pub use top::Top;
+use values::{duration, index, number, percent, size};
 
 /// Trace the system calls of containers from the first instruction of their application.
 #[derive(Debug, Parser)]
@@ -77,9 +80,9 @@ pub enum Command {
     #[command(subcommand)]
     Profile(Profile),
     /// Tell which capabilities a container needs, lacks, never used, with calls that show it.
-    Caps(OfContainer),
+    Caps(OfTraced),
     /// Prove what a container's trace holds: complete or not, and its books.
-    Verify(OfContainer),
+    Verify(OfTraced),
     /// Tell how the daemon is.
     Status(Output),
     /// Trace a container that runs already. Its beginning was missed: it is never complete.
@@ -119,8 +122,8 @@ pub enum Format {
 
 #[derive(Debug, Args)]
 pub struct Output {
-    /// Format.
-    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    /// Format of what is printed.
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
     pub output: Format,
 }
 
@@ -146,9 +149,20 @@ pub struct Attach {
     pub output: Output,
 }
 
+/// Of a container that the daemon knows.
 #[derive(Debug, Args)]
 pub struct OfContainer {
-    /// Name, id, or the beginning of one. `verify` and `caps` also take the file of a recording.
+    /// Name, id, or the beginning of one.
+    pub container: String,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Of a container that the daemon knows, or of a recording.
+#[derive(Debug, Args)]
+pub struct OfTraced {
+    /// Name, id, or the beginning of one, also of a container that has ended; or the file of a recording.
+    #[arg(value_name = "CONTAINER|RECORDING")]
     pub container: String,
     #[command(flatten)]
     pub output: Output,
@@ -225,7 +239,7 @@ pub struct Explain {
 /// `tracer stats`.
 #[derive(Debug, Args)]
 pub struct Stats {
-    /// Name, id, or the beginning of one; or the file of a recording.
+    /// Name, id, or the beginning of one, also of a container that has ended; or the file of a recording.
     #[arg(value_name = "CONTAINER|RECORDING")]
     pub container: String,
     #[command(flatten)]
@@ -235,23 +249,24 @@ pub struct Stats {
     /// Whose calls: the application's, the container runtime's before it, or all.
     #[arg(long, default_value = "app", value_name = "app|runtime|all")]
     pub phase: Phases,
-    /// Print it again and again, each second or so many, until the container has gone.
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = look::seconds)]
+    /// Print it again and again, each second or so often (`5`, `500ms`), until the container has gone.
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "1s", value_parser = look::delay)]
     pub watch: Option<Duration>,
 }
 
 /// `tracer dentry`.
 #[derive(Debug, Args)]
 pub struct Dentry {
-    /// Name, id, or the beginning of one.
+    /// Name, id, or the beginning of one, also of a container that has ended; or the file of a recording.
+    #[arg(value_name = "CONTAINER|RECORDING")]
     pub container: String,
     #[command(flatten)]
     pub output: Output,
     /// Show so many paths and searches at most; 0 is all.
-    #[arg(long, default_value_t = 40, value_name = "NUMBER")]
+    #[arg(long, default_value_t = 40, value_name = "NUMBER", value_parser = number::<usize>)]
     pub top: usize,
-    /// Print it again and again, each second or so many, until the container has gone.
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = look::seconds)]
+    /// Print it again and again, each second or so often (`5`, `500ms`), until the container has gone.
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "1s", value_parser = look::delay)]
     pub watch: Option<Duration>,
 }
 
@@ -350,13 +365,13 @@ pub struct Filter {
         overrides_with = "successful_only"
     )]
     pub failed_only: bool,
-    /// Only calls that failed with one of these.
-    #[arg(long, value_delimiter = ',', value_name = "ENOENT,…")]
+    /// Only calls that failed with one of these (`ENOENT,EACCES`).
+    #[arg(long, value_delimiter = ',', value_name = "ERRNO,…")]
     pub errno: Vec<String>,
     /// Only calls of tasks of that name.
     #[arg(long, value_name = "NAME")]
     pub comm: Vec<String>,
-    /// Only calls that took at least so long (`10ms`, `500us`).
+    /// Only calls that took at least so long (`10ms`, `500us`; a number alone is seconds).
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub min_duration: Option<Duration>,
     /// Only calls with PATH as an argument.
@@ -489,7 +504,9 @@ pub struct Tail {
     pub until_gone: bool,
 }
 
+/// How a command is traced; of `run` and `record`.
 #[derive(Debug, Args)]
+#[group(id = "tunes", multiple = true, requires = "command")]
 pub struct Tuning {
     /// Bytes of the kernel's ring buffer (K, M and G are understood); rounded up to a power of two.
     #[arg(long, default_value = "32M", value_parser = size, value_name = "BYTES")]
@@ -500,12 +517,13 @@ pub struct Tuning {
     /// How calls are taken: what is left out costs the traced program nothing.
     #[arg(long, value_enum, default_value_t = Mode::Full)]
     pub mode: Mode,
-    /// Bytes of strings and buffers to show.
+    /// Bytes of each string and buffer to take.
     #[arg(
         short = 's',
         long = "string-limit",
         default_value_t = 32,
-        value_name = "BYTES"
+        value_name = "BYTES",
+        value_parser = number::<u16>
     )]
     pub strings: u16,
 }
@@ -522,8 +540,8 @@ pub struct Daemon {
     /// How calls are taken: what is left out costs the traced program nothing [default: full].
     #[arg(long, value_enum)]
     pub mode: Option<Mode>,
-    /// Bytes of strings and buffers to show [default: 32].
-    #[arg(short = 's', long = "string-limit", value_name = "BYTES")]
+    /// Bytes of each string and buffer to take [default: 32].
+    #[arg(short = 's', long = "string-limit", value_name = "BYTES", value_parser = number::<u16>)]
     pub strings: Option<u16>,
     /// How long the programs stay attached after the last container (`500ms`, `30s`, `5m`) [default: 30s].
     #[arg(long, value_parser = duration, value_name = "TIME")]
@@ -566,16 +584,16 @@ pub enum Config {
 #[derive(Debug, Args)]
 pub struct Bounds {
     /// Containers that one user may have registered; root has no quota [default: 64].
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = number::<usize>)]
     pub user_containers: Option<usize>,
     /// Events a second of one user, of all its containers together; 0 is no limit [default: 200000].
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = number::<u64>)]
     pub user_event_rate: Option<u64>,
     /// Events a second of any one container; 0 is no limit [default: 0].
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = number::<u64>)]
     pub max_event_rate: Option<u64>,
     /// Percent of the ring that any one container may have on its way at most [default: four times what is free].
-    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
     pub max_ring_share: Option<u8>,
     /// Bytes that may wait for one user's readers [default: 16M].
     #[arg(long, value_parser = size, value_name = "BYTES")]
@@ -595,7 +613,7 @@ pub struct Nri {
     #[arg(long, default_value = "container-tracer", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub name: String,
     /// Where to stand among the plugins, from 00 to 99.
-    #[arg(long, default_value = "10", value_parser = index)]
+    #[arg(long, default_value = "10", value_name = "NN", value_parser = index)]
     pub index: String,
     /// The hook, as the runtime sees it.
     #[arg(
@@ -607,13 +625,6 @@ pub struct Nri {
     /// Uid of the Pod that the plugin runs in; its containers are never traced.
     #[arg(long, env = "TRACER_POD_UID", value_name = "UID")]
     pub pod_uid: Option<String>,
-}
-
-fn index(text: &str) -> Result<String, String> {
-    match text.as_bytes() {
-        [b'0'..=b'9', b'0'..=b'9'] => Ok(text.to_owned()),
-        _ => Err(format!("{text:?} is not two digits")),
-    }
 }
 
 /// How to look for containers that should be traced and are not.
@@ -630,17 +641,6 @@ pub struct Audits {
     pub runtime_state: Vec<PathBuf>,
 }
 
-fn size(text: &str) -> Result<u32, String> {
-    match text.parse() {
-        Ok(Bytes(bytes @ 4096..=0x4000_0000)) => Ok(bytes as u32),
-        _ => Err(format!("{text:?} is no size from 4K to 1G")),
-    }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    text.parse().map(|Time(time)| time)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -648,13 +648,6 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         <Cli as clap::CommandFactory>::command().debug_assert();
-    }
-
-    #[test]
-    fn sizes_and_times_are_read_as_people_write_them() {
-        assert_eq!(size("64M"), Ok(64 << 20));
-        assert!(size("1").is_err() && size("2G").is_err() && size("x").is_err() && size("").is_err());
-        assert!(index("07").is_ok() && index("7").is_err() && index("a1").is_err());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Parse, dispatch, exit code; nothing else.
 
-use std::process::ExitCode;
+use std::{env, process::ExitCode};
 
 use clap::FromArgMatches;
 use tracer::{
@@ -11,7 +11,11 @@ use tracer::{
 
 fn main() -> ExitCode {
     complete::answer();
-    let typed = Cli::from_arg_matches(&cli::command().get_matches());
+    let mut command = cli::command();
+    let typed = command
+        .try_get_matches_from_mut(env::args_os())
+        .and_then(|matches| Cli::from_arg_matches(&matches))
+        .map_err(|error| cli::advised(error, &command, env::args_os()));
     match commands::run(typed.unwrap_or_else(|error| error.exit())) {
         Ok(code) => ExitCode::from(code),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,

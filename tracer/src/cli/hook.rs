@@ -65,7 +65,7 @@ impl From<Runtime> for install::Runtime {
 /// Where the hook is, or shall be.
 #[derive(Debug, Args)]
 pub struct Place {
-    /// The runtime.
+    /// The container runtime.
     #[arg(long, value_enum)]
     pub runtime: Runtime,
     /// The configuration of this user, rootless, instead of the machine's (podman, Docker).
@@ -88,10 +88,11 @@ pub struct Place {
 /// What to install.
 #[derive(Debug, Default, Args)]
 pub struct Wanted {
-    /// The program tracer-hook, as the runtime shall find it.
+    /// The program tracer-hook, as the runtime shall find it [default: /usr/libexec/oci/hooks.d/tracer-hook, else the one
+    /// beside this program].
     #[arg(long, value_name = "PATH")]
     pub hook: Option<PathBuf>,
-    /// Time that the hook gives the daemon, 1ms to 60s.
+    /// Time that the hook gives the daemon, 1ms to 60s [default: 1s].
     #[arg(long, value_name = "TIME", value_parser = super::duration)]
     pub timeout: Option<Duration>,
     /// Start no container that asks to be traced and cannot be.

@@ -14,7 +14,7 @@ pub struct Summary {
         short = 'S',
         long = "summary-sort-by",
         default_value = "time",
-        value_name = "SORTBY"
+        value_name = "KEY"
     )]
     pub sort: Sort,
     /// Columns, as strace's: time-percent, total-time, min-time, max-time, avg-time, calls, errors, name; and ours:
@@ -64,21 +64,19 @@ pub struct Look {
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     pub color: Color,
     /// Cut lines at that many columns; without a number, at the terminal's width.
-    #[arg(long, value_name = "NUMBER", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
+    #[arg(long, value_name = "NUMBER", num_args = 0..=1, require_equals = true, default_missing_value = "0", value_parser = super::number::<u16>)]
     pub columns: Option<u16>,
     /// Show the processes and their programs as a tree at the end, instead of the calls.
     #[arg(long)]
     pub tree: bool,
 }
 
-/// Seconds between two looks.
-pub(super) fn seconds(text: &str) -> Result<Duration, String> {
-    match text
-        .parse::<f64>()
-        .ok()
-        .and_then(|number| Duration::try_from_secs_f64(number).ok())
-    {
-        Some(time) if time >= Duration::from_millis(10) && time <= Duration::from_secs(86_400) => Ok(time),
-        _ => Err(format!("{text:?} is no number of seconds from 0.01 to 86400")),
+/// The time between two looks.
+pub(super) fn delay(text: &str) -> Result<Duration, String> {
+    let time = super::duration(text)?;
+    if (Duration::from_millis(10)..=Duration::from_secs(86_400)).contains(&time) {
+        Ok(time)
+    } else {
+        Err(format!("{text:?} is no time from 10ms to 1d"))
     }
 }

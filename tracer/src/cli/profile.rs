@@ -11,8 +11,8 @@ use crate::profile::{Form, base::Base};
 pub enum Profile {
     /// Write a seccomp profile that allows what a container called, and what its runtime needs to start it.
     Seccomp(Seccomp),
-    /// The capabilities that a container needs: options of podman and docker, or JSON for a securityContext.
-    Capabilities(super::OfContainer),
+    /// Print the capabilities that a container needs: options of podman and docker, or JSON for a securityContext.
+    Capabilities(super::OfTraced),
     /// Show how two seccomp profiles differ: `-` only in A, `+` only in B.
     Diff(Diff),
     /// Tell what a seccomp profile would refuse a container that ran without it.
@@ -23,13 +23,14 @@ pub enum Profile {
 
 #[derive(Debug, Args)]
 pub struct Seccomp {
-    /// Name, id, or the beginning of one.
+    /// Name, id, or the beginning of one, also of a container that has ended; or the file of a recording.
+    #[arg(value_name = "CONTAINER|RECORDING")]
     pub container: String,
     /// Whose needs to meet beside the application's.
     #[arg(long, value_enum, default_value_t = Base::All)]
     pub base: Base,
-    /// Form of the profile.
-    #[arg(short, long, value_enum, default_value_t = Form::Oci)]
+    /// Format of the profile.
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Form::Oci)]
     pub output: Form,
 }
 
@@ -47,7 +48,8 @@ pub struct Diff {
 pub struct ProfileCheck {
     /// A profile in JSON, podman's or Docker's default among them; `-` is standard input.
     pub profile: PathBuf,
-    /// Name, id, or the beginning of one.
+    /// Name, id, or the beginning of one, also of a container that has ended; or the file of a recording.
+    #[arg(value_name = "CONTAINER|RECORDING")]
     pub container: String,
     #[command(flatten)]
     pub held: Held,
@@ -62,8 +64,8 @@ pub struct Merge {
     pub profiles: Vec<PathBuf>,
     #[command(flatten)]
     pub held: Held,
-    /// Form of the profile.
-    #[arg(short, long, value_enum, default_value_t = Form::Oci)]
+    /// Format of the profile.
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Form::Oci)]
     pub output: Form,
 }
 

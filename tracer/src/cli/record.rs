@@ -16,7 +16,7 @@ use crate::{
 #[derive(Debug, Args)]
 pub struct Record {
     /// Names, ids, or beginnings of them, also of containers that are not there yet; none means all.
-    #[arg(value_name = "CONTAINER", conflicts_with = "command")]
+    #[arg(value_name = "CONTAINER", conflicts_with_all = ["command", "starts", "tunes"])]
     pub containers: Vec<String>,
     #[command(flatten)]
     pub select: Select,
@@ -42,7 +42,7 @@ pub struct Record {
     #[command(flatten)]
     pub tuning: Tuning,
     /// A command to run and record, with no daemon and no container runtime.
-    #[arg(last = true, value_name = "CMD")]
+    #[arg(last = true, value_name = "CMD", conflicts_with_all = ["Select", "since_start", "until_gone"])]
     pub command: Vec<OsString>,
 }
 
@@ -68,7 +68,8 @@ impl Record {
 /// `tracer replay`.
 #[derive(Debug, Args)]
 pub struct Replay {
-    /// The recording; `-` is standard input.
+    /// The file of a recording; `-` is standard input.
+    #[arg(value_name = "RECORDING")]
     pub file: PathBuf,
     /// Only these: names, ids, or beginnings of them.
     #[arg(value_name = "CONTAINER")]
@@ -79,8 +80,8 @@ pub struct Replay {
     pub events: Events,
     #[command(flatten)]
     pub stretch: Stretch,
-    /// Bytes of strings and buffers to show: no more than were recorded.
-    #[arg(short = 's', long = "string-limit", value_name = "BYTES")]
+    /// Bytes of each string and buffer to show: no more than were recorded.
+    #[arg(short = 's', long = "string-limit", value_name = "BYTES", value_parser = super::number::<u16>)]
     pub strings: Option<u16>,
     /// Show no calls, only their counts, as strace -c does.
     #[arg(short = 'c', long, conflicts_with = "summary_too")]

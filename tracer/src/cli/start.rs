@@ -13,7 +13,7 @@ pub struct Start {
     /// Start the command with DIR as its root.
     #[arg(long, value_name = "DIR")]
     pub rootfs: Option<PathBuf>,
-    /// Start it with VAR as VALUE in its environment, or without VAR; may be given again.
+    /// Start it with VAR as VALUE in its environment, or without VAR; may be repeated.
     #[arg(short = 'E', long = "env", value_name = "VAR[=VALUE]", value_parser = variable)]
     pub environment: Vec<Variable>,
     /// Start it as USER, with the groups of that user: a name, or a number.

@@ -1,10 +1,10 @@
 //! The options of `tracer top`: those of top(1) where it has them.
 
-use std::time::Duration;
+use std::{num::NonZeroU64, time::Duration};
 
 use clap::Args;
 
-use super::{Output, Select, look};
+use super::{Output, Select, look, number};
 use crate::{sinks::Phases, top::Sort};
 
 /// `tracer top`.
@@ -15,12 +15,12 @@ pub struct Top {
     pub containers: Vec<String>,
     #[command(flatten)]
     pub select: Select,
-    /// Look again after so many seconds.
-    #[arg(short = 'd', long = "delay", default_value = "1", value_name = "SECONDS", value_parser = look::seconds)]
+    /// Look again after so long (`5`, `500ms`).
+    #[arg(short = 'd', long = "delay", default_value = "1s", value_name = "TIME", value_parser = look::delay)]
     pub delay: Duration,
     /// End after so many tables.
-    #[arg(short = 'n', long = "iterations", value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
-    pub iterations: Option<u64>,
+    #[arg(short = 'n', long = "iterations", value_name = "NUMBER", value_parser = number::<NonZeroU64>)]
+    pub iterations: Option<NonZeroU64>,
     /// Print table after table, for files and scripts; also where -o is json.
     #[arg(short = 'b', long)]
     pub batch: bool,

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{json_line, print::safe, told};
 use crate::{
-    cli::{Format, OfContainer},
+    cli::{Format, OfTraced},
     control::Request,
     report::capabilities::{Asked, Capabilities, Capability},
 };
@@ -19,7 +19,7 @@ use crate::{
 /// Kinds of call that a line shows; JSON has all.
 const CALLS: usize = 3;
 
-pub(super) fn run(directory: &Path, arguments: OfContainer) -> Result<u8> {
+pub(super) fn run(directory: &Path, arguments: OfTraced) -> Result<u8> {
     let request = Request::Caps {
         container: arguments.container.clone(),
     };
@@ -37,7 +37,7 @@ pub(super) fn run(directory: &Path, arguments: OfContainer) -> Result<u8> {
 }
 
 /// `tracer profile capabilities`: only what follows, for programs.
-pub(super) fn profile(directory: &Path, arguments: OfContainer) -> Result<u8> {
+pub(super) fn profile(directory: &Path, arguments: OfTraced) -> Result<u8> {
     let request = Request::Caps {
         container: arguments.container.clone(),
     };

@@ -54,8 +54,8 @@ pub(super) fn run(arguments: cli::Man) -> Result<u8> {
         let found = command.find_subcommand(word);
         command = found.with_context(|| {
             format!(
-                "{} has no command {word:?}; `tracer --help` lists them",
-                name(command)
+                "{0} has no command {word:?}: `{0} --help` lists them",
+                name(command).replace('-', " ")
             )
         })?;
     }

@@ -19,6 +19,9 @@ use crate::{
     selector::Selector,
 };
 
+/// The file of a page that nobody named.
+const DEFAULT: &str = "report.html";
+
 pub(super) fn run(directory: &Path, arguments: &cli::Report) -> Result<u8> {
     let word = arguments.of.as_str();
     let is_file = word == "-" || recording::is_file(word);
@@ -26,10 +29,11 @@ pub(super) fn run(directory: &Path, arguments: &cli::Report) -> Result<u8> {
         is_file || arguments.container.is_none(),
         "--container chooses one of a recording, and {word:?} is a container already"
     );
+    let output = arguments.output.as_deref().unwrap_or(Path::new(DEFAULT));
     ensure!(
-        !is_same(Path::new(word), Some(&arguments.output)),
+        !is_same(Path::new(word), Some(output)),
         "{} is the recording itself: write to another file",
-        arguments.output.display()
+        output.display()
     );
     let mut known = Known::default();
     if is_file {
@@ -55,7 +59,10 @@ pub(super) fn run(directory: &Path, arguments: &cli::Report) -> Result<u8> {
             .notes
             .push(format!("The recording is not whole: {}.", recording.damage()));
     }
-    write(&arguments.output, &page.finish(&known))?;
+    write(output, &page.finish(&known))?;
+    if arguments.output.is_none() {
+        writeln!(io::stdout(), "{}", output.display())?;
+    }
     Ok(what_is_missing(&recording, lost))
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IsTerminal},
+    num::NonZeroU64,
     path::Path,
 };
 
@@ -21,7 +22,7 @@ pub(super) fn run(directory: &Path, arguments: cli::Top) -> Result<u8> {
         looks: if arguments.once {
             Some(1)
         } else {
-            arguments.iterations
+            arguments.iterations.map(NonZeroU64::get)
         },
         sort: arguments.sort,
         reverse: arguments.reverse,
