@@ -18,6 +18,8 @@ use crate::{
 
 /// Most bytes of one frame: the daemon's frames are smaller.
 const MAX_FRAME: u32 = 128 << 20;
+/// Bytes that are read at once: an answer about many containers has hundreds of thousands.
+const ANSWER: usize = 256 << 10;
 
 fn connect(runtime_dir: &Path, request: &Request) -> Result<BufReader<UnixStream>> {
     let path = runtime_dir.join("control.sock");
@@ -48,7 +50,7 @@ fn connect(runtime_dir: &Path, request: &Request) -> Result<BufReader<UnixStream
         Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {}
         sent => sent.context("ask the daemon")?,
     }
-    Ok(BufReader::new(stream))
+    Ok(BufReader::with_capacity(ANSWER, stream))
 }
 
 fn answer<T: DeserializeOwned>(from: &mut impl BufRead) -> Result<T> {

@@ -51,6 +51,7 @@ impl Node {
         for mut container in live {
             let (slot, generation) = container.key;
             let rows = rows.remove(&(slot, generation as u16)).unwrap_or_default();
+            let rows = rows.into_iter().collect();
             container.calls = Counted::new(&[], rows).by_name(Phases::App);
             figures.containers.push(container);
         }

@@ -9,11 +9,12 @@ use std::{
 use anyhow::{Context, Result};
 use tracer_common::{
     ABI_VERSION,
-    filter::{self, Counter},
+    filter::{self, Books, Counter},
 };
 
 use super::{Inner, Live, Node, Rows, books};
 use crate::{
+    decode,
     enrich::monotonic_ns,
     event,
     explain::Explanation,
@@ -21,8 +22,11 @@ use crate::{
     pipeline::Mark,
     registry::Entry,
     report::{
-        Line, Names, State, Stats, Status, Verdict, activity::Activities, capabilities::Capabilities,
-        counted::Counted, observed,
+        Line, Names, State, Stats, Status, Verdict,
+        activity::Activities,
+        capabilities::Capabilities,
+        counted::{Counted, activity},
+        observed,
     },
     sinks::{Phases, Selection},
 };
@@ -248,6 +252,7 @@ impl Node {
             })
             .collect();
         let missed_runs = inner.missed_runs()?;
+        let native = decode::Options::native().arch;
         for entry in inner
             .registry
             .iter()
@@ -256,13 +261,15 @@ impl Node {
             let Some(live) = inner.live.get(&entry.slot) else {
                 continue;
             };
-            let verdict = inner.verdict(entry, live, &Rows::new(), missed_runs)?;
+            let per_cpu = inner.kernel.books(entry.slot)?;
+            let verdict = verdict(entry, live, &per_cpu, &Rows::new(), missed_runs);
             let line = books::line(&verdict, entry.identity.init_tgid, live.runtime.clone());
             let rows = rows
                 .remove(&(entry.slot, entry.generation as u16))
                 .unwrap_or_default();
-            let counted = Counted::new(&inner.kernel.books(entry.slot)?, rows);
-            containers.push(counted.activity(line, selection.phases));
+            let rows = rows.iter().map(|(key, row)| (key, row));
+            let overflow = per_cpu.iter().map(|books| books.overflow).sum();
+            containers.push(activity(native, rows, overflow, line, selection.phases));
         }
         Ok(Activities {
             ktime: monotonic_ns(),
@@ -352,14 +359,17 @@ impl Inner {
         missed_runs: u64,
     ) -> Result<Verdict> {
         let per_cpu = self.kernel.books(entry.slot)?;
-        let books = books::sum(&per_cpu, rows, &live.progress);
-        Ok(books::verdict(
-            entry,
-            live,
-            State::Live,
-            books,
-            books::process_lost(&per_cpu),
-            missed_runs.saturating_sub(live.missed_runs_before),
-        ))
+        Ok(verdict(entry, live, &per_cpu, rows, missed_runs))
     }
+}
+
+fn verdict(entry: &Entry, live: &Live, per_cpu: &[Books], rows: &Rows, missed_runs: u64) -> Verdict {
+    books::verdict(
+        entry,
+        live,
+        State::Live,
+        books::sum(per_cpu, rows, &live.progress),
+        books::process_lost(per_cpu),
+        missed_runs.saturating_sub(live.missed_runs_before),
+    )
 }

@@ -87,43 +87,12 @@ impl Counted {
 
     /// The rows of these phases.
     fn of(&self, phases: Phases) -> impl Iterator<Item = (&AggregateKey, &Aggregate)> {
-        self.rows.iter().filter(move |(key, _)| match phases {
-            Phases::All => true,
-            Phases::App => key.slot & AggregateKey::APP != 0,
-            Phases::Runtime => key.slot & AggregateKey::APP == 0,
-        })
+        self.rows.iter().filter(move |(key, _)| is_of(**key, phases))
     }
 
     /// The same in short, with the container's line.
     pub fn activity(&self, line: Line, phases: Phases) -> Activity {
-        let mut calls: HashMap<u16, Calls> = HashMap::new();
-        let mut durations = Histogram::default();
-        for (&AggregateKey { nr, errno, .. }, counted) in self.of(phases) {
-            if errno == AggregateKey::UNFINISHED {
-                continue;
-            }
-            let row = calls.entry(nr).or_insert_with(|| Calls {
-                syscall: match decode::named(self.native, nr) {
-                    (arch, name) if arch == self.native => name.into_owned(),
-                    (arch, name) => format!("{name} ({})", arch.name()),
-                },
-                ..Calls::default()
-            });
-            row.calls += counted.count;
-            row.total_ns += counted.total_ns;
-            if errno != 0 {
-                row.errors += counted.count;
-            }
-            durations.add(counted);
-        }
-        let mut calls: Vec<_> = calls.into_values().collect();
-        calls.sort_by(|a, b| b.calls.cmp(&a.calls).then_with(|| a.syscall.cmp(&b.syscall)));
-        Activity {
-            line,
-            calls,
-            durations,
-            overflow: self.overflow,
-        }
+        activity(self.native, &self.rows, self.overflow, line, phases)
     }
 
     /// The calls of these phases that returned, by name.
@@ -194,5 +163,53 @@ impl Counted {
             calls,
             overflow: self.overflow,
         }
+    }
+}
+
+/// Whether a row is of these phases.
+const fn is_of(key: AggregateKey, phases: Phases) -> bool {
+    match phases {
+        Phases::All => true,
+        Phases::App => key.slot & AggregateKey::APP != 0,
+        Phases::Runtime => key.slot & AggregateKey::APP == 0,
+    }
+}
+
+/// What a container did in these phases, by its rows, each of another key.
+pub fn activity<'a>(
+    native: Arch,
+    rows: impl IntoIterator<Item = (&'a AggregateKey, &'a Aggregate)>,
+    overflow: u64,
+    line: Line,
+    phases: Phases,
+) -> Activity {
+    let mut calls: HashMap<u16, Calls> = HashMap::new();
+    let mut durations = Histogram::default();
+    for (key, counted) in rows {
+        let AggregateKey { nr, errno, .. } = *key;
+        if errno == AggregateKey::UNFINISHED || !is_of(*key, phases) {
+            continue;
+        }
+        let row = calls.entry(nr).or_insert_with(|| Calls {
+            syscall: match decode::named(native, nr) {
+                (arch, name) if arch == native => name.into_owned(),
+                (arch, name) => format!("{name} ({})", arch.name()),
+            },
+            ..Calls::default()
+        });
+        row.calls += counted.count;
+        row.total_ns += counted.total_ns;
+        if errno != 0 {
+            row.errors += counted.count;
+        }
+        durations.add(counted);
+    }
+    let mut calls: Vec<_> = calls.into_values().collect();
+    calls.sort_by(|a, b| b.calls.cmp(&a.calls).then_with(|| a.syscall.cmp(&b.syscall)));
+    Activity {
+        line,
+        calls,
+        durations,
+        overflow,
     }
 }

@@ -34,6 +34,10 @@ const ZERO: Aggregate = Aggregate {
     buckets: [0; BUCKETS],
 };
 
+/// Rows, each of another key, by slot and the low half of its generation. They are gone through and no more: thousands of
+/// them in hash tables took longer than all else.
+pub type ByUse = HashMap<(u32, u16), Vec<(AggregateKey, Aggregate)>>;
+
 pub(super) struct Aggregates {
     numbers: maps::HashMap<MapData, Abi<AggregateKey>, u32>,
     rows: PerCpuArray<MapData, Abi<Aggregate>>,
@@ -94,14 +98,13 @@ impl Aggregates {
     }
 
     /// The rows of all slots, by slot and generation, in one walk.
-    pub(super) fn all(&self) -> Result<HashMap<(u32, u16), HashMap<AggregateKey, Aggregate>>> {
-        let mut all: HashMap<_, HashMap<_, _>> = HashMap::new();
+    pub(super) fn all(&self) -> Result<ByUse> {
+        let mut all = ByUse::new();
         self.each(
             |_| true,
             |key, row| {
-                all.entry((slot_of(key), key.generation))
-                    .or_default()
-                    .insert(key, row);
+                let of = all.entry((slot_of(key), key.generation)).or_default();
+                of.push((key, row));
             },
         )?;
         Ok(all)
@@ -196,7 +199,7 @@ impl Tally {
     ///
     /// # Errors
     /// When a map refuses.
-    pub fn all(&self) -> Result<HashMap<(u32, u16), HashMap<AggregateKey, Aggregate>>> {
+    pub fn all(&self) -> Result<ByUse> {
         self.0.all()
     }
 }
