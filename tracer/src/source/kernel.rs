@@ -38,7 +38,7 @@ use tracer_common::{
 };
 
 use aggregates::Aggregates;
-pub use aggregates::Tally;
+pub use aggregates::{ByUse, Tally};
 use capabilities::Capabilities;
 use dentries::Dentries;
 pub use dentries::FUNCTIONS as DENTRY_FUNCTIONS;
