@@ -25,7 +25,7 @@ pub const USER: &str = "ann";
 pub const IMAGES: [&str; 2] = ["busybox", "debian"];
 
 /// A command of the documents takes at most so long.
-const LIMIT: Duration = Duration::from_secs(40);
+const LIMIT: Duration = Duration::from_secs(100);
 
 /// Root's first shell.
 pub const ROOT: usize = 0;
@@ -331,7 +331,7 @@ end() {
 }
 begin() {
     $program >$dir/unit-$unit.log 2>&1 </dev/null & echo $! >$pidfile
-    for _ in $(seq 1000); do $answers >/dev/null 2>&1 && return 0; sleep 0.02; done
+    for _ in $(seq 3000); do $answers >/dev/null 2>&1 && return 0; sleep 0.02; done
     cat $dir/unit-$unit.log >&2; exit 1
 }
 for unit in $units; do
