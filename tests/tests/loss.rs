@@ -100,7 +100,7 @@ fn a_million_calls_in_a_container_are_all_delivered() -> Result<()> {
     let args = ["/workloads/calls", &CALLS.to_string(), CALL];
     one_is_whole(|| {
         let bundle = Bundle::traced("million", Rootfs::Host, &args, &daemon)?;
-        let tail = daemon.tail(&bundle.id, &["-o", "text"])?;
+        let tail = daemon.tail(&bundle.id, &["-o", "text"])?.opened()?;
         let mut container = Runtime::Runc.start(bundle)?;
         container.success()?;
         let (_, text, _) = tail.end()?;

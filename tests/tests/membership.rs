@@ -253,7 +253,7 @@ fn an_end_that_is_told_twice_reaches_those_who_wait_for_it() -> Result<()> {
             "sched_get_priority_max".to_owned(),
         ];
         let bundle = traced(&daemon, "twice", &args)?;
-        let tail = daemon.tail(&bundle.id, &["-o", "text"])?;
+        let tail = daemon.tail(&bundle.id, &["-o", "text"])?.opened()?;
         let mut container = runtime.start(bundle)?.quiet();
         container.success()?;
         tail.text()?;

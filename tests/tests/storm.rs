@@ -52,7 +52,7 @@ fn storm(words: &[&str], change: impl FnOnce(Bundle) -> Bundle) -> Result<Outcom
     let beside = Caller::start(&daemon, "beside", 151)?;
     let args = [&["/workloads/storm"], words].concat();
     let bundle = change(Bundle::traced("storm", Rootfs::Host, &args, &daemon)?);
-    let tail = daemon.tail(&bundle.id, &["-o", "text"])?;
+    let tail = daemon.tail(&bundle.id, &["-o", "text"])?.opened()?;
     let mut container = Runtime::Runc.start(bundle)?;
     container.success()?;
     let verdict = daemon.verdict_at_end(container.id())?;

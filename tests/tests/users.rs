@@ -166,7 +166,7 @@ fn a_users_quotas_hold_and_no_container_minds() -> Result<()> {
     // More events than it may have are counted and told; the container goes on.
     let loop_of_calls = "i=0; while [ $i -lt 4001 ]; do i=$((i+1)); : >/dev/null; done; echo done";
     let busy = podman.create(&TRACED, &["/bin/sh", "-c", loop_of_calls])?;
-    let tail = daemon.tail_all(&busy)?;
+    let tail = daemon.tail_all(&busy)?.opened()?;
     let client = daemon.client_of(user, "tail")?;
     let own = daemon
         .tail_by(client, "own", &["-o", "json", "--phase", "all", &busy])?
