@@ -211,8 +211,8 @@ struct Script {
 }
 
 impl Script {
-    /// In place of the bundle's own: `steps` are lines of the script; `hook` in them is the hook, `init` the container's
-    /// process, and `stop NAME` waits.
+    /// In place of the bundle's own: `steps` are lines of the script; `hook` in them is the hook, `kill_init` kills the container's
+    /// process and waits until it is dead, and `stop` waits.
     fn new(bundle: &mut Bundle, steps: &str) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let hook = &mut bundle.config["hooks"]["createRuntime"][0];
@@ -224,7 +224,9 @@ impl Script {
         let script = format!(
             "cd {at}; cat >state; init=$(sed -n 's/.*\"pid\": *\\([0-9]*\\).*/\\1/p' state)\n\
              hook() {{ {path} {} <state; }}\n\
-             stop() {{ echo >stopped; read line <go; }}\n{steps}",
+             stop() {{ echo >stopped; read line <go; }}\n\
+             kill_init() {{ kill -9 $init; while [ -e /proc/$init ] && ! grep -q '^State:.Z' /proc/$init/status; do \
+             sleep 0.01; done; }}\n{steps}",
             args.join(" ")
         );
         hook["path"] = json!("/bin/sh");
@@ -286,7 +288,7 @@ fn a_container_that_is_killed_in_any_phase_is_booked() -> Result<()> {
     let scene = Scene::new()?;
     for runtime in [Runtime::Runc, Runtime::Crun] {
         // In its hook, before and after it was registered.
-        for (steps, knows) in [("kill -9 $init; hook", false), ("hook; kill -9 $init", true)] {
+        for (steps, knows) in [("kill_init; hook", false), ("hook; kill_init", true)] {
             let mut bundle = scene.bundle("phase", &["/bin/true"])?;
             let script = Script::new(&mut bundle, steps)?;
             let mut container = scene.start(runtime, bundle)?;

@@ -64,10 +64,10 @@ fn lines(path: &Path, call: &str) -> Result<u64> {
     Ok(count)
 }
 
-/// A million calls without a loss: that is a matter of speed, so of three samples one must be whole. The books of each
+/// A million calls without a loss: that is a matter of speed, so of five samples one must be whole. The books of each
 /// balance, and each call is in them.
 fn one_is_whole(mut sample: impl FnMut() -> Result<Verdict>) -> Result<()> {
-    const SAMPLES: usize = 3;
+    const SAMPLES: usize = 5;
     let mut lost = Vec::new();
     for _ in 0..SAMPLES {
         let verdict = sample()?;
