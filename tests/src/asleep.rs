@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
-use std::process::{Command, Output};
+use std::process::{Command, ExitStatus, Output};
 
 use crate::{
     Container, Daemon,
@@ -40,11 +40,21 @@ pub fn run(tracer: &mut Command, args: &[&str]) -> Result<Output> {
 
 /// Runs a traced container to its end while the daemon sleeps, from before its program's first call.
 pub fn container(daemon: &Daemon, what: &str, args: &[&str]) -> Result<Container> {
-    let mut waiting = Waiting::start(what, args, daemon, &[])?;
+    let (status, container) = to_its_end(daemon, Waiting::start(what, args, daemon, &[])?)?;
+    ensure!(status.success(), "{status}: {}", container.outputs());
+    Ok(container)
+}
+
+/// The same with so many bytes of memory at most, and however it ends.
+pub fn limited(daemon: &Daemon, what: &str, args: &[&str], limit: u64) -> Result<(ExitStatus, Container)> {
+    to_its_end(daemon, Waiting::limited(what, args, daemon, limit)?)
+}
+
+fn to_its_end(daemon: &Daemon, mut waiting: Waiting) -> Result<(ExitStatus, Container)> {
     stop(pid(daemon.id())?)?;
-    let during = waiting.go().and_then(|()| waiting.container.success());
+    let during = waiting.go().and_then(|()| waiting.container.wait());
     daemon.signal(Signal::CONT)?;
-    during?;
+    let status = during?;
     daemon.verdict_at_end(waiting.container.id())?;
-    Ok(waiting.container)
+    Ok((status, waiting.container))
 }

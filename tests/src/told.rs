@@ -1,6 +1,7 @@
 //! Commands and containers that are up, and make their program's first call when they are told to.
 
 use anyhow::{Context, Result, bail};
+use serde_json::json;
 use std::{
     fs,
     io::{BufRead, BufReader, Lines, Write},
@@ -19,9 +20,26 @@ pub struct Waiting {
 impl Waiting {
     /// Starts it with these annotations, and waits until it is up.
     pub fn start(what: &str, args: &[&str], daemon: &Daemon, annotations: &[(&str, &str)]) -> Result<Self> {
+        Self::changed(what, args, daemon, |bundle| bundle.annotations(annotations))
+    }
+
+    /// The same with so many bytes of memory at most, swap included.
+    pub fn limited(what: &str, args: &[&str], daemon: &Daemon, limit: u64) -> Result<Self> {
+        Self::changed(what, args, daemon, |mut bundle| {
+            bundle.config["linux"]["resources"] = json!({"memory": {"limit": limit, "swap": limit}});
+            bundle
+        })
+    }
+
+    fn changed(
+        what: &str,
+        args: &[&str],
+        daemon: &Daemon,
+        change: impl FnOnce(Bundle) -> Bundle,
+    ) -> Result<Self> {
         const SCRIPT: &str = "echo up; read go </scratch/go; exec \"$@\"";
         let args = [&["/bin/sh", "-c", SCRIPT, "sh"], args].concat();
-        let bundle = Bundle::traced(what, Rootfs::Host, &args, daemon)?.annotations(annotations);
+        let bundle = change(Bundle::traced(what, Rootfs::Host, &args, daemon)?);
         let go = bundle.fifo("go")?;
         let mut container = Runtime::Runc.start(bundle)?;
         container.printed("up")?;

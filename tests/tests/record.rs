@@ -8,6 +8,7 @@ use std::{
     process::Output,
 };
 use tracer_tests::{
+    asleep,
     bundle::{Bundle, Rootfs},
     daemon::{Daemon, Stats},
     event, programs,
@@ -356,6 +357,79 @@ fn dumps(daemon: &Daemon) -> Result<Vec<Value>> {
     verdicts(&programs::success(
         daemon.client("dump").args(["--list", "-o", "json"]),
     )?)
+}
+
+/// Its first process, of a container whose cgroup the runtime removes at once, while the daemon sleeps.
+#[test]
+fn an_oom_kill_is_told_by_the_kernel_whatever_is_left_of_the_cgroup() -> Result<()> {
+    const LIMIT: u64 = 24 << 20;
+    let state = tempfile::tempdir()?;
+    let directory = state.path().join("dumps");
+    let place = directory.to_str().context("a path")?;
+    let daemon = Daemon::start_with(&["--dump-on", "exit,oom", "--dump-dir", place])?;
+    let (status, container) = asleep::limited(&daemon, "oom-first", &["tail", "/dev/zero"], LIMIT)?;
+    ensure!(
+        status.code() == Some(128 + 9),
+        "{status}: {}",
+        container.outputs()
+    );
+    let id = container.id();
+    let text = programs::success(daemon.client("explain").args(["-o", "json", id]))?;
+    let told = event::parse(&text)?;
+    let found = told
+        .iter()
+        .find(|found| found.text("call") == "killed by SIGKILL");
+    let found = found.with_context(|| format!("the kill is not explained: {text}"))?;
+    assert_eq!(found.text("cause"), "cgroup-memory", "{}", found.0);
+    let facts = found.0["evidence"].as_array().context("no evidence")?;
+    let first = facts.first().context("no evidence")?;
+    assert_eq!(first["taken"], "call", "{first}");
+    let fact = first["text"].as_str().unwrap_or_default();
+    ensure!(
+        fact.contains(&format!("memory.max is {LIMIT} bytes")) && fact.contains(id),
+        "not with its cgroup and limit: {fact}"
+    );
+    let fixes = found.0["fixes"].as_array().context("no fixes")?;
+    ensure!(fixes.iter().any(|fix| {
+        fix["line"]
+            .as_str()
+            .is_some_and(|line| line.contains("--memory=48m"))
+    }));
+    let kept = wait::until(&format!("the dump of {id}"), wait::LONG, || {
+        Ok(dumps(&daemon)?.pop())
+    })?;
+    assert_eq!(kept["reasons"], serde_json::json!(["oom"]), "{kept}");
+    let path = Path::new(kept["path"].as_str().context("no path")?);
+    let events = event::parse(&replayed(path, &["-o", "json", "--phase", "all"])?)?;
+    let ends: Vec<_> = events
+        .iter()
+        .filter(|event| event.text("oom") == "cgroup")
+        .collect();
+    ensure!(ends.len() == 1 && ends[0].text("signal") == "SIGKILL", "{ends:?}");
+    // Of the recording alone.
+    let out = programs::output(
+        programs::command(programs::tracer()?)
+            .args(["explain", "-o", "json"])
+            .arg(path),
+    )?;
+    let text = String::from_utf8_lossy(&out.stdout);
+    ensure!(text.contains("cgroup-memory"), "{}", programs::both(&out));
+    // Killed by somebody: no word of memory.
+    let killed = ["/bin/sh", "-c", "sh -c 'kill -KILL $$'; exit 7"];
+    let (status, container) = asleep::limited(&daemon, "killed", &killed, LIMIT)?;
+    ensure!(status.code() == Some(7), "{status}: {}", container.outputs());
+    let out = programs::output(daemon.client("explain").args(["-o", "json", container.id()]))?;
+    ensure!(
+        !String::from_utf8_lossy(&out.stdout).contains("killed by SIGKILL"),
+        "{}",
+        programs::both(&out)
+    );
+    let kept = wait::until("another dump", wait::LONG, || {
+        let kept = dumps(&daemon)?;
+        Ok((kept.len() == 2).then_some(kept))
+    })?;
+    assert_eq!(kept[1]["reasons"], serde_json::json!(["exit"]), "{kept:?}");
+    Ok(())
 }
 
 #[test]

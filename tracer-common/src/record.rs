@@ -65,6 +65,9 @@ pub mod flag {
     pub const CACHED: u16 = 1 << 12;
     /// The same, and the file system had to be asked.
     pub const LOOKED_UP: u16 = 1 << 13;
+    /// Exit only, of a process's last thread: the kernel's OOM killer chose the process. In the place of the other task's
+    /// numbers there is an [`OutOfMemory`](super::OutOfMemory).
+    pub const OOM: u16 = 1 << 14;
 }
 
 /// The common part of each record: 48 bytes.
@@ -118,7 +121,8 @@ pub struct Syscall {
 pub struct Process {
     /// The common part; of the parent for a fork.
     pub header: Header,
-    /// Fork: the new task. Exec: the thread id that called execve (it becomes the leader). Else 0.
+    /// Fork: the new task. Exec: the thread id that called execve (it becomes the leader). Exit with [`flag::OOM`]: it and the
+    /// three after it are an [`OutOfMemory`]. Else 0.
     pub other_tid: u32,
     /// Fork: the new task's process id in the container's PID namespace.
     pub other_ns_tgid: u32,
@@ -128,6 +132,31 @@ pub struct Process {
     pub other_tgid: u32,
     /// Name of the task (Fork: of the new one), NUL-padded, TASK_COMM_LEN.
     pub comm: [u8; 16],
+}
+
+/// What left somebody without memory, so that the OOM killer chose a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutOfMemory {
+    /// The limit of the memory cgroup so many levels above the process, its own being 1; 0: of none of them.
+    pub level: u32,
+    /// `memory.max` of that cgroup in bytes; without such a limit nearly all that the type holds.
+    pub max: u64,
+}
+
+impl OutOfMemory {
+    /// As it is in a record: `other_tid` and what follows it in a [`Process`].
+    #[inline(always)]
+    pub const fn words(self) -> [u32; 4] {
+        [self.level, self.max as u32, (self.max >> 32) as u32, 0]
+    }
+
+    /// From a record.
+    pub const fn of([level, low, high, _]: [u32; 4]) -> Self {
+        Self {
+            level,
+            max: (high as u64) << 32 | low as u64,
+        }
+    }
 }
 
 /// Head of a captured section.

@@ -220,7 +220,7 @@ fn decide(task: TaskPtr, previous: *mut Task) -> *mut Task {
     value.generation = container.generation;
     value.level = level_of(task, container.pid_ns);
     number(task, value);
-    emit::process(Kind::Join, 0, task, value, container, None, 0, 0);
+    emit::process(Kind::Join, 0, task, value, container, None, 0, [0; 4]);
     state
 }
 

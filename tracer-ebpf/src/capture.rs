@@ -431,18 +431,24 @@ pub(crate) fn task_exit(task: TaskPtr, state: *mut Task) -> u32 {
         count(Counter::Stale);
         return 0;
     };
+    let is_last = task.is_last_thread();
+    let (flags, words) = if is_last && task.is_oom_victim() {
+        (flag::OOM, task.out_of_memory().words())
+    } else {
+        (0, [0; 4])
+    };
     emit::process(
         Kind::Exit,
-        0,
+        flags,
         task,
         state,
         container,
         None,
         task.exit_code() as u16,
-        0,
+        words,
     );
     // Its namespaces go only after it: no inode number of theirs is used again before this.
-    if task.tgid() == container.init_tgid && task.is_last_thread() {
+    if is_last && task.tgid() == container.init_tgid {
         container.state |= state::ENDED;
     }
     // Nothing that this task might still do is a call.
@@ -484,7 +490,7 @@ pub(crate) fn fork(parent: TaskPtr, state: *mut Task, child: TaskPtr) {
         container,
         Some((child, made)),
         0,
-        0,
+        [0; 4],
     );
 }
 

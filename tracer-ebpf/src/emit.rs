@@ -270,7 +270,7 @@ pub(crate) fn process(
     container: &Container,
     child: Option<(TaskPtr, &Task)>,
     code: u16,
-    other_tid: u32,
+    words: [u32; 4],
 ) {
     let Some(books) = capture::books(state.slot) else {
         return;
@@ -306,10 +306,10 @@ pub(crate) fn process(
             (*record).other_ns_tid = made.ns_tid;
             (&raw mut (*record).comm).write(child.comm());
         } else {
-            (*record).other_tid = other_tid;
-            (*record).other_tgid = 0;
-            (*record).other_ns_tgid = 0;
-            (*record).other_ns_tid = 0;
+            (*record).other_tid = words[0];
+            (*record).other_ns_tgid = words[1];
+            (*record).other_ns_tid = words[2];
+            (*record).other_tgid = words[3];
             (&raw mut (*record).comm).write(task.comm());
         }
     }

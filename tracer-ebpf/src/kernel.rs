@@ -5,6 +5,7 @@
 
 mod credentials;
 mod files;
+mod memory;
 
 use core::{ffi::c_void, ptr};
 
@@ -46,6 +47,18 @@ offsets! {
     OFF_SIGNAL_EXIT_CODE,
     /// signal_struct.live.counter: threads that have not exited
     OFF_SIGNAL_LIVE,
+    /// signal_struct.oom_mm: set where the OOM killer chose the process
+    OFF_SIGNAL_OOM_MM,
+    /// task_struct.cgroups
+    OFF_TASK_CGROUPS,
+    /// css_set.subsys[memory_cgrp_id]; 0: there are no memory cgroups, as of those below
+    OFF_CSS_SET_MEMORY,
+    /// cgroup_subsys_state.parent
+    OFF_CSS_PARENT,
+    /// mem_cgroup.memory.max, in pages
+    OFF_MEMCG_MAX,
+    /// mem_cgroup.memory_events_local[MEMCG_OOM]
+    OFF_MEMCG_OOM,
     /// task_struct.comm
     OFF_TASK_COMM,
     /// task_struct.thread_info.status (x86)

@@ -357,7 +357,7 @@ impl Live {
                         .compare_exchange(0, ktime, Relaxed, Relaxed)
                         .is_ok();
             }
-            ProcessEvent::Exit { code } => {
+            ProcessEvent::Exit { code, .. } => {
                 self.comms.remove(&tid);
                 if tid == self.init_tgid {
                     self.progress.lock().exit = Some(*code);

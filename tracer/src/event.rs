@@ -422,7 +422,8 @@ pub enum ProcessEvent {
     /// It replaced its program by the file of this path (bytes as the kernel had them).
     Exec { path: Vec<u8>, truncated: bool },
     /// It ended.
-    Exit { code: Exit },
+    /// `oom`: of a process's last thread, where the kernel's OOM killer chose the process.
+    Exit { code: Exit, oom: Option<OutOfMemory> },
     /// It was found in the container: there at registration, or joined.
     Join,
 }
@@ -450,6 +451,16 @@ impl Process {
             ..self.task.clone()
         })
     }
+}
+
+/// Whose limit it was that left somebody without memory, so that the OOM killer chose a process: as the kernel side found it
+/// when the process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfMemory {
+    /// How many levels the memory cgroup is above the process's own; `None`: no limit of a cgroup, the machine's memory.
+    pub level: Option<u32>,
+    /// Its `memory.max` in bytes, where there is one.
+    pub max: Option<u64>,
 }
 
 /// How a task ended.

@@ -16,7 +16,7 @@ use super::Shared;
 use crate::{
     log::note,
     pipeline::Trigger,
-    recording::{Draft, Dumps, Reason, Reasons},
+    recording::{Draft, Dumps, Reason},
 };
 
 /// How long a dump waits for what comes after what happened; a container's end is the end of it.
@@ -28,8 +28,6 @@ const MOST_WAITING: usize = 64;
 struct Due {
     at: Instant,
     reasons: Vec<Reason>,
-    /// What the container is dumped on.
-    on: Reasons,
 }
 
 /// Starts the thread; it ends with the pipeline.
@@ -79,7 +77,7 @@ fn run(triggers: &Receiver<Trigger>, shared: &Weak<Shared>, dumps: &Dumps) {
 }
 
 fn take(waiting: &mut BTreeMap<String, Due>, trigger: Trigger) {
-    let Trigger { id, reason, over, on } = trigger;
+    let Trigger { id, reason, over } = trigger;
     if waiting.len() >= MOST_WAITING && !waiting.contains_key(&id) {
         note(&format!("no dump of container {id}: {MOST_WAITING} others wait"));
         return;
@@ -88,7 +86,6 @@ fn take(waiting: &mut BTreeMap<String, Due>, trigger: Trigger) {
     let due = waiting.entry(id).or_insert(Due {
         at: now + AFTER,
         reasons: Vec::new(),
-        on,
     });
     if let Some(reason) = reason.filter(|reason| !due.reasons.contains(reason)) {
         due.reasons.push(reason);
@@ -99,14 +96,9 @@ fn take(waiting: &mut BTreeMap<String, Due>, trigger: Trigger) {
 }
 
 fn dump(shared: &Shared, dumps: &Dumps, id: &str, due: Due) -> Result<()> {
-    let Due { mut reasons, on, .. } = due;
-    if reasons.contains(&Reason::Signal) && shared.node.was_out_of_memory(id) {
-        reasons.push(Reason::Oom);
-    }
-    reasons.retain(|reason| on.has(*reason));
-    if reasons.is_empty() {
-        return Ok(());
-    }
+    let Due { mut reasons, .. } = due;
+    // As they are listed.
+    reasons.sort_by_key(|reason| Reason::ALL.iter().position(|one| one == reason));
     let (dump, summary) = shared.node.dump(id)?.context("nothing is held of it any more")?;
     let mut last = Vec::new();
     let mut draft = Draft::new(shared.node.origin());

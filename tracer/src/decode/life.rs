@@ -3,7 +3,7 @@
 use tracer_common::record::{self, Kind, flag};
 
 use super::{Reader, Undecodable, show::Captured, task};
-use crate::event::{Comm, Exit, Process, ProcessEvent};
+use crate::event::{Comm, Exit, OutOfMemory, Process, ProcessEvent};
 
 pub(super) fn process(
     mut reader: Reader<'_>,
@@ -34,6 +34,8 @@ pub(super) fn process(
         }
         Kind::Exit => ProcessEvent::Exit {
             code: exit(header.nr),
+            oom: (header.flags & flag::OOM != 0)
+                .then(|| out_of_memory([other_tid, other_ns_tgid, other_ns_tid, other_tgid])),
         },
         Kind::Join | Kind::Syscall => ProcessEvent::Join,
     };
@@ -41,6 +43,16 @@ pub(super) fn process(
         task.comm = comm;
     }
     Ok(Process { task, what })
+}
+
+fn out_of_memory(words: [u32; 4]) -> OutOfMemory {
+    let record::OutOfMemory { level, max } = record::OutOfMemory::of(words);
+    // Without a limit it is LONG_MAX, in whole pages.
+    let is_limit = |max: &u64| *max < 1 << 62;
+    OutOfMemory {
+        level: level.checked_sub(1),
+        max: Some(max).filter(|max| level > 0 && is_limit(max)),
+    }
 }
 
 /// An exit code as wait(2) encodes it.

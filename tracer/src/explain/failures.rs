@@ -14,7 +14,10 @@ use std::{
 
 use super::{Home, start::Tries};
 use crate::{
-    event::{Body, Container, Event, Exit, Lifecycle, Outcome, Phase, Process, ProcessEvent, Syscall, Task},
+    event::{
+        Body, Container, Event, Exit, Lifecycle, OutOfMemory, Outcome, Phase, Process, ProcessEvent, Syscall,
+        Task,
+    },
     follow::{Earlier, Followed},
     slots::Slots,
 };
@@ -50,7 +53,7 @@ pub(super) enum Told {
     Settle {
         done: std::sync::mpsc::Sender<()>,
     },
-    /// A process was killed.
+    /// A process was killed for want of memory.
     Killed(Box<Killed>),
     Ended {
         slot: u16,
@@ -58,10 +61,6 @@ pub(super) enum Told {
     Ask {
         id: String,
         answer: std::sync::mpsc::Sender<Option<super::Explanation>>,
-    },
-    AskMemory {
-        id: String,
-        answer: std::sync::mpsc::Sender<bool>,
     },
     /// What is known of all that live.
     Leave {
@@ -89,7 +88,7 @@ pub(super) struct Failure {
     pub found: Arc<OnceLock<Vec<u8>>>,
 }
 
-/// A process of a container that SIGKILL ended.
+/// A process of a container that the kernel's OOM killer ended.
 #[derive(Debug)]
 pub(super) struct Killed {
     pub slot: u16,
@@ -97,6 +96,7 @@ pub(super) struct Killed {
     pub time_ns: u64,
     pub ktime: u64,
     pub task: Task,
+    pub oom: OutOfMemory,
 }
 
 /// Diagnoses on their way back to the pipeline.
@@ -169,6 +169,7 @@ impl Failures {
                 what:
                     ProcessEvent::Exit {
                         code: Exit::Signal { number, .. },
+                        oom: Some(oom),
                     },
             }) if i32::from(*number) == libc::SIGKILL => {
                 let killed = Killed {
@@ -177,13 +178,16 @@ impl Failures {
                     time_ns: event.time_ns,
                     ktime: event.ktime,
                     task: task.clone(),
+                    oom: *oom,
                 };
-                // Where there is no room, nobody learns that it was for want of memory.
+                // Where there is no room, nobody explains it; its exit tells.
                 let _no_room = self.to.try_send(Told::Killed(Box::new(killed)));
             }
             Body::Process(Process {
                 task,
-                what: ProcessEvent::Exit { code: Exit::Code(_) },
+                what: ProcessEvent::Exit {
+                    code: Exit::Code(_), ..
+                },
             }) if task.phase == Phase::Runtime && task.host_pid == task.host_tid => {
                 let tries = self.containers.get_mut(&slot).map(|kinds| &mut kinds.tries);
                 for (event, earlier) in tries.map(|tries| tries.of(task.host_pid)).into_iter().flatten() {
@@ -405,16 +409,6 @@ impl Questions {
     pub fn resumed(&self, slot: u16, info: Arc<Container>, before: super::Explanation) {
         // The stage ends after this does.
         let _ended = self.0.send(Told::Resumed { slot, info, before });
-    }
-
-    /// Whether a process of that container was killed for want of memory, the newest of that id.
-    pub fn was_out_of_memory(&self, id: &str) -> bool {
-        let (answer, answered) = channel();
-        let asked = Told::AskMemory {
-            id: id.to_owned(),
-            answer,
-        };
-        self.0.send(asked).is_ok() && answered.recv().unwrap_or(false)
     }
 }
 

@@ -102,8 +102,8 @@ struct Known {
     left_out: Vec<Arc<AtomicU64>>,
     /// Failures that did not reach this thread.
     missed: Arc<AtomicU64>,
-    /// Its processes that were killed for want of memory.
-    oom_kills: u64,
+    /// The process that was last killed for want of memory.
+    victim: Option<u32>,
     /// Paths that its processes could not make, by the process.
     not_made: Vec<(u32, Vec<u8>)>,
 }
@@ -188,11 +188,6 @@ impl Inquiry {
                 let _gave_up = done.send(());
             }
             Told::Killed(killed) => self.killed(*killed),
-            Told::AskMemory { id, answer } => {
-                let known = self.of(&id);
-                // Who asked may have given up.
-                let _gave_up = answer.send(known.is_some_and(|known| known.oom_kills > 0));
-            }
             Told::Ended { slot } => {
                 self.settle(None);
                 if let Some(mut known) = self.live.remove(&slot) {
@@ -225,7 +220,7 @@ impl Inquiry {
             groups: Vec::new(),
             left_out: Vec::new(),
             missed: Arc::default(),
-            oom_kills: 0,
+            victim: None,
             not_made: Vec::new(),
         })
     }
@@ -306,7 +301,7 @@ impl Inquiry {
         self.keep(slot, event, count, search.zip(place));
     }
 
-    /// A process was killed: for want of memory, if the kernel has counted one more such.
+    /// A process was killed for want of memory.
     fn killed(&mut self, killed: Killed) {
         let Killed {
             slot,
@@ -314,17 +309,14 @@ impl Inquiry {
             time_ns,
             ktime,
             task,
+            oom,
         } = killed;
-        let Some(known) = self.live.get_mut(&slot) else {
-            return;
-        };
-        let Some((groups, kills)) = known.home.as_ref().map(Home::out_of_memory) else {
-            return;
-        };
-        if kills <= known.oom_kills {
+        let known = self.known(slot, &info);
+        // Of two threads that end at once, each may be the last.
+        if known.victim.replace(task.host_pid) == Some(task.host_pid) {
             return;
         }
-        known.oom_kills += 1;
+        let (groups, paths) = known.home.as_ref().map(Home::memory).unwrap_or_default();
         let found = Diagnosis {
             call: "killed by SIGKILL".to_owned(),
             arch: Arch::NATIVE,
@@ -333,7 +325,7 @@ impl Inquiry {
             errno: None,
             count: 1,
             task,
-            verdict: rules::oom::killed(&groups),
+            verdict: rules::oom::killed(oom, &groups, &paths),
         };
         let event = Event {
             time_ns,

@@ -65,8 +65,6 @@ pub struct Home {
     groups: Vec<cgroup::Member>,
     /// RLIMIT_STACK of its first process, once the application had begun.
     stack: Option<u64>,
-    /// How many processes of its memory cgroup had been killed for want of memory before.
-    oom_kills: u64,
     /// Why parts are missing.
     gone: Vec<String>,
     /// A file system did not answer: it is not asked again.
@@ -97,7 +95,6 @@ impl Home {
         let groups = text("cgroup")
             .map(|text| cgroup::parse(&text))
             .unwrap_or_default();
-        let oom_kills = groups::oom_kills(&groups).unwrap_or(0);
         Self {
             pid,
             root: None,
@@ -108,7 +105,6 @@ impl Home {
             mounts: Arc::default(),
             groups,
             stack: None,
-            oom_kills,
             gone,
             silent: AtomicBool::new(false),
         }
@@ -124,23 +120,17 @@ impl Home {
         self.stack = amounts::stack(pid);
         // Only now is it where the container runtime wants it.
         if let Ok(text) = read(&format!("/proc/{pid}/cgroup")) {
-            let groups = cgroup::parse(&text);
-            if groups != self.groups {
-                self.oom_kills = groups::oom_kills(&groups).unwrap_or(0);
-                self.groups = groups;
-            }
+            self.groups = cgroup::parse(&text);
         }
         if let Ok(text) = read(&format!("/proc/{pid}/mountinfo")) {
             self.mounts = Arc::new(mounts::parse(&text));
         }
     }
 
-    /// Its memory cgroup and those above it, as far as they can be read now; and how many processes of it the kernel has
-    /// killed for want of memory since the application began.
-    pub(super) fn out_of_memory(&self) -> (Vec<MemoryGroup>, u64) {
+    /// Its memory cgroup and those above it, as far as they can be read now; and the paths of all of them.
+    pub(super) fn memory(&self) -> (Vec<MemoryGroup>, Vec<String>) {
         let groups = groups::memory(&self.groups).unwrap_or_default();
-        let kills = groups::oom_kills(&self.groups).unwrap_or(0);
-        (groups, kills.saturating_sub(self.oom_kills))
+        (groups, groups::memory_paths(&self.groups))
     }
 
     /// The host's number of the call's task, while it lives and is this container's.

@@ -168,7 +168,7 @@ fn of_start(calls: impl IntoIterator<Item = Syscall>) -> Vec<String> {
     let code = Exit::Code(1);
     let exit = of_runtime(Body::Process(Process {
         task: Task::default(),
-        what: ProcessEvent::Exit { code },
+        what: ProcessEvent::Exit { code, oom: None },
     }));
     failures.see(1, &exit, None);
     let found = questions.explain("c").unwrap_or_default();

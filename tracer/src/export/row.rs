@@ -246,7 +246,7 @@ impl<'a> Row<'a> {
                 self.set(Column::Event, "exec");
                 self.set(Column::Path, String::from_utf8_lossy(path));
             }
-            ProcessEvent::Exit { code } => {
+            ProcessEvent::Exit { code, .. } => {
                 self.set(Column::Event, "exit");
                 self.exit(*code);
             }

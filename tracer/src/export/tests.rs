@@ -163,6 +163,7 @@ fn story() -> Vec<Event> {
                         number: 9,
                         core_dumped: false,
                     },
+                    oom: None,
                 },
             ),
         ),
@@ -485,7 +486,10 @@ fn a_thread_that_is_gone_is_forgotten() {
         if tid % 2 == 0 {
             event.body = Body::Process(Process {
                 task: task(tid),
-                what: ProcessEvent::Exit { code: Exit::Code(0) },
+                what: ProcessEvent::Exit {
+                    code: Exit::Code(0),
+                    oom: None,
+                },
             });
             chrome.take(&event).unwrap();
         }

@@ -252,7 +252,14 @@ fn a_task_that_restricts_itself_is_bound_with_all_that_it_starts() {
     };
     assert_eq!(layer.rules, [rule]);
     forks(&mut followed, 71);
-    happens(&mut followed, PID, ProcessEvent::Exit { code: Exit::Code(0) });
+    happens(
+        &mut followed,
+        PID,
+        ProcessEvent::Exit {
+            code: Exit::Code(0),
+            oom: None,
+        },
+    );
     assert_eq!(
         (domain(&followed, PID), domain(&followed, 71)),
         (None, Some(bound))
@@ -260,7 +267,14 @@ fn a_task_that_restricts_itself_is_bound_with_all_that_it_starts() {
     // It cannot be undone: what is lost changes nothing.
     followed.narrow(true);
     assert!(domain(&followed, 71).is_some());
-    happens(&mut followed, 71, ProcessEvent::Exit { code: Exit::Code(0) });
+    happens(
+        &mut followed,
+        71,
+        ProcessEvent::Exit {
+            code: Exit::Code(0),
+            oom: None,
+        },
+    );
     assert_eq!(followed.room, room::Room::default());
 }
 

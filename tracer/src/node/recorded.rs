@@ -100,12 +100,6 @@ impl Node {
         self.origin.clone()
     }
 
-    /// Whether the kernel ended a process of that container for want of memory.
-    pub fn was_out_of_memory(&self, id: &str) -> bool {
-        let asked = self.questions.as_ref();
-        asked.is_some_and(|questions| questions.was_out_of_memory(id))
-    }
-
     fn explanation(&self, id: &str) -> Option<Explanation> {
         self.questions.as_ref()?.explain(id)
     }

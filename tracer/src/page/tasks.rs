@@ -116,7 +116,7 @@ impl Tasks {
                     row.programs.push((at, path));
                 }
             }
-            ProcessEvent::Exit { code } => {
+            ProcessEvent::Exit { code, .. } => {
                 if let Some(row) = maker.and_then(|index| self.rows.get_mut(index)) {
                     row.exit = Some(*code);
                 }

@@ -153,7 +153,13 @@ fn the_page_has_what_the_events_had() {
             ruled_out: Vec::new(),
         },
     ));
-    world.process(&child, ProcessEvent::Exit { code: Exit::Code(3) });
+    world.process(
+        &child,
+        ProcessEvent::Exit {
+            code: Exit::Code(3),
+            oom: None,
+        },
+    );
     world.event(Body::Loss(Loss {
         reason: LossReason::RingFull,
         count: 12,
@@ -430,7 +436,13 @@ fn server(calls: u64) -> World {
         made += 6;
     }
     for task in workers {
-        world.process(&task, ProcessEvent::Exit { code: Exit::Code(0) });
+        world.process(
+            &task,
+            ProcessEvent::Exit {
+                code: Exit::Code(0),
+                oom: None,
+            },
+        );
     }
     world
 }

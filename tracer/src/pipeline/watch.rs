@@ -17,8 +17,6 @@ pub struct Trigger {
     pub reason: Option<Reason>,
     /// It was its end.
     pub over: bool,
-    /// What the container is dumped on.
-    pub on: Reasons,
 }
 
 /// What is to be told of, and to whom.
@@ -34,28 +32,34 @@ impl Watch {
     pub(super) fn see(&self, held: &mut Held, event: &Event) {
         let (reason, over) = match &event.body {
             Body::Process(Process {
-                what: ProcessEvent::Exit { code },
+                what: ProcessEvent::Exit { code, oom },
                 ..
-            }) => (reason(*code).filter(|reason| *reason == Reason::Signal), false),
+            }) => {
+                let signal = reason(*code).filter(|reason| *reason == Reason::Signal);
+                if signal.is_some() && oom.is_some() {
+                    self.tell(held, Some(Reason::Oom), false);
+                }
+                (signal, false)
+            }
             Body::Container(Lifecycle::Gone { exit, .. }) => (exit.and_then(reason), true),
             Body::Diagnosis(_) => (Some(Reason::Diagnosis), false),
             _ => return,
         };
+        self.tell(held, reason, over);
+    }
+
+    fn tell(&self, held: &mut Held, reason: Option<Reason>, over: bool) {
         let on = held.asked.dump_on.as_ref().unwrap_or(&self.on);
-        // Whether a signal was for want of memory is found out later.
-        let wanted = |reason: &Reason| on.has(*reason) || *reason == Reason::Signal && on.has(Reason::Oom);
-        let reason = reason.filter(|reason| wanted(reason) && !held.triggered.contains(reason));
+        let reason = reason.filter(|reason| on.has(*reason) && !held.triggered.contains(reason));
         held.triggered.extend(reason);
         // Its end also ends the wait of what was told before.
         if reason.is_none() && (!over || held.triggered.is_empty()) {
             return;
         }
-        let on = held.asked.dump_on.as_ref().unwrap_or(&self.on).clone();
         let trigger = Trigger {
             id: held.info.id.clone(),
             reason,
             over,
-            on,
         };
         if let Err(TrySendError::Full(lost)) = self.to.try_send(trigger) {
             note(&format!("no dump of container {}: too many at once", lost.id));

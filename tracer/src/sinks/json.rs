@@ -173,9 +173,14 @@ fn process(out: &mut Vec<u8>, event: &Event, process: &Process) {
                 out.extend_from_slice(b",\"truncated\":true");
             }
         }
-        ProcessEvent::Exit { code } => {
+        ProcessEvent::Exit { code, oom } => {
             out.extend_from_slice(b",\"event\":\"exit\"");
             exit(out, *code);
+            if let Some(oom) = oom {
+                let of = if oom.level.is_some() { "cgroup" } else { "machine" };
+                out.extend_from_slice(b",\"oom\":");
+                string(out, of);
+            }
         }
         ProcessEvent::Join => out.extend_from_slice(b",\"event\":\"join\""),
     }

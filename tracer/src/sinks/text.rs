@@ -326,7 +326,7 @@ fn outcome(out: &mut Vec<u8>, call: &Syscall, options: &TextOptions) {
 
 fn process(out: &mut Vec<u8>, process: &Process) {
     match &process.what {
-        ProcessEvent::Exit { code } => {
+        ProcessEvent::Exit { code, .. } => {
             out.extend_from_slice(b"+++ ");
             exit(out, *code);
             out.extend_from_slice(b" +++");

@@ -66,7 +66,7 @@ impl Tree {
             }
             Body::Process(process) => match &process.what {
                 // A thread's number is its own; the process ends with its last.
-                ProcessEvent::Exit { code } if task.pid == task.tid => node.exit = Some(*code),
+                ProcessEvent::Exit { code, .. } if task.pid == task.tid => node.exit = Some(*code),
                 ProcessEvent::Fork { thread: true, .. } => node.threads += 1,
                 ProcessEvent::Fork { pid, host_pid, .. } => container.fork(task.host_pid, *host_pid, *pid),
                 _ => {}

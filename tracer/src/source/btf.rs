@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
+const KIND_ENUM: u32 = 6;
 const KIND_TYPEDEF: u32 = 8;
 const KIND_FUNC: u32 = 12;
 
@@ -61,7 +62,7 @@ impl<'a> Btf<'a> {
                     2 | 7..=12 | 16 | 18 => 0,
                     3 => 12,
                     KIND_STRUCT | KIND_UNION | 15 | 19 => vlen * 12,
-                    6 | 13 => vlen * 8,
+                    KIND_ENUM | 13 => vlen * 8,
                     unknown => bail!("BTF kind {unknown} is newer than this program"),
                 };
         }
@@ -99,6 +100,21 @@ impl<'a> Btf<'a> {
     /// Whether there is a typedef of that name.
     pub(super) fn has_typedef(&self, name: &str) -> bool {
         self.named(name, |found| found.kind == KIND_TYPEDEF).is_some()
+    }
+
+    /// The number that an enumeration gives a name.
+    pub(super) fn value(&self, name: &str) -> Result<u32> {
+        let enums = self.records.iter().skip(1).zip(1..);
+        let enums = enums.filter_map(|(_, id)| self.get(id).filter(|found| found.kind == KIND_ENUM));
+        for found in enums {
+            for index in 0..found.members {
+                let at = found.at + 12 + index * 8;
+                if word(self.types, at).map(|at| self.name(at)) == Some(name.as_bytes()) {
+                    return word(self.types, at + 4).context("the BTF type section is cut");
+                }
+            }
+        }
+        bail!("this kernel's BTF has no enumeration with {name}")
     }
 
     /// The id of a function.
@@ -198,6 +214,9 @@ mod tests {
         assert_eq!(btf.offset("upid", "nr").unwrap(), 0);
         assert_eq!(btf.offset("upid", "ns").unwrap(), 8);
         assert_eq!(btf.size("upid").unwrap(), 16);
+        // enum pid_type, include/linux/pid_types.h
+        assert_eq!(btf.value("PIDTYPE_TGID").unwrap(), 1);
+        assert!(btf.value("PIDTYPE_NONE_OF_THEM").is_err());
         // A path through an embedded struct, and one through an anonymous union.
         assert!(
             btf.offset("mnt_namespace", "ns.inum").unwrap() >= btf.offset("mnt_namespace", "ns").unwrap()

@@ -1,11 +1,11 @@
 //! Records: kinds, outcomes, flags, architectures.
 
-use tracer_common::record::{Kind, flag, section};
+use tracer_common::record::{self, Kind, flag, section};
 
 use super::fake::{A::*, Fake, address, header, line, plain, push_section};
 use crate::{
     decode::{self, Body, Limits, Options, Undecodable, decode},
-    event::{self, Arch, DeniedBy, Exit, Outcome, Phase, ProcessEvent, Via},
+    event::{self, Arch, DeniedBy, Exit, OutOfMemory, Outcome, Phase, ProcessEvent, Via},
     sinks::text::TextOptions,
 };
 
@@ -18,9 +18,19 @@ fn options() -> Options {
 
 /// A process record.
 fn process(kind: Kind, flags: u16, status: u16, section: Option<(&[u8], u16)>) -> event::Process {
+    with_words(kind, flags, status, [4713, 7, 9, 4711], section)
+}
+
+fn with_words(
+    kind: Kind,
+    flags: u16,
+    status: u16,
+    words: [u32; 4],
+    section: Option<(&[u8], u16)>,
+) -> event::Process {
     let mut bytes = header(kind, flags, status, 0);
-    for id in [4713_u32, 7, 9, 4711] {
-        bytes.extend(id.to_le_bytes());
+    for word in words {
+        bytes.extend(word.to_le_bytes());
     }
     bytes.extend(b"nginx\0\0\0\0\0\0\0\0\0\0\0");
     if let Some((path, flags)) = section {
@@ -239,9 +249,22 @@ fn processes() {
             code: Exit::Signal {
                 number: 11,
                 core_dumped: true
-            }
+            },
+            oom: None,
         }
     ));
+    let oom = |level, max| {
+        let words = record::OutOfMemory { level, max }.words();
+        match with_words(Kind::Exit, flag::OOM, 9, words, None).what {
+            ProcessEvent::Exit { oom, .. } => oom,
+            other => panic!("{other:?}"),
+        }
+    };
+    let told = |level, max| Some(OutOfMemory { level, max });
+    assert_eq!(oom(1, 24 << 20), told(Some(0), Some(24 << 20)));
+    assert_eq!(oom(3, 5 << 32), told(Some(2), Some(5 << 32)));
+    assert_eq!(oom(2, (1 << 63) - 4096), told(Some(1), None));
+    assert_eq!(oom(0, 0), told(None, None));
 }
 
 #[test]

@@ -73,12 +73,10 @@ pub(super) fn memory(members: &[Member]) -> Option<Vec<MemoryGroup>> {
     })
 }
 
-/// How many processes of its own memory cgroup the kernel has killed for want of memory. One file: a container's start waits
-/// for it.
-pub(super) fn oom_kills(members: &[Member]) -> Option<u64> {
-    let (point, path, version) = place(cgroup::mounted(), members, "memory")?;
-    let own = ancestors(point, path).into_iter().next()?;
-    kills(&own, version)
+/// Where the memory cgroup is, or was, and those above it.
+pub(super) fn memory_paths(members: &[Member]) -> Vec<String> {
+    let place = place(cgroup::mounted(), members, "memory");
+    place.map_or_else(Vec::new, |(point, path, _)| ancestors(point, path))
 }
 
 fn kills(path: &str, version: CgroupVersion) -> Option<u64> {

@@ -8,7 +8,10 @@ use tracer_common::record::flag;
 use super::*;
 use crate::{
     decode::tests::fake::{A::*, Fake, event},
-    event::{Away, Body, Books, Cause, Comm, Diagnosis, Fact, Fix, Hole, LossReason, Place, Taken, Verdict},
+    event::{
+        Away, Body, Books, Cause, Comm, Diagnosis, Fact, Fix, Hole, LossReason, OutOfMemory, Place, Taken,
+        Verdict,
+    },
 };
 
 fn text(event: &Event) -> String {
@@ -147,17 +150,22 @@ fn processes() {
     }));
     assert_eq!(exec["path"], json!("/bin/\u{202e}\u{1f600}\u{1b}"));
     assert_eq!(
-        valid(process(ProcessEvent::Exit { code: Exit::Code(3) }))["exit_code"],
+        valid(process(ProcessEvent::Exit {
+            code: Exit::Code(3),
+            oom: None
+        }))["exit_code"],
         json!(3)
     );
     let killed = Exit::Signal {
         number: 9,
         core_dumped: false,
     };
-    assert_eq!(
-        valid(process(ProcessEvent::Exit { code: killed }))["signal"],
-        json!("SIGKILL")
-    );
+    let exit = |oom| valid(process(ProcessEvent::Exit { code: killed, oom }));
+    assert_eq!(exit(None)["signal"], json!("SIGKILL"));
+    assert_eq!(exit(None)["oom"], json!(null));
+    for (level, of) in [(Some(1), "cgroup"), (None, "machine")] {
+        assert_eq!(exit(Some(OutOfMemory { level, max: None }))["oom"], json!(of));
+    }
     assert_eq!(valid(process(ProcessEvent::Join))["event"], json!("join"));
 }
 

@@ -230,7 +230,7 @@ fn process(attributes: &mut Vec<KeyValue>, process: &Process) -> SeverityNumber 
             attributes.push(word("process.executable.path", String::from_utf8_lossy(path)));
             ("exec", SeverityNumber::Info)
         }
-        ProcessEvent::Exit { code } => ("exit", exit(attributes, *code)),
+        ProcessEvent::Exit { code, .. } => ("exit", exit(attributes, *code)),
         ProcessEvent::Join => ("join", SeverityNumber::Info),
     };
     attributes.push(word("tracer.process", word_of));

@@ -42,7 +42,7 @@ fn exec(pid: u32, path: &'static [u8], ret: i64) -> Event {
 }
 
 fn exit(pid: u32, tid: u32, code: Exit) -> Event {
-    process(pid, tid, ProcessEvent::Exit { code })
+    process(pid, tid, ProcessEvent::Exit { code, oom: None })
 }
 
 fn text(events: &[Event]) -> String {

@@ -19,6 +19,7 @@ pub(super) fn globals(btf: &Btf<'_>) -> Result<Vec<(&'static str, u32)>> {
         member("OFF_TASK_SIGNAL", "task_struct", "signal")?,
         member("OFF_SIGNAL_EXIT_CODE", "signal_struct", "group_exit_code")?,
         member("OFF_SIGNAL_LIVE", "signal_struct", "live.counter")?,
+        member("OFF_SIGNAL_OOM_MM", "signal_struct", "oom_mm")?,
         member("OFF_TASK_COMM", "task_struct", "comm")?,
         member("OFF_TASK_SECCOMP_MODE", "task_struct", "seccomp.mode")?,
         member("OFF_NSPROXY_MNT", "nsproxy", "mnt_ns")?,
@@ -38,7 +39,28 @@ pub(super) fn globals(btf: &Btf<'_>) -> Result<Vec<(&'static str, u32)>> {
     globals.extend(files(btf)?);
     globals.extend(credentials(btf)?);
     globals.extend(registers(btf)?);
+    globals.extend(memory(btf).unwrap_or_default());
     Ok(globals)
+}
+
+/// Members on the way from a task to the limits of its memory cgroups; none where the kernel has no such cgroups.
+fn memory(btf: &Btf<'_>) -> Result<Vec<(&'static str, u32)>> {
+    /// MEMCG_OOM of enum memcg_memory_event, include/linux/memcontrol.h.
+    const OOM: u32 = 3;
+    let controller = btf.value("memory_cgrp_id")?;
+    Ok(vec![
+        ("OFF_TASK_CGROUPS", btf.offset("task_struct", "cgroups")?),
+        (
+            "OFF_CSS_SET_MEMORY",
+            btf.offset("css_set", "subsys")? + 8 * controller,
+        ),
+        ("OFF_CSS_PARENT", btf.offset("cgroup_subsys_state", "parent")?),
+        ("OFF_MEMCG_MAX", btf.offset("mem_cgroup", "memory.max")?),
+        (
+            "OFF_MEMCG_OOM",
+            btf.offset("mem_cgroup", "memory_events_local")? + 8 * OOM,
+        ),
+    ])
 }
 
 /// Members on the way from a descriptor to a path or a socket's address. What a kernel may lack is 0 there.
