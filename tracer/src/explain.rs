@@ -10,6 +10,7 @@ mod case;
 mod failures;
 mod inquiry;
 mod look;
+mod quiet;
 pub mod rules;
 mod scene;
 mod start;
@@ -23,6 +24,7 @@ pub(crate) use failures::kind;
 pub use failures::{Failures, Questions};
 pub(crate) use inquiry::written;
 pub use look::{Home, look};
+pub use quiet::{Quiet, brings};
 pub use scene::{
     Budget, CgroupVersion, Component, Filesystem, IdMap, Kind, Listener, Machine, MemoryGroup, Mount,
     Network, Path, PidsGroup, Program, Scene,

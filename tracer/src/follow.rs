@@ -6,6 +6,7 @@
 //! is forgotten but what no call undoes. It must not know the running system, nor who asks.
 
 mod calls;
+mod descriptor;
 mod landlock;
 mod left;
 mod room;
@@ -20,6 +21,8 @@ use std::{
 
 use calls::GIVES;
 pub use calls::looks_into;
+use descriptor::{ANY, NAME_SERVER, NETLINK};
+pub use descriptor::{Access, Descriptor, State};
 pub use landlock::{Domain, Rule, Ruleset};
 pub use left::Left;
 use room::Room;
@@ -64,39 +67,9 @@ struct Process {
     program: Option<Arc<[u8]>>,
     #[serde(skip)]
     bytes: usize,
-}
-
-/// What became of a descriptor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Descriptor {
-    /// The call that did it last.
-    pub call: Cow<'static, str>,
-    /// CLOCK_MONOTONIC nanoseconds of that.
-    pub ktime: u64,
-    /// The container's number of the thread.
-    pub tid: u32,
-    pub state: State,
-    cloexec: bool,
-    /// Of a directory, or of what was opened with O_PATH.
-    path: Option<Arc<str>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum State {
-    Open(Access),
-    Closed,
-    /// It was open until an execve, and not for the new program.
-    ClosedByExec,
-}
-
-/// What an open descriptor is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Access {
-    Read,
-    Write,
-    Both,
-    /// O_PATH: neither.
-    Path,
+    /// How many of its descriptors ask somebody (see [`Descriptor::asks`]).
+    #[serde(skip)]
+    asking: usize,
 }
 
 /// A call that was to give a process a descriptor, and failed.
@@ -125,20 +98,8 @@ pub struct Earlier {
     pub program: Option<Arc<[u8]>>,
     /// The Landlock rules that bind it.
     pub domain: Option<Arc<Domain>>,
-}
-
-#[cfg(test)]
-impl Descriptor {
-    pub fn new(call: &'static str, ktime: u64, tid: u32, state: State) -> Self {
-        Self {
-            call: call.into(),
-            ktime,
-            tid,
-            state,
-            cloexec: false,
-            path: None,
-        }
-    }
+    /// Whom the socket that the call was given speaks to.
+    pub peer: Option<Arc<str>>,
 }
 
 impl Followed {
@@ -167,6 +128,22 @@ impl Followed {
         }
     }
 
+    /// Whom a socket of that process speaks to, as strace writes it.
+    pub fn peer(&self, host_pid: u32, fd: i32) -> Option<&Arc<str>> {
+        let known = self.processes.get(&host_pid)?.descriptors.get(&fd)?;
+        known
+            .peer
+            .as_ref()
+            .filter(|peer| matches!(known.state, State::Open(_)) && !peer.contains(ANY))
+    }
+
+    /// Whether that process has descriptors the answers to which may tell of failures that no call returns.
+    pub fn is_asking(&self, host_pid: u32) -> bool {
+        self.processes
+            .get(&host_pid)
+            .is_some_and(|process| process.asking > 0)
+    }
+
     /// All that may tell why that call, of that time, failed.
     pub fn earlier(&self, ktime: u64, call: &Syscall) -> Earlier {
         let mut earlier = Earlier {
@@ -186,6 +163,8 @@ impl Followed {
             Some((Some(fd), path))
         });
         earlier.directories = cwd.chain(given).collect();
+        let socket = descriptors_of(call).next();
+        earlier.peer = socket.and_then(|fd| self.peer(call.task.host_pid, fd).cloned());
         if matches!(call.outcome, Outcome::Error(errno) if i32::from(errno) == libc::EBADF) {
             let first = descriptors_of(call).next();
             earlier.descriptor = first.and_then(|fd| process.descriptors.get(&fd).cloned());
@@ -206,6 +185,10 @@ impl Followed {
         let name = call.name.as_ref();
         match call.outcome {
             Outcome::Value(value) => self.succeeded(ktime, call, name, value),
+            // It is being made.
+            Outcome::Error(errno) if name == "connect" && i32::from(errno) == libc::EINPROGRESS => {
+                self.speaks(call, "uservaddr", |_| true);
+            }
             Outcome::Error(errno) if GIVES.contains(&name) && !later(errno) => {
                 let failed = Arc::new(Failed {
                     call: written(call),
@@ -219,7 +202,7 @@ impl Followed {
     }
 
     fn succeeded(&mut self, ktime: u64, call: &Syscall, name: &str, value: i64) {
-        if !looks_into(name) {
+        if !looks_into(name) && name != "sendto" {
             return;
         }
         let pid = call.task.host_pid;
@@ -230,6 +213,7 @@ impl Followed {
             state,
             cloexec: is_cloexec(call),
             path: None,
+            peer: None,
         };
         let given = i32::try_from(value).ok();
         match name {
@@ -289,6 +273,16 @@ impl Followed {
                         process.put(fd, last(State::Open(access)));
                     }
                 });
+            }
+            "connect" => self.speaks(call, "uservaddr", |_| true),
+            "bind" => self.speaks(call, "umyaddr", |address| address.contains(ANY)),
+            "sendto" => self.speaks(call, "addr", |address| address.contains(NAME_SERVER)),
+            "socket" => {
+                let Some(fd) = given else { return };
+                let protocol = text(call, "protocol").filter(|protocol| protocol.starts_with(NETLINK));
+                let peer = protocol.map(Arc::from);
+                let last = last(State::Open(Access::Both));
+                self.change(pid, |process| process.put(fd, Descriptor { peer, ..last }));
             }
             "chdir" => {
                 let to = self.absolute(call);
@@ -357,6 +351,21 @@ impl Followed {
         }
     }
 
+    /// A socket is given an address to speak to.
+    fn speaks(&mut self, call: &Syscall, arg: &str, is_one: impl Fn(&str) -> bool) {
+        let Some(fd) = int(call, "fd") else { return };
+        let address = text(call, arg).filter(|text| text.len() <= PATH && is_one(text));
+        let Some(peer) = address.filter(|text| text.contains("sa_family=AF_")) else {
+            return;
+        };
+        self.change(call.task.host_pid, |process| {
+            if let Some(known) = process.descriptors.get(&fd).cloned() {
+                let peer = Some(Arc::from(peer));
+                process.put(fd, Descriptor { peer, ..known });
+            }
+        });
+    }
+
     fn close_range(&mut self, call: &Syscall, closed: &Descriptor) {
         let bound = |name: &str| Some(raw(call, name)? as u32);
         let (Some(first), Some(last)) = (bound("fd"), bound("max_fd")) else {
@@ -373,10 +382,12 @@ impl Followed {
                 } else if matches!(known.state, State::Open(_)) {
                     *known = Descriptor {
                         path: known.path.take(),
+                        peer: known.peer.take(),
                         ..closed.clone()
                     };
                 }
             }
+            process.count();
         });
     }
 
@@ -389,11 +400,13 @@ impl Followed {
             let known = process.descriptors.get(&from);
             let state = known.map_or(State::Open(Access::Both), |known| known.state);
             let path = known.and_then(|known| known.path.clone());
+            let peer = known.and_then(|known| known.peer.clone());
             process.put(
                 to,
                 Descriptor {
                     state,
                     path,
+                    peer,
                     ..last.clone()
                 },
             );
@@ -448,6 +461,7 @@ impl Followed {
                             };
                         }
                     }
+                    process.count();
                 });
             }
             ProcessEvent::Exit { .. } => {
@@ -550,15 +564,21 @@ impl Process {
     }
 
     fn put(&mut self, fd: i32, descriptor: Descriptor) {
-        let path = |known: &Descriptor| known.path.as_ref().map_or(0, |path| path.len());
-        let longer = path(&descriptor);
+        let (more, asks) = (descriptor.more(), usize::from(descriptor.asks()));
         if let Some(known) = self.descriptors.get_mut(&fd) {
-            self.bytes = self.bytes - path(known) + longer;
+            self.bytes = self.bytes - known.more() + more;
+            self.asking = self.asking - usize::from(known.asks()) + asks;
             *known = descriptor;
         } else if self.descriptors.len() < DESCRIPTORS {
-            self.bytes += DESCRIPTOR + longer;
+            self.bytes += DESCRIPTOR + more;
+            self.asking += asks;
             self.descriptors.insert(fd, descriptor);
         }
+    }
+
+    /// Counts anew what was changed in several descriptors.
+    fn count(&mut self) {
+        self.asking = self.descriptors.values().filter(|known| known.asks()).count();
     }
 
     /// A ruleset's descriptor is given, or closed.

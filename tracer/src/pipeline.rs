@@ -276,7 +276,7 @@ impl Pipeline {
             let depth = if is_read {
                 Depth::Whole
             } else {
-                self.idle.depth(record)
+                self.idle.depth(record, self.followed.get(&head.slot))
             };
             let raw = match decode::decode_to(depth, record, &self.options) {
                 Ok(decoded) => {

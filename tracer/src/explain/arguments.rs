@@ -119,13 +119,20 @@ pub(super) fn creates(call: &Syscall, arg: &str) -> bool {
 
 /// The bytes of a quoted string; `None` when it is none, or was cut short.
 pub(super) fn unquote(text: &str) -> Option<Vec<u8>> {
+    // What follows a cut string is `...`.
+    quoted(text)
+        .filter(|(_, rest)| rest.is_empty())
+        .map(|(bytes, _)| bytes)
+}
+
+/// The bytes of the quoted string that a text begins with, and what follows it.
+pub(super) fn quoted(text: &str) -> Option<(Vec<u8>, &str)> {
     let inner = text.strip_prefix('"')?;
     let mut bytes = inner.bytes().peekable();
     let mut out = Vec::new();
     loop {
         match bytes.next()? {
-            // What follows a cut string is `...`.
-            b'"' => return bytes.next().is_none().then_some(out),
+            b'"' => return Some((out, inner.get(inner.len() - bytes.len()..)?)),
             b'\\' => out.push(escape(&mut bytes)?),
             byte => out.push(byte),
         }
@@ -163,10 +170,14 @@ pub(super) enum Address {
 
 /// The address that a call on a socket was given.
 pub(super) fn address(call: &Syscall) -> Option<Address> {
-    let text = ["uservaddr", "umyaddr", "addr", "msg"].iter().find_map(|name| {
+    address_of(["uservaddr", "umyaddr", "addr", "msg"].iter().find_map(|name| {
         let arg = call.args.list.iter().find(|arg| arg.name == *name)?;
         Some(call.args.text_of(arg)).filter(|text| text.contains("sa_family="))
-    })?;
+    })?)
+}
+
+/// The address that strace writes so.
+pub(super) fn address_of(text: &str) -> Option<Address> {
     if text.contains("sa_family=AF_UNIX") {
         let path = text.split_once("sun_path=").and_then(|(_, rest)| {
             let end = rest.rfind('"')?;

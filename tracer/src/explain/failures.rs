@@ -12,7 +12,11 @@ use std::{
     time::Duration,
 };
 
-use super::{Home, start::Tries};
+use super::{
+    Home, Quiet,
+    quiet::{Noted, Waits, brings},
+    start::Tries,
+};
 use crate::{
     event::{
         Body, Container, Event, Exit, Lifecycle, OutOfMemory, Outcome, Phase, Process, ProcessEvent, Syscall,
@@ -82,6 +86,10 @@ pub(super) struct Failure {
     pub count: Arc<AtomicU64>,
     /// Failures of the container that found no room.
     pub missed: Arc<AtomicU64>,
+    /// Where it was no call that failed, what.
+    pub quiet: Option<Quiet>,
+    /// Capabilities that its container's runtime took out of the bounding set.
+    pub dropped: u64,
     /// Which search of the process it may be a part of.
     pub search: Option<u64>,
     /// Where the process then found what it was looking for.
@@ -132,6 +140,11 @@ struct Kinds {
     missed: Arc<AtomicU64>,
     /// Of the container runtime, before it executes the application.
     tries: Tries,
+    /// For answers that did not come.
+    waits: Waits,
+    /// Capabilities that it took out of its bounding set, before the application began.
+    dropped: u64,
+    began: bool,
 }
 
 impl Failures {
@@ -151,16 +164,23 @@ impl Failures {
                 .map(|followed| followed.earlier(event.ktime, call))
                 .unwrap_or_default()
         };
+        self.end_of_process(slot, event);
         match &event.body {
             // What the runtime executes is the application: where that fails, there is none.
             Body::Syscall(call) if call.task.phase == Phase::App || executes(call) => {
-                self.call(slot, event, call, || earlier(call));
+                if succeeded(call) {
+                    self.succeeded(slot, event, call, followed);
+                } else {
+                    self.call(slot, event, call, None, || earlier(call));
+                }
             }
             Body::Syscall(call) => {
                 let kinds = self.containers.entry(slot).or_default();
                 kinds.tries.see(event, call, || earlier(call));
+                kinds.dropped |= drops(call).filter(|_| !kinds.began).unwrap_or_default();
             }
             Body::Container(Lifecycle::Exec) => {
+                self.containers.entry(slot).or_default().began = true;
                 // Where there is no room, the first failure makes up for it.
                 let _no_room = self.to.try_send(Told::Began { slot });
             }
@@ -192,7 +212,7 @@ impl Failures {
                 let tries = self.containers.get_mut(&slot).map(|kinds| &mut kinds.tries);
                 for (event, earlier) in tries.map(|tries| tries.of(task.host_pid)).into_iter().flatten() {
                     if let Body::Syscall(call) = &event.body {
-                        self.call(slot, &event, call, || earlier);
+                        self.call(slot, &event, call, None, || earlier);
                     }
                 }
             }
@@ -200,22 +220,68 @@ impl Failures {
         }
     }
 
-    fn call(&mut self, slot: u16, event: &Event, call: &Syscall, earlier: impl FnOnce() -> Earlier) {
-        let failed = match call.outcome {
-            Outcome::Error(_) => true,
-            _ => call.denied_by.is_some(),
-        };
-        if !failed {
-            if let Some(kinds) = self.containers.get_mut(&slot)
-                && !kinds.searches.is_empty()
-                && let Some(path) = looked_up(call)
-            {
-                kinds.found(call, path);
-            }
-            return;
+    /// A call that did not fail: it may end a search, or tell of what no call returns.
+    fn succeeded(&mut self, slot: u16, event: &Event, call: &Syscall, followed: Option<&Followed>) {
+        if let Some(kinds) = self.containers.get_mut(&slot)
+            && !kinds.searches.is_empty()
+            && let Some(path) = looked_up(call)
+        {
+            kinds.found(call, path);
         }
+        let name = call.name.as_ref();
+        let Some(followed) = followed.filter(|_| name == "close" || brings(name)) else {
+            return;
+        };
         let kinds = self.containers.entry(slot).or_default();
-        let mut key = kind(call, true);
+        if let Some(noted) = kinds.waits.see(event, call, followed) {
+            self.quiet(slot, noted);
+        }
+    }
+
+    fn end_of_process(&mut self, slot: u16, event: &Event) {
+        let Body::Process(Process {
+            task,
+            what: ProcessEvent::Exit { .. },
+        }) = &event.body
+        else {
+            return;
+        };
+        if task.host_pid == task.host_tid
+            && let Some(kinds) = self.containers.get_mut(&slot)
+        {
+            for noted in kinds.waits.end(task.host_pid) {
+                self.quiet(slot, noted);
+            }
+        }
+    }
+
+    fn quiet(&mut self, slot: u16, noted: Noted) {
+        let Noted {
+            event,
+            call,
+            quiet,
+            earlier,
+        } = noted;
+        self.call(slot, &event, &call, Some(quiet), || earlier);
+    }
+
+    fn call(
+        &mut self,
+        slot: u16,
+        event: &Event,
+        call: &Syscall,
+        quiet: Option<Quiet>,
+        earlier: impl FnOnce() -> Earlier,
+    ) {
+        let kinds = self.containers.entry(slot).or_default();
+        let mut key = match &quiet {
+            Some(quiet) => {
+                let mut hasher = DefaultHasher::new();
+                (kind(call, false), quiet).hash(&mut hasher);
+                hasher.finish()
+            }
+            None => kind(call, true),
+        };
         if !kinds.counts.contains_key(&key) && kinds.counts.len() >= MAX_KINDS {
             key = kind(call, false);
         }
@@ -238,6 +304,8 @@ impl Failures {
             earlier: earlier(),
             count: count.clone(),
             missed: kinds.missed.clone(),
+            quiet,
+            dropped: kinds.dropped,
             search,
             found: found.clone(),
         };
@@ -291,6 +359,18 @@ impl Kinds {
             let _found_before = search.set(path.trim_matches('"').as_bytes().to_vec());
         }
     }
+}
+
+/// The capability that a call takes out of its task's bounding set, as a bit (prctl(2)).
+fn drops(call: &Syscall) -> Option<u64> {
+    let mut args = call.args.list.iter();
+    let is_one = call.name == "prctl" && call.args.text_of(args.next()?) == "PR_CAPBSET_DROP";
+    let number = args.next().filter(|_| is_one && succeeded(call))?.raw;
+    1_u64.checked_shl(u32::try_from(number).ok()?)
+}
+
+fn succeeded(call: &Syscall) -> bool {
+    !matches!(call.outcome, Outcome::Error(_)) && call.denied_by.is_none()
 }
 
 fn executes(call: &Syscall) -> bool {

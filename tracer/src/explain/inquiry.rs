@@ -13,7 +13,9 @@ use std::{
 use super::{
     Case, Explanation, Home, Scene, arguments,
     failures::{Failure, Killed, Outbox, Told, looked_up},
-    judge, look, rules,
+    judge, look,
+    look::rights,
+    rules::{self, search::Place},
 };
 use crate::event::{Arch, Body, Cause, Container, Diagnosis, Event, Outcome, Syscall, Verdict};
 
@@ -114,16 +116,16 @@ struct Group {
     counts: Vec<Arc<AtomicU64>>,
     /// The search that found nothing, and where it looked.
     search: Option<u64>,
-    places: Vec<String>,
+    places: Vec<Place>,
 }
 
 impl Group {
     /// The process looked for the same in a place where it was not either.
-    fn looked_on(&mut self, path: &str) {
-        if self.places.len() >= MAX_PLACES || self.places.iter().any(|place| place == path) {
+    fn looked_on(&mut self, path: &str, scene: &Scene) {
+        if self.places.len() >= MAX_PLACES || self.places.iter().any(|place| place.is(path)) {
             return;
         }
-        self.places.push(path.to_owned());
+        self.places.push(Place::new(path, scene));
         if self.places.len() > 1
             && let Body::Diagnosis(first) = &mut self.first.body
         {
@@ -162,15 +164,21 @@ impl Inquiry {
                 let known = self.known(failure.slot, &failure.info);
                 known.missed = failure.missed.clone();
                 let earlier = std::mem::take(&mut failure.earlier);
-                let scene = if here {
+                let mut scene = if here {
                     let home = known
                         .home
                         .get_or_insert_with(|| Home::early(failure.call.task.host_pid));
                     home.begin();
-                    look(&failure.call, earlier, home)
+                    let mut scene = look(&failure.call, earlier, home);
+                    if failure.quiet.is_some() {
+                        rights(&failure.call, home, &mut scene);
+                    }
+                    scene
                 } else {
                     Scene::elsewhere(earlier)
                 };
+                scene.quiet.clone_from(&failure.quiet);
+                scene.dropped = failure.dropped;
                 let open = Open { failure, scene };
                 // Only a path that was not found may be found elsewhere. A recording is read in its own time.
                 let time = if here { SEARCH_TIME } else { FOR_EVER };
@@ -260,6 +268,7 @@ impl Inquiry {
             ktime,
             call,
             count,
+            quiet,
             search,
             ..
         } = *failure;
@@ -273,17 +282,17 @@ impl Inquiry {
                 .find(|group| search.is_some() && group.search == search)
         {
             group.counts.push(count);
-            group.looked_on(path.trim_matches('"'));
+            group.looked_on(path.trim_matches('"'), &scene);
             return;
         }
         let search = search.filter(|_| verdict.cause == Cause::Missing);
-        let place = looked_up(&call).map(|path| path.trim_matches('"').to_owned());
+        let place = looked_up(&call).map(|path| Place::new(path.trim_matches('"'), &scene));
         let errno = match call.outcome {
             Outcome::Error(errno) => Some(errno),
             _ => None,
         };
         let found = Diagnosis {
-            call: written(&call),
+            call: quiet.map_or_else(|| written(&call), |quiet| quiet.told()),
             arch: call.arch,
             nr: call.nr,
             syscall: call.name,
@@ -337,7 +346,7 @@ impl Inquiry {
     }
 
     /// Keeps a diagnosis, and tells it the first time.
-    fn keep(&mut self, slot: u16, event: Event, count: Arc<AtomicU64>, search: Option<(u64, String)>) {
+    fn keep(&mut self, slot: u16, event: Event, count: Arc<AtomicU64>, search: Option<(u64, Place)>) {
         let Some(known) = self.live.get_mut(&slot) else {
             return;
         };

@@ -205,6 +205,23 @@ pub fn look(call: &Syscall, earlier: Earlier, home: &Home) -> Scene {
     scene
 }
 
+/// What a task may do in its network, of a call that did not fail and so has no evidence.
+pub(super) fn rights(call: &Syscall, home: &Home, scene: &mut Scene) {
+    let task = home.task(call);
+    let first = Some(home.pid).filter(|pid| namespaces(*pid) == home.namespaces);
+    scene.effective = task.and_then(capabilities).map(|(effective, _)| effective);
+    let held = task.or(first).and_then(capabilities);
+    scene.bounding = held.map(|(_, bounding)| bounding);
+    let witness = Witness {
+        process: task.or(first),
+        home,
+        stand_in: OnceCell::new(),
+    };
+    let own = std::fs::read_link("/proc/self/ns/net").ok();
+    let its = witness.sees(|pid| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok());
+    scene.host_network = own.zip(its).map(|(own, its)| own == its);
+}
+
 /// Whoever sees what the task saw: itself, else its container's first process, else a thread of our own, which is none
 /// of the container's and sees its files and network.
 struct Witness<'a> {
@@ -447,6 +464,17 @@ fn supplementary(pid: u32) -> Option<Vec<u32>> {
     let text = text_of(&text);
     let line = text.lines().find_map(|line| line.strip_prefix("Groups:"))?;
     Some(line.split_whitespace().filter_map(|id| id.parse().ok()).collect())
+}
+
+/// The effective and the bounding set of a task (proc_pid_status(5)).
+fn capabilities(pid: u32) -> Option<(u64, u64)> {
+    let text = read(&format!("/proc/{pid}/status")).ok()?;
+    let text = text_of(&text);
+    let set = |name: &str| {
+        let hex = text.lines().find_map(|line| line.strip_prefix(name))?;
+        u64::from_str_radix(hex.trim(), 16).ok()
+    };
+    Some((set("CapEff:")?, set("CapBnd:")?))
 }
 
 /// Lines of a uid_map: three numbers each (user_namespaces(7)).

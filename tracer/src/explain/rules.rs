@@ -5,6 +5,7 @@
 //! of an undetermined verdict would have asked, and decides only on what is known.
 
 mod asked;
+mod busy;
 mod capability;
 mod cgroup;
 mod dac;
@@ -13,9 +14,12 @@ pub(super) mod expected;
 mod gains;
 mod ids;
 mod landlock;
+mod long;
 mod lsm;
 mod missing;
 mod mount;
+mod name_server;
+mod netlink;
 mod network;
 pub(super) mod oom;
 mod overlay;
@@ -43,6 +47,8 @@ pub struct Rule {
 /// a check that the kernel made come before those that compare numbers of their own.
 pub const ALL: &[Rule] = &[
     seccomp::RULE,
+    netlink::RULE,
+    name_server::RULE,
     search::RULE,
     expected::RULE,
     gains::RULE,
@@ -51,6 +57,8 @@ pub const ALL: &[Rule] = &[
     cgroup::RULE,
     sysctl::RULE,
     overlay::RULE,
+    busy::RULE,
+    long::RULE,
     mount::RULE,
     exec::RULE,
     network::RULE,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Acl;
+use super::{Acl, Quiet};
 use crate::follow::Earlier;
 
 /// In [`Scene::gone`]: what a daemon with few capabilities, such as that of its unit, does not see.
@@ -40,6 +40,16 @@ pub struct Scene {
     pub earlier: Earlier,
     /// RLIMIT_STACK of the process, or of its container's first, where a call's strings were too long.
     pub stack: Option<u64>,
+    /// What failed in a call that did not.
+    pub quiet: Option<Quiet>,
+    /// Capabilities of the task, while it lived: its effective set.
+    pub effective: Option<u64>,
+    /// Its bounding set, or that of its container's first process.
+    pub bounding: Option<u64>,
+    /// What the container runtime took out of that before it executed the application, as its calls tell.
+    pub dropped: u64,
+    /// Whether its network namespace is the host's, as far as this process is in that.
+    pub host_network: Option<bool>,
     /// Where the process found a file of that name right after, for a look-up that failed.
     pub found_after: Option<Vec<u8>>,
     /// The security modules that are active (`/sys/kernel/security/lsm`, or what /proc shows).
@@ -90,6 +100,8 @@ pub struct Path {
     pub masked: bool,
     /// What kind of program it is, for execve(2).
     pub program: Option<Program>,
+    /// The way to its interpreter or loader, where that is not there.
+    pub lost: Option<Box<Path>>,
     /// Capabilities that stand on that file with the effective bit, a bit each (`security.capability`).
     pub file_capabilities: Option<u64>,
     /// What statfs(2) says of where the walk ended.
@@ -114,6 +126,17 @@ impl Path {
             (None, Some(last)) => last.path.clone(),
             _ => self.given.clone(),
         }
+    }
+
+    /// The last link that was followed, when the walk ended behind it for want of what it leads to.
+    pub fn dangling(&self) -> Option<&Component> {
+        self.missing.as_ref()?;
+        let at = self.steps.iter().rposition(|step| step.kind == Kind::Link)?;
+        let link = self.steps.get(at)?;
+        let names = link.target.as_deref()?.split(|byte| *byte == b'/');
+        let names = names.filter(|name| !matches!(*name, b"" | b"." | b".."));
+        // Each of its names that is there is a step.
+        (self.steps.len() - at - 1 < names.count()).then_some(link)
     }
 
     /// Whether the call named it, and not a descriptor: then the way there has been checked long ago.
@@ -179,6 +202,24 @@ pub struct Filesystem {
     pub free_bytes: u64,
     pub free_inodes: u64,
     pub inodes: u64,
+}
+
+impl Program {
+    /// What the kernel starts in its place, or before it, and did not find.
+    pub fn lost(&self) -> Option<&[u8]> {
+        match self {
+            Self::Elf {
+                loader: Some((path, false)),
+                ..
+            }
+            | Self::Script {
+                interpreter: path,
+                there: false,
+                ..
+            } => Some(path),
+            _ => None,
+        }
+    }
 }
 
 /// What the first bytes of a file say that is to be executed.

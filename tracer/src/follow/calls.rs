@@ -47,6 +47,8 @@ pub fn looks_into(name: &str) -> bool {
             | "pipe"
             | "pipe2"
             | "socketpair"
+            | "connect"
+            | "bind"
             | "chdir"
             | "fchdir"
             | "getcwd"

@@ -36,6 +36,7 @@ impl Followed {
         let mut followed = Self::default();
         for (pid, mut process) in left.processes {
             process.bytes = process.size();
+            process.count();
             if followed.room.take(process.bytes) {
                 followed.processes.insert(pid, Arc::new(process));
             }
@@ -50,11 +51,7 @@ impl Followed {
 impl Process {
     /// What it takes.
     fn size(&self) -> usize {
-        let paths = self.descriptors.values();
-        let paths: usize = paths
-            .filter_map(|known| known.path.as_deref())
-            .map(str::len)
-            .sum();
+        let paths: usize = self.descriptors.values().map(super::Descriptor::more).sum();
         let rulesets: usize = self.rulesets.values().map(super::Ruleset::bytes).sum();
         let program = self.program.as_ref().map_or(0, |path| path.len());
         PROCESS + DESCRIPTOR * self.descriptors.len() + paths + rulesets + program

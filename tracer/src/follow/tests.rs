@@ -366,3 +366,51 @@ fn a_program_is_known_as_long_as_it_has_what_execve_gave_it() {
         "calls are left out: it may change unseen"
     );
 }
+
+#[test]
+fn whom_a_socket_speaks_to() {
+    const SERVER: &str = r#"{sa_family=AF_INET, sin_port=htons(53), sin_addr=inet_addr("10.0.0.2")}"#;
+    const OTHER: &str = r#"{sa_family=AF_INET, sin_port=htons(80), sin_addr=inet_addr("10.0.0.3")}"#;
+    let mut followed = Followed::default();
+    let see = |followed: &mut Followed, call| followed.see(&event(1, Body::Syscall(call)));
+    let socket = |fd, protocol| of(PID, "socket", fd, &[("protocol", 0, protocol)]);
+    let connect = |to| of(PID, "connect", 0, &[("fd", 5, "5"), ("uservaddr", 1, to)]);
+    let peer = |followed: &Followed, fd| followed.peer(PID, fd).map(|peer| peer.to_string());
+    see(&mut followed, socket(4, "NETLINK_ROUTE"));
+    see(&mut followed, socket(5, "IPPROTO_TCP"));
+    assert_eq!(
+        (peer(&followed, 4).as_deref(), peer(&followed, 5)),
+        (Some("NETLINK_ROUTE"), None)
+    );
+    assert!(followed.is_asking(PID) && !followed.is_asking(PID + 1));
+    see(&mut followed, fd("close", 0, 4));
+    assert!(peer(&followed, 4).is_none() && !followed.is_asking(PID));
+    see(&mut followed, connect(OTHER));
+    assert!(!followed.is_asking(PID), "a server of another kind");
+    assert_eq!(
+        followed.earlier(2, &fd("recvfrom", -1, 5)).peer.as_deref(),
+        Some(OTHER)
+    );
+    see(&mut followed, fails(connect(SERVER), libc::EINPROGRESS));
+    assert_eq!(peer(&followed, 5).as_deref(), Some(SERVER));
+    // A copy speaks to whom the other does, and what another daemon left is as it was.
+    see(&mut followed, of(PID, "dup", 6, &[("fildes", 5, "5")]));
+    let mut followed = Followed::resume(followed.leave());
+    see(&mut followed, fd("close", 0, 5));
+    assert!(followed.is_asking(PID));
+    see(&mut followed, fd("close", 0, 6));
+    assert!(!followed.is_asking(PID));
+    // Without an address of its own it says with each message where that goes.
+    let any = r#"{sa_family=AF_INET, sin_port=htons(0), sin_addr=inet_addr("0.0.0.0")}"#;
+    see(&mut followed, socket(7, "IPPROTO_IP"));
+    see(
+        &mut followed,
+        of(PID, "bind", 0, &[("fd", 7, "7"), ("umyaddr", 1, any)]),
+    );
+    assert!(followed.is_asking(PID) && peer(&followed, 7).is_none());
+    see(
+        &mut followed,
+        of(PID, "sendto", 1, &[("fd", 7, "7"), ("addr", 1, SERVER)]),
+    );
+    assert_eq!(peer(&followed, 7).as_deref(), Some(SERVER));
+}

@@ -11,7 +11,9 @@ use crate::{
     decode::{self, Depth},
     enrich,
     event::Arch,
-    follow, observe,
+    explain,
+    follow::{self, Followed},
+    observe,
 };
 
 /// Calls of the native table of which nobody but a sink looks at the arguments where they succeed.
@@ -30,8 +32,8 @@ impl Idle {
     }
 
     /// How far that record is to be decoded where no sink looks at its arguments.
-    pub(super) fn depth(&self, record: &[u8]) -> Depth {
-        if self.is_idle(record) == Some(true) {
+    pub(super) fn depth(&self, record: &[u8], followed: Option<&Followed>) -> Depth {
+        if self.is_idle(record) == Some(true) && !is_answer(record, followed).unwrap_or_default() {
             Depth::Outline
         } else {
             Depth::Whole
@@ -50,6 +52,18 @@ impl Idle {
         let nr = usize::from(half(std::mem::offset_of!(Header, nr))?);
         Some(is_plain && *self.0.get(nr)?)
     }
+}
+
+/// Whether that call may bring an answer that tells of a failure which no call returns, or ask for one.
+fn is_answer(record: &[u8], followed: Option<&Followed>) -> Option<bool> {
+    let at = std::mem::offset_of!(Header, tgid);
+    let host_pid = u32::from_le_bytes(record.get(at..at + 4)?.try_into().ok()?);
+    let at = std::mem::offset_of!(Header, nr);
+    let nr = u16::from_le_bytes(record.get(at..at + 2)?.try_into().ok()?);
+    if !followed?.is_asking(host_pid) {
+        return Some(false);
+    }
+    Some(decode::name(Arch::NATIVE, u32::from(nr)).is_some_and(explain::brings))
 }
 
 impl Pipeline {
@@ -101,19 +115,19 @@ mod tests {
             "sendto",
             "mmap",
         ] {
-            assert_eq!(idle.depth(&record(name, 0, 1)), Depth::Outline, "{name}");
+            assert_eq!(idle.depth(&record(name, 0, 1), None), Depth::Outline, "{name}");
             assert_eq!(
-                idle.depth(&record(name, 0, -11)),
+                idle.depth(&record(name, 0, -11), None),
                 Depth::Whole,
                 "{name} that fails"
             );
             assert_eq!(
-                idle.depth(&record(name, flag::COMPAT, 1)),
+                idle.depth(&record(name, flag::COMPAT, 1), None),
                 Depth::Whole,
                 "{name} of 32 bits"
             );
             assert_eq!(
-                idle.depth(&record(name, flag::UNFINISHED, 0)),
+                idle.depth(&record(name, flag::UNFINISHED, 0), None),
                 Depth::Whole,
                 "{name}"
             );
@@ -124,6 +138,7 @@ mod tests {
             "readlink",
             "stat",
             "connect",
+            "bind",
             "chdir",
             "close",
             "socket",
@@ -135,12 +150,37 @@ mod tests {
             "landlock_add_rule",
         ];
         for name in looked_at {
-            assert_eq!(idle.depth(&record(name, 0, 0)), Depth::Whole, "{name}");
+            assert_eq!(idle.depth(&record(name, 0, 0), None), Depth::Whole, "{name}");
         }
-        assert_eq!(idle.depth(&[]), Depth::Whole);
+        assert_eq!(idle.depth(&[], None), Depth::Whole);
         let mut fork = record("read", 0, 1);
         fork[0] = Kind::Fork as u8;
-        assert_eq!(idle.depth(&fork), Depth::Whole);
+        assert_eq!(idle.depth(&fork, None), Depth::Whole);
+    }
+
+    #[test]
+    fn answers_of_who_asks_are_whole() {
+        let args = [("protocol", 0, "NETLINK_ROUTE")];
+        let mut socket = explain::rules::testing::failed("socket", 0, &args);
+        socket.outcome = crate::event::Outcome::Value(3);
+        let mut followed = Followed::default();
+        followed.see(&crate::event::Event {
+            time_ns: 0,
+            ktime: 0,
+            container: std::sync::Arc::default(),
+            body: crate::event::Body::Syscall(socket),
+        });
+        let idle = Idle::of(Arch::X86_64);
+        let depth = |name, pid: u32, followed| {
+            let mut record = record(name, 0, 1);
+            let at = std::mem::offset_of!(Header, tgid);
+            record[at..at + 4].copy_from_slice(&pid.to_le_bytes());
+            idle.depth(&record, followed)
+        };
+        assert_eq!(depth("recvmsg", 0, Some(&followed)), Depth::Whole);
+        assert_eq!(depth("recvmsg", 1, Some(&followed)), Depth::Outline);
+        assert_eq!(depth("recvmsg", 0, None), Depth::Outline);
+        assert_eq!(depth("read", 0, Some(&followed)), Depth::Outline);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use rustix::{
 };
 
 use super::{Place, mounts, program};
-use crate::explain::{Acl, Component, Filesystem, Kind, Mount, Path, arguments::Given};
+use crate::explain::{Acl, Component, Filesystem, Kind, Mount, Path, Program, arguments::Given};
 
 /// As many links as the kernel follows (MAXSYMLINKS of include/linux/namei.h).
 const MAX_LINKS: u32 = 40;
@@ -72,6 +72,8 @@ pub(super) fn walk(place: &Place, base: &[u8], given: &Given, execute: bool) -> 
         && path.steps.last().is_some_and(|step| step.kind == Kind::File);
     if execute && is_file {
         path.program = program::of(walk.fd(), &|file| exists(place, file));
+        let lost = path.program.as_ref().and_then(Program::lost);
+        path.lost = lost.map(|file| Box::new(way_to(place, file)));
         path.file_capabilities = file_capabilities(walk.fd());
     }
     (path, walk.gone)
@@ -82,6 +84,17 @@ fn exists(place: &Place, file: &[u8]) -> bool {
     let mut walk = Walk::of(place);
     walk.go(file, true);
     walk.path.missing.is_none() && walk.path.left == 0 && walk.gone.is_empty()
+}
+
+/// How far an absolute path leads.
+fn way_to(place: &Place, file: &[u8]) -> Path {
+    let mut walk = Walk::of(place);
+    walk.go(file, true);
+    Path {
+        given: file.to_vec(),
+        ended_in: walk.here(),
+        ..walk.path
+    }
 }
 
 struct Walk<'a> {

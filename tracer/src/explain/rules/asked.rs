@@ -246,12 +246,6 @@ fn judge(case: &Case<'_>) -> Finding {
                 "the name of a file; where a volume's source is not there, docker makes a directory of it",
             )
             .done(),
-        Some(libc::ENAMETOOLONG) => Found::new(
-            Cause::Arguments,
-            "a name has more than 255 bytes, or the path more than 4095",
-        )
-        .always("path_resolution(7), pathconf(3): ENAMETOOLONG")
-        .done(),
         Some(libc::EINVAL) => invalid(case),
         _ => Finding::NotMine,
     }

@@ -3,7 +3,7 @@
 
 use super::{
     Rule,
-    words::{bound, capabilities, mode, shown},
+    words::{bound, capabilities, leads_nowhere, mode, shown, to_nothing},
 };
 use crate::{
     event::{Cause, Place},
@@ -60,7 +60,7 @@ fn loader(path: &Path) -> Finding {
             let loader = shown(loader);
             let found = Found::new(
                 Cause::Interpreter,
-                format!("{given} is there, its loader {loader} is not"),
+                format!("{given} is there, its loader {loader} {}", lost(path)),
             )
             .after(format!(
                 "PT_INTERP of {given} is {loader}, and there is no such file in the container"
@@ -107,7 +107,7 @@ fn loader(path: &Path) -> Finding {
             }
             Found::new(
                 Cause::Interpreter,
-                format!("{given} is there, its interpreter {name} is not"),
+                format!("{given} is there, its interpreter {name} {}", lost(path)),
             )
             .after(format!(
                 "the first line of {given} is #!{name}, and there is no such file in the container"
@@ -128,6 +128,16 @@ fn loader(path: &Path) -> Finding {
             shown(interpreter)
         )),
         _ => Finding::NotMine,
+    }
+}
+
+/// What became of the interpreter or loader that is not there: a link may be, and not what it leads to.
+fn lost(path: &Path) -> String {
+    let lost = path.lost.as_deref();
+    match lost.and_then(|lost| Some((lost, lost.dangling()?))) {
+        None => "is not".to_owned(),
+        Some((lost, link)) if link.path == lost.given => to_nothing(link),
+        Some((_, link)) => format!("is not: {}", leads_nowhere(link)),
     }
 }
 
@@ -463,6 +473,36 @@ mod tests {
         let told = verdict(&RULE, &call, &scene(script("/bin/sh\r", true)));
         assert!(told.why.contains("CR LF"), "{}", told.why);
         assert!(told.fixes[0].line.starts_with("sed -i"));
+    }
+
+    #[test]
+    fn an_interpreter_that_is_a_link_to_nothing() {
+        let call = failed("execve", libc::ENOENT, &[]);
+        let link = |path: &str| Component {
+            path: path.into(),
+            kind: Kind::Link,
+            target: Some(b"/opt/bash-5".to_vec()),
+            ..Component::default()
+        };
+        let mut scene = scene(script("/bin/bash", false));
+        let mut why = |steps| {
+            scene.paths[0].lost = Some(Box::new(Path {
+                given: b"/bin/bash".to_vec(),
+                steps,
+                missing: Some(b"opt".to_vec()),
+                ..Path::default()
+            }));
+            verdict(&RULE, &call, &scene).why
+        };
+        assert_eq!(
+            why(vec![link("/bin/bash")]),
+            "/app is there, its interpreter /bin/bash is a link to /opt/bash-5, which is not there"
+        );
+        assert_eq!(
+            why(vec![link("/bin")]),
+            "/app is there, its interpreter /bin/bash is not: /bin is a link to /opt/bash-5, which is not there"
+        );
+        assert_eq!(why(Vec::new()), "/app is there, its interpreter /bin/bash is not");
     }
 
     #[test]

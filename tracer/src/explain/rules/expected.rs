@@ -108,6 +108,10 @@ const OPTIONAL: &[&str] = &[
     "/.pgpass",
     "/.pg_service.conf",
     "/etc/busybox.conf",
+    "/etc/connlabel.conf",
+    "/etc/malloc.conf",
+    "/.curlrc",
+    "/.config/curlrc",
 ];
 
 const LOOKS: &[&str] = &[
@@ -175,6 +179,17 @@ fn judge(case: &Case<'_>) -> Finding {
             "the process leads a group already, as a container's first does: programs fork before they ask for a session",
             "setsid(2): EPERM",
         ),
+        libc::EPERM if case.is(&["epoll_ctl"]) && case.says("EPOLL_CTL_ADD") => fine(
+            "the descriptor is a file or directory, which is always ready, and epoll takes none such: Go's runtime tries each file that it opens",
+            "epoll_ctl(2): EPERM",
+        ),
+        libc::EINVAL if case.is(&["rt_sigaction"]) && of_kill_or_stop(case) => fine(
+            "SIGKILL and SIGSTOP are as they are: the program sets all signals back, these among them",
+            "sigaction(2): EINVAL",
+        ),
+        libc::ENOTEMPTY if case.is(&["rmdir", "unlinkat"]) => {
+            fine("the directory is not empty, and stays", "rmdir(2): ENOTEMPTY")
+        }
         libc::ECHILD if case.is(&["wait4", "waitid"]) => {
             fine("there is no child to wait for", "wait(2): ECHILD")
         }
@@ -323,6 +338,11 @@ fn again(name: &str) -> Finding {
     }
 }
 
+fn of_kill_or_stop(case: &Case<'_>) -> bool {
+    let signal = case.raw("sig").map(|signal| signal as u32 as i32);
+    matches!(signal, Some(libc::SIGKILL | libc::SIGSTOP)) && case.says("SIG_DFL")
+}
+
 /// isatty(3) asks TCGETS; others ask a file for what only its own kind answers.
 fn not_a_terminal(case: &Case<'_>) -> Finding {
     const OF_TERMINALS: &[&str] = &[
@@ -403,6 +423,9 @@ fn optional(case: &Case<'_>) -> Finding {
         || is_loaders_directory(&given)
         || (given.contains("/locale/") && (given.contains("LC_") || given.ends_with(".mo")))
         || given.starts_with("/run/systemd/userdb")
+        // Names for numbers, and a plug-in for each kind of link.
+        || given.contains("/iproute2/")
+        || (given.contains("/ip/link_") && given.ends_with(".so"))
         || given.contains("/__pycache__/")
         // Python's own archive, its users' packages, and each form that a module may have.
         || (given.contains("/python") && given.ends_with(".zip"))
@@ -438,6 +461,13 @@ mod tests {
             failed("futex", libc::ETIMEDOUT, &[]),
             failed("futex", libc::EAGAIN, &[]),
             failed("setsid", libc::EPERM, &[]),
+            failed("epoll_ctl", libc::EPERM, &[("op", 1, "EPOLL_CTL_ADD")]),
+            failed(
+                "rt_sigaction",
+                libc::EINVAL,
+                &[("sig", 9, "SIGKILL"), ("act", 1, "{sa_handler=SIG_DFL}")],
+            ),
+            failed("rmdir", libc::ENOTEMPTY, &[]),
             failed("lgetxattr", libc::ENODATA, &[]),
             failed("readlink", libc::EINVAL, &[]),
             failed("lseek", libc::ESPIPE, &[]),

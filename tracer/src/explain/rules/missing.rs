@@ -1,9 +1,12 @@
 //! Files that are not there: which name of a path it is, what there is of a like name, and links that lead nowhere.
 
-use super::{Rule, mount, words::shown};
+use super::{
+    Rule, mount,
+    words::{leads_nowhere, shown},
+};
 use crate::{
     event::{Cause, Place},
-    explain::{Case, Component, Finding, Kind, Path, arguments, case::Found},
+    explain::{Case, Finding, Kind, Path, arguments, case::Found},
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -87,13 +90,8 @@ fn not_there(case: &Case<'_>) -> Finding {
     let name = shown(path.missing.as_deref().unwrap_or_default());
     let directory = shown(&path.ended_in);
     let given = shown(&path.whole());
-    let dangling = dangling(path);
-    let why = match (&dangling, path.left) {
-        (Some(link), _) => format!(
-            "{} is a link to {}, which is not there",
-            shown(&link.path),
-            shown(link.target.as_deref().unwrap_or_default())
-        ),
+    let why = match (path.dangling(), path.left) {
+        (Some(link), _) => leads_nowhere(link),
         (None, 0) => match path.near.first() {
             Some(near) => format!("there is no {name} in {directory}, but {}", shown(near)),
             None => format!("there is no {name} in {directory}"),
@@ -124,8 +122,10 @@ fn not_there(case: &Case<'_>) -> Finding {
             )
             .fix(Place::Program, "mkdir -p before it makes a file there");
     } else {
-        let whole = match path.left {
-            0 => given.clone(),
+        let target = path.dangling().and_then(|link| link.target.as_deref());
+        let whole = match (target, path.left) {
+            (Some(target), _) if target.starts_with(b"/") => shown(target),
+            (_, 0) => given.clone(),
             _ => format!("{directory}/{name}").replace("//", "/"),
         };
         if whole.starts_with("/dev/") {
@@ -136,6 +136,23 @@ fn not_there(case: &Case<'_>) -> Finding {
                     Place::Kubernetes,
                     "a device plugin's resource under resources.limits; or privileged: true",
                 )
+                .done();
+        }
+        let kind = path.mount.as_ref().map_or("", |mount| mount.kind.as_str());
+        if ["proc", "sysfs", "cgroup", "cgroup2"].contains(&kind) {
+            return found
+                .always(format!("{whole} is the kernel's to make: no image and no volume has it"))
+                .fix(
+                    Place::Host,
+                    format!("a kernel that has {whole}: its version, its configuration, a module, or a controller that is not on"),
+                )
+                .done();
+        }
+        if whole == "/etc/resolv.conf" {
+            return found
+                .always("without it the name server is one on 127.0.0.1 (resolv.conf(5)), which a container seldom has: no name is found")
+                .flag("--dns=ADDRESS, and a network: without --network=none")
+                .fix(Place::Kubernetes, "spec.dnsPolicy, spec.dnsConfig")
                 .done();
         }
         found = found
@@ -155,24 +172,6 @@ fn not_there(case: &Case<'_>) -> Finding {
 /// Whether that path has to do with the error: one that the call makes needs its directory alone.
 fn is_missing(case: &Case<'_>, path: &Path) -> bool {
     path.missing.is_some() && (path.left > 0 || !arguments::creates(case.call, path.arg))
-}
-
-/// The last link that was followed, when the walk ended right behind it.
-fn dangling(path: &Path) -> Option<&Component> {
-    let at = path.steps.iter().rposition(|step| step.kind == Kind::Link)?;
-    let link = path.steps.get(at)?;
-    // After a link whose file is there, that file is a step; the walk restarts at the root or in the link's directory.
-    let target = link.target.as_deref()?;
-    let last = target
-        .rsplit(|byte| *byte == b'/')
-        .find(|name| !name.is_empty())?;
-    (path.missing.as_deref() == Some(last) || path.left > 0)
-        .then_some(link)
-        .filter(|_| names(target, path.missing.as_deref().unwrap_or_default()))
-}
-
-fn names(path: &[u8], name: &[u8]) -> bool {
-    path.split(|byte| *byte == b'/').any(|each| each == name)
 }
 
 /// What could not be walked.
@@ -302,7 +301,7 @@ mod tests {
     use crate::{
         event::Syscall,
         explain::{
-            Mount, Scene,
+            Component, Mount, Scene,
             rules::testing::{ask, failed, verdict},
         },
     };
@@ -439,6 +438,23 @@ mod tests {
             verdict(&RULE, &open(libc::ENOENT, ""), &masked).cause,
             Cause::Masked
         );
+    }
+
+    #[test]
+    fn what_no_image_has() {
+        let missing = |given: &str, directory: &str, name: &str, kind: &str| {
+            let mut scene = scene(given, vec![step(directory, Kind::Directory)], Some(name), 0);
+            scene.paths[0].ended_in = directory.into();
+            scene.paths[0].mount = Some(Mount {
+                kind: kind.into(),
+                ..Mount::default()
+            });
+            verdict(&RULE, &open(libc::ENOENT, ""), &scene).fixes
+        };
+        let kernel = missing("/proc/kcore", "/proc", "kcore", "proc");
+        assert!(kernel.iter().all(|fix| fix.place == Place::Host), "{kernel:?}");
+        let servers = missing("/etc/resolv.conf", "/etc", "resolv.conf", "overlay");
+        assert!(servers[0].line.starts_with("--dns="), "{servers:?}");
     }
 
     #[test]

@@ -47,7 +47,7 @@ fn judge(case: &Case<'_>) -> Finding {
     }
 }
 
-fn mounted(mount: &Mount) -> String {
+pub(super) fn mounted(mount: &Mount) -> String {
     format!(
         "{} is a mount of {} ({}){}{}{}{}",
         shown(&mount.point),

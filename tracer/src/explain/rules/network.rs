@@ -7,7 +7,7 @@ use crate::{
     event::{Cause, Place},
     explain::{
         Case, Finding, Kind, Listener, Network,
-        arguments::{Address, address, number_after, unquote},
+        arguments::{self, Address, number_after, unquote},
         case::Found,
     },
 };
@@ -23,6 +23,7 @@ const CONNECTS: &[&str] = &["connect", "sendto", "sendmsg", "sendmmsg"];
 fn judge(case: &Case<'_>) -> Finding {
     match case.errno() {
         Some(libc::ECONNREFUSED) => refused(case),
+        Some(libc::ECONNRESET) => reset(case),
         Some(libc::ENOENT) if case.is(CONNECTS) => no_socket(case),
         Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::EHOSTDOWN) => unreachable(case),
         Some(libc::ETIMEDOUT)
@@ -53,6 +54,12 @@ fn judge(case: &Case<'_>) -> Finding {
     }
 }
 
+/// The address that the call was given, or that its socket speaks to.
+fn address(case: &Case<'_>) -> Option<Address> {
+    let peer = || arguments::address_of(case.scene.earlier.peer.as_deref()?);
+    arguments::address(case.call).or_else(peer)
+}
+
 fn written(address: IpAddr, port: u16) -> String {
     match address {
         IpAddr::V4(address) => format!("{address}:{port}"),
@@ -78,7 +85,7 @@ fn listener(listener: &Listener) -> String {
 }
 
 fn refused(case: &Case<'_>) -> Finding {
-    match address(case.call) {
+    match address(case) {
         Some(Address::Inet(to, port)) => {
             let target = written(to, port);
             let own = case
@@ -174,8 +181,33 @@ fn refused(case: &Case<'_>) -> Finding {
     }
 }
 
+fn reset(case: &Case<'_>) -> Finding {
+    const SOURCE: &str = "tcp(7), recv(2): ECONNRESET";
+    let to = match address(case) {
+        Some(Address::Inet(to, port)) => written(to, port),
+        Some(Address::Unix(path)) if !path.is_empty() => shown(&path),
+        // A server's clients come and go.
+        _ if case.scene.earlier.followed => {
+            return Found::new(
+                Cause::Expected,
+                "the other end, which began the connection, has ended it",
+            )
+            .always(SOURCE)
+            .done();
+        }
+        _ => return Finding::NotMine,
+    };
+    Found::new(Cause::Refused, format!("{to} has ended the connection before it was done"))
+        .always(SOURCE)
+        .fix(
+            Place::Program,
+            format!("what {to} says of it: it has ended, or does not take what was sent (TLS to a port without it), or something on the way did (a proxy's time limit)"),
+        )
+        .done()
+}
+
 fn no_socket(case: &Case<'_>) -> Finding {
-    match address(case.call) {
+    match address(case) {
         Some(Address::Unix(path)) if !path.is_empty() => {
             let file = shown(&path);
             let missing = case.scene.paths.first().filter(|path| path.missing.is_some());
@@ -205,7 +237,10 @@ fn no_socket(case: &Case<'_>) -> Finding {
 }
 
 fn unreachable(case: &Case<'_>) -> Finding {
-    let to = match address(case.call) {
+    let to = match address(case) {
+        Some(Address::Inet(to, 53)) => {
+            format!("{} (a name server's port: no name is found)", written(to, 53))
+        }
         Some(Address::Inet(to, port)) => written(to, port),
         _ => "its target".to_owned(),
     };
@@ -260,7 +295,7 @@ fn unreachable(case: &Case<'_>) -> Finding {
 }
 
 fn no_answer(case: &Case<'_>) -> Finding {
-    let to = match address(case.call) {
+    let to = match address(case) {
         Some(Address::Inet(to, port)) => written(to, port),
         _ => return Finding::NotMine,
     };
@@ -281,7 +316,7 @@ fn in_use(case: &Case<'_>) -> Finding {
             .done();
     };
     let all = listeners(network);
-    let what = match address(case.call) {
+    let what = match address(case) {
         Some(Address::Inet(to, port)) => written(to, port),
         Some(Address::Unix(path)) => {
             let file = if path.is_empty() {
@@ -336,7 +371,7 @@ fn in_use(case: &Case<'_>) -> Finding {
 }
 
 fn not_available(case: &Case<'_>) -> Finding {
-    let Some(Address::Inet(to, port)) = address(case.call) else {
+    let Some(Address::Inet(to, port)) = address(case) else {
         return Finding::NotMine;
     };
     if case.is(CONNECTS) {
@@ -397,7 +432,7 @@ fn list(case: &Case<'_>) -> String {
 
 /// The kernel asks for CAP_NET_BIND_SERVICE only below ip_unprivileged_port_start.
 fn privileged(case: &Case<'_>) -> Finding {
-    let Some(Address::Inet(_, port)) = address(case.call) else {
+    let Some(Address::Inet(_, port)) = address(case) else {
         return Finding::NotMine;
     };
     let from = case
@@ -475,7 +510,7 @@ fn privileged(case: &Case<'_>) -> Finding {
 
 /// connect(2): EACCES of a broadcast address without SO_BROADCAST.
 fn broadcast(case: &Case<'_>) -> Finding {
-    let Some(Address::Inet(IpAddr::V4(to), port)) = address(case.call) else {
+    let Some(Address::Inet(IpAddr::V4(to), port)) = address(case) else {
         return Finding::NotMine;
     };
     let last = to.octets()[3];

@@ -68,6 +68,17 @@ pub(super) fn owned(step: &Component, uids: Option<&[IdMap]>, gids: Option<&[IdM
     )
 }
 
+/// A link whose file is not there: `/bin/java is a link to /opt/java/bin/java, which is not there`.
+pub(super) fn leads_nowhere(link: &Component) -> String {
+    format!("{} {}", shown(&link.path), to_nothing(link))
+}
+
+/// The same without its name.
+pub(super) fn to_nothing(link: &Component) -> String {
+    let target = shown(link.target.as_deref().unwrap_or_default());
+    format!("is a link to {target}, which is not there")
+}
+
 /// `CAP_SYS_NICE`.
 pub(super) fn capability(number: u8) -> String {
     decode::capability_name(number).into_owned()

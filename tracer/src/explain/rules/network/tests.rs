@@ -229,3 +229,27 @@ fn silence() {
         Finding::NotMine
     );
 }
+
+#[test]
+fn who_ended_a_connection() {
+    let told = |peer: Option<String>, errno| {
+        let mut scene = Scene::default();
+        scene.earlier.followed = true;
+        scene.earlier.peer = peer.map(|peer| peer.as_str().into());
+        verdict(&RULE, &failed("recvfrom", errno, &[("fd", 3, "3")]), &scene)
+    };
+    let reset = told(Some(inet("10.0.0.5", 5432)), libc::ECONNRESET);
+    assert_eq!(
+        (reset.cause, &*reset.why),
+        (
+            Cause::Refused,
+            "10.0.0.5:5432 has ended the connection before it was done"
+        )
+    );
+    assert_eq!(told(None, libc::ECONNRESET).cause, Cause::Expected);
+    // Of a call that takes no address, too.
+    let refused = told(Some(inet("10.0.0.5", 5432)), libc::ECONNREFUSED);
+    assert!(refused.why.contains("10.0.0.5:5432"), "{refused:?}");
+    let unknown = failed("recvfrom", libc::ECONNRESET, &[]);
+    assert_eq!(ask(&RULE, &unknown, &Scene::default()), Finding::NotMine);
+}
