@@ -324,16 +324,21 @@ fn name(errno: i32) -> Result<&'static str> {
         libc::EACCES => "EACCES",
         libc::EFAULT => "EFAULT",
         libc::EEXIST => "EEXIST",
+        libc::EBUSY => "EBUSY",
         libc::EXDEV => "EXDEV",
         libc::ENODEV => "ENODEV",
         libc::EINVAL => "EINVAL",
         libc::EMFILE => "EMFILE",
         libc::ENOTTY => "ENOTTY",
+        libc::ETXTBSY => "ETXTBSY",
         libc::EFBIG => "EFBIG",
         libc::ENOSPC => "ENOSPC",
         libc::ESPIPE => "ESPIPE",
         libc::EROFS => "EROFS",
         libc::ESRCH => "ESRCH",
+        libc::ENAMETOOLONG => "ENAMETOOLONG",
+        libc::EMSGSIZE => "EMSGSIZE",
+        libc::ETIMEDOUT => "ETIMEDOUT",
         libc::EAFNOSUPPORT => "EAFNOSUPPORT",
         libc::EADDRINUSE => "EADDRINUSE",
         libc::EADDRNOTAVAIL => "EADDRNOTAVAIL",
@@ -353,7 +358,14 @@ fn make_root(root: &Path) -> Result<()> {
     for program in [fail.as_path(), Path::new("/usr/bin/chrt")] {
         install(root, program)?;
     }
-    for dir in ["mnt", "srv/private", "srv/drop", "srv/sticky", "usr/bin"] {
+    for dir in [
+        "mnt",
+        "srv/private",
+        "srv/drop",
+        "srv/sticky",
+        "srv/links",
+        "usr/bin",
+    ] {
         fs::create_dir_all(root.join(dir))?;
     }
     let srv = root.join("srv");
@@ -377,6 +389,9 @@ fn make_root(root: &Path) -> Result<()> {
     put("gains", &program, 0o4755)?;
     put("script-sh", b"#!/usr/bin/sh\necho ok\n", 0o755)?;
     put("script-dos", b"#!/bin/sh\r\necho ok\r\n", 0o755)?;
+    put("script-link", b"#!/srv/links/sh\necho ok\n", 0o755)?;
+    symlink("/opt/sh", srv.join("links/sh"))?;
+    symlink("/opt/7/tool", srv.join("links/tool"))?;
     put("text", b"echo ok\n", 0o755)?;
     put("loader", &other_loader(program.clone())?, 0o755)?;
     put("arm-alone", &other_machine(program.clone())?, 0o755)?;

@@ -55,17 +55,19 @@ fn main() -> ExitCode {
 fn run(words: &[&str]) -> Answer {
     let (verb, rest) = words.split_first().ok_or(USAGE)?;
     match *verb {
-        "hold" | "limit" | "own" | "file" | "landlock" => before(verb, rest),
+        "hold" | "server" | "limit" | "own" | "file" | "landlock" => before(verb, rest),
         "scheduler" | "nice" | "fork" | "lock" | "map" | "touch" | "unshare" | "session" | "raise" => {
             task(verb, rest)
         }
         "setuid" | "setgroups" | "timezone" | "vmsplice" | "hostname" | "kcmp" | "kill" => rights(verb, rest),
         "open" | "opens" | "fill" | "swell" | "rename" | "chown" | "chmod" | "unlink" | "mkdir" | "link"
         | "mknod" | "chroot" | "mount" | "exec" | "args" | "watch" | "instances" => files(verb, rest),
-        "connect" | "connecting" | "datagram" | "bind" | "device" | "socket" => network(verb, rest),
+        "connect" | "connecting" | "datagram" | "bind" | "device" | "socket" | "send" | "ask" => {
+            network(verb, rest)
+        }
         "used" | "handed" | "read" => descriptors(verb, rest),
-        "empty-pipe" | "terminal" | "seek-pipe" | "close" | "children" | "bad-address" | "pause"
-        | "policy" | "cpu" => everyday(verb, rest),
+        "empty-pipe" | "terminal" | "poll-file" | "seek-pipe" | "close" | "children" | "bad-address"
+        | "pause" | "policy" | "cpu" => everyday(verb, rest),
         _ => Err(USAGE),
     }
 }
@@ -86,7 +88,15 @@ fn path(words: &[&str], at: usize) -> Result<CString, i32> {
 fn before(verb: &str, words: &[&str]) -> Answer {
     let done = match verb {
         // A process of its own has the port.
-        "hold" => return hold(number(words, 0)?, words.get(1..).unwrap_or_default()),
+        "hold" => {
+            let rest = words.get(1..).unwrap_or_default();
+            return beside(rest, |ready| holds(number(words, 0)?, ready));
+        }
+        // A name server of its own, which gives no answer, or any.
+        "server" => {
+            let rest = words.get(1..).unwrap_or_default();
+            return beside(rest, |ready| serves(text(words, 0)? == "answers", ready));
+        }
         // Writes a number into a file, such as a limit in /proc/sys.
         "limit" => std::fs::write(text(words, 1)?, text(words, 0)?),
         // May read files beneath that directory alone, from here on.
@@ -158,20 +168,14 @@ fn descriptors(verb: &str, words: &[&str]) -> Answer {
     call!(SYS_read, file, byte.as_mut_ptr(), 1)
 }
 
-fn hold(port: i64, rest: &[&str]) -> Answer {
+/// Makes the call in question while a process of its own does something else, from when that says so.
+fn beside(rest: &[&str], other: impl FnOnce(i32) -> Answer) -> Answer {
     let mut ends = [0i32; 2];
     call!(SYS_pipe2, ends.as_mut_ptr(), 0)?;
     // SAFETY: one thread; the child only makes calls until it ends.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        call!(SYS_prctl, libc::PR_SET_NAME, c"holder".as_ptr())?;
-        let socket = call!(SYS_socket, libc::AF_INET, libc::SOCK_STREAM, 0)?;
-        bind(socket, Ipv4Addr::UNSPECIFIED, port)?;
-        call!(SYS_listen, socket, 8)?;
-        call!(SYS_write, ends[1], b"x".as_ptr(), 1)?;
-        // Until the other one ends it.
-        call!(SYS_pause)?;
-        return Err(USAGE);
+        return other(ends[1]);
     }
     let mut ready = [0u8];
     call!(SYS_read, ends[0], ready.as_mut_ptr(), 1).map_err(|_| BEFORE)?;
@@ -182,6 +186,33 @@ fn hold(port: i64, rest: &[&str]) -> Answer {
         libc::waitpid(child, ptr::null_mut(), 0);
     }
     answer
+}
+
+fn holds(port: i64, ready: i32) -> Answer {
+    call!(SYS_prctl, libc::PR_SET_NAME, c"holder".as_ptr())?;
+    let socket = call!(SYS_socket, libc::AF_INET, libc::SOCK_STREAM, 0)?;
+    bind(socket, Ipv4Addr::UNSPECIFIED, port)?;
+    call!(SYS_listen, socket, 8)?;
+    call!(SYS_write, ready, b"x".as_ptr(), 1)?;
+    // Until the other one ends it.
+    call!(SYS_pause)?;
+    Err(USAGE)
+}
+
+fn serves(answers: bool, ready: i32) -> Answer {
+    let socket = call!(SYS_socket, libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+    bind(socket, Ipv4Addr::LOCALHOST, NAME_SERVER)?;
+    call!(SYS_write, ready, b"x".as_ptr(), 1)?;
+    let mut question = [0u8; 64];
+    let mut from = sockaddr(Ipv4Addr::LOCALHOST, 0)?;
+    let mut size = size_of::<libc::sockaddr_in>() as u32;
+    let (text, whom) = (question.as_mut_ptr(), &raw mut from);
+    call!(SYS_recvfrom, socket, text, question.len(), 0, whom, &raw mut size)?;
+    if answers {
+        call!(SYS_sendto, socket, text, 1, 0, whom, size)?;
+    }
+    call!(SYS_pause)?;
+    Err(USAGE)
 }
 
 /// Scheduling, processes and memory.
@@ -438,6 +469,15 @@ fn network(verb: &str, words: &[&str]) -> Answer {
             let (level, option) = (libc::SOL_SOCKET, libc::SO_BINDTODEVICE);
             call!(SYS_setsockopt, socket, level, option, name.as_ptr(), name.len())
         }
+        "send" => {
+            let message = vec![0u8; usize::try_from(number(words, 0)?).map_err(|_| USAGE)?];
+            let to = sockaddr(address(&words[1..])?, number(words, 2)?)?;
+            let socket = call!(SYS_socket, libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+            let (text, length) = (message.as_ptr(), message.len());
+            let (to, size) = (&raw const to, size_of::<libc::sockaddr_in>());
+            call!(SYS_sendto, socket, text, length, 0, to, size)
+        }
+        "ask" => ask(words),
         "socket" => match text(words, 0)? {
             "raw" => call!(SYS_socket, libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_ICMP),
             "stream" => call!(SYS_socket, libc::AF_INET, libc::SOCK_STREAM, 0),
@@ -475,6 +515,29 @@ fn connect(kind: i32, words: &[&str]) -> Answer {
     call!(SYS_connect, socket, &raw const to, size_of::<libc::sockaddr_in>())
 }
 
+/// The port of name servers.
+const NAME_SERVER: i64 = 53;
+
+/// Asks a name server and waits so many milliseconds for its answer, as the C library does. No call fails.
+fn ask(words: &[&str]) -> Answer {
+    let to = sockaddr(address(words)?, NAME_SERVER)?;
+    let socket = call!(SYS_socket, libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+    call!(SYS_connect, socket, &raw const to, size_of::<libc::sockaddr_in>())?;
+    call!(SYS_sendto, socket, b"?".as_ptr(), 1, 0, 0usize, 0)?;
+    let mut waits = libc::pollfd {
+        fd: i32::try_from(socket).map_err(|_| USAGE)?,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let found = call!(SYS_poll, &raw mut waits, 1, number(words, 1)?)?;
+    call!(SYS_close, socket)?;
+    match (found, waits.revents & libc::POLLIN) {
+        (0, _) => Err(libc::ETIMEDOUT),
+        (_, 0) => Err(libc::ECONNREFUSED),
+        _ => Ok(0),
+    }
+}
+
 /// Answers that programs live with every day: nothing is wrong.
 fn everyday(verb: &str, words: &[&str]) -> Answer {
     let mut ends = [0i32; 2];
@@ -483,6 +546,19 @@ fn everyday(verb: &str, words: &[&str]) -> Answer {
         "empty-pipe" => {
             call!(SYS_pipe2, ends.as_mut_ptr(), libc::O_NONBLOCK)?;
             call!(SYS_read, ends[0], byte.as_mut_ptr(), 1)
+        }
+        // A file is always ready: epoll(7) takes none.
+        "poll-file" => {
+            let file = call!(
+                SYS_openat,
+                libc::AT_FDCWD,
+                c"/etc/passwd".as_ptr(),
+                libc::O_RDONLY
+            )?;
+            let mut event = [0u8; 12];
+            event[0] = libc::EPOLLIN as u8;
+            let set = call!(SYS_epoll_create1, 0)?;
+            call!(SYS_epoll_ctl, set, libc::EPOLL_CTL_ADD, file, event.as_ptr())
         }
         "terminal" => {
             call!(SYS_pipe2, ends.as_mut_ptr(), 0)?;

@@ -16,6 +16,9 @@ pub(super) const PLAIN: How = How::Runc(|bundle, _| bundle);
 /// Not root, without capabilities.
 pub(super) const USER: How = How::Runc(|bundle, _| user(bundle));
 
+/// May have a privileged port.
+const SERVER: How = How::Runc(|bundle, _| bundle.capability("CAP_NET_BIND_SERVICE"));
+
 /// May found a user namespace that has an id 0, and write its sysctls.
 const FOUNDER: How = How::Runc(|bundle, _| {
     set(
@@ -388,6 +391,64 @@ fn files() -> Vec<Failure> {
             fix: Fix::Run("cat /etc/passwd"),
         },
         Failure {
+            name: "a program that is looked for in PATH, and a link to nothing there",
+            how: PLAIN,
+            run: "env PATH=/srv/links:/usr/bin tool map 4096",
+            call: "execve",
+            errno: libc::ENOENT,
+            part: "/srv/links/tool",
+            causes: &["missing"],
+            names: &["/srv/links/tool is a link to /opt/7/tool, which is not there"],
+            fix: Fix::File(|ground| {
+                fs::create_dir_all(in_root(ground, "opt/7"))?;
+                Ok(symlink("/bin/fail", in_root(ground, "opt/7/tool"))?)
+            }),
+        },
+        Failure {
+            name: "a script whose interpreter is a link to nothing",
+            how: PLAIN,
+            run: "fail exec /srv/script-link",
+            call: "execve",
+            errno: libc::ENOENT,
+            part: "/srv/script-link",
+            causes: &["interpreter"],
+            names: &["its interpreter /srv/links/sh is a link to /opt/sh, which is not there"],
+            fix: Fix::File(|ground| {
+                fs::create_dir_all(in_root(ground, "opt"))?;
+                Ok(symlink("/bin/busybox", in_root(ground, "opt/sh"))?)
+            }),
+        },
+        Failure {
+            name: "a program is written to while it runs",
+            how: PLAIN,
+            run: "fail file /bin/fail /tmp/runs exec /tmp/runs open write /tmp/runs",
+            call: "openat",
+            errno: libc::ETXTBSY,
+            part: "/tmp/runs",
+            causes: &["arguments"],
+            names: &["/tmp/runs is a program that runs"],
+            fix: Fix::Run(
+                "sh: cp /bin/fail /tmp/next; fail file /bin/fail /tmp/now exec /bin/mv /tmp/next /tmp/now",
+            ),
+        },
+        Failure {
+            name: "a name that is too long",
+            how: PLAIN,
+            run: concat!(
+                "fail open read /etc/",
+                "0123456789012345678901234567890123456789012345678901234567890123456789",
+                "0123456789012345678901234567890123456789012345678901234567890123456789",
+                "0123456789012345678901234567890123456789012345678901234567890123456789",
+                "0123456789012345678901234567890123456789012345678901234567890123456789",
+            ),
+            call: "openat",
+            errno: libc::ENAMETOOLONG,
+            part: "/etc/0123456789",
+            causes: &["arguments"],
+            names: &["a name of 280 bytes"],
+            fix: Fix::Run("fail open read /etc/group"),
+        },
+        Failure {
             name: "a dangling link",
             how: PLAIN,
             run: "fail open read /srv/current",
@@ -527,6 +588,50 @@ fn network() -> Vec<Failure> {
                 let start = json!({"net.ipv4.ip_unprivileged_port_start": "80"});
                 set(user(bundle), "/linux/sysctl", start)
             })),
+        },
+        Failure {
+            name: "an address for an interface, by netlink",
+            how: PLAIN,
+            run: "ip addr add 198.51.100.9/32 dev lo",
+            call: "recvmsg",
+            errno: libc::EPERM,
+            part: "RTM_NEWADDR",
+            causes: &["capability"],
+            names: &["CAP_NET_ADMIN", "NLMSG_ERROR"],
+            fix: Fix::Start(How::Runc(|bundle, _| bundle.capability("CAP_NET_ADMIN"))),
+        },
+        Failure {
+            name: "a name server that is not there",
+            how: SERVER,
+            run: "fail ask 127.0.0.1 10000",
+            call: "poll",
+            errno: libc::ECONNREFUSED,
+            part: "127.0.0.1:53",
+            causes: &["refused"],
+            names: &["nobody answers at the name server 127.0.0.1:53"],
+            fix: Fix::Run("fail server answers ask 127.0.0.1 10000"),
+        },
+        Failure {
+            name: "a name server that does not answer",
+            how: SERVER,
+            run: "fail server silent ask 127.0.0.1 100",
+            call: "poll",
+            errno: libc::ETIMEDOUT,
+            part: "127.0.0.1:53",
+            causes: &["unreachable"],
+            names: &["the name server 127.0.0.1:53 did not answer within 100 ms"],
+            fix: Fix::Run("fail server answers ask 127.0.0.1 10000"),
+        },
+        Failure {
+            name: "a message that is too long for a datagram",
+            how: PLAIN,
+            run: "fail send 70000 127.0.0.1 7777",
+            call: "sendto",
+            errno: libc::EMSGSIZE,
+            part: "70000",
+            causes: &["arguments"],
+            names: &["70000 bytes"],
+            fix: Fix::Run("fail send 7000 127.0.0.1 7777"),
         },
         Failure {
             name: "an interface that is not there",

@@ -73,6 +73,17 @@ fn with_any_cgroups() -> Vec<Failure> {
             fix: Fix::Start(How::Podman("")),
         },
         Failure {
+            name: "sed -i of a file that podman mounts",
+            how: How::Podman(""),
+            run: "sed -i s/localhost/here/ /etc/hosts",
+            call: "rename",
+            errno: libc::EBUSY,
+            part: "/etc/hosts",
+            causes: &["file-system"],
+            names: &["a mount stands on /etc/hosts"],
+            fix: Fix::Run("sh: sed s/localhost/here/ /etc/hosts >/tmp/hosts && cat /tmp/hosts >/etc/hosts"),
+        },
+        Failure {
             name: "more tasks than --pids-limit",
             how: How::Podman("--pids-limit 8"),
             run: "fail fork 20",

@@ -75,6 +75,12 @@ pub(super) fn rows() -> Vec<Failure> {
             ("connect", libc::EINPROGRESS),
             NORMAL,
         ),
+        row(
+            "a file is always ready",
+            "fail poll-file",
+            ("epoll_ctl", libc::EPERM),
+            NORMAL,
+        ),
         row("no terminal", "fail terminal", ("ioctl", libc::ENOTTY), NORMAL),
         row(
             "a pipe has no place",
