@@ -1,6 +1,6 @@
 //! Requests by netlink that the kernel refused with EPERM in its answer: no call failed.
 
-use super::Rule;
+use super::{Rule, capability::CAP_NET_ADMIN};
 use crate::{
     event::{Cause, Place},
     explain::{Case, Finding, Quiet, case::Found, quiet::request},
@@ -11,8 +11,6 @@ pub(super) const RULE: Rule = Rule {
     source: "netlink(7), rtnetlink(7); net/core/rtnetlink.c: rtnetlink_rcv_msg, net/netfilter/nfnetlink.c, net/netlink/genetlink.c: netlink_net_capable",
     judge,
 };
-
-use super::capability::CAP_NET_ADMIN;
 
 fn judge(case: &Case<'_>) -> Finding {
     let Some(Quiet::Request { protocol, number }) = &case.scene.quiet else {
