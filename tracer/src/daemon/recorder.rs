@@ -78,19 +78,22 @@ fn run(triggers: &Receiver<Trigger>, shared: &Weak<Shared>, dumps: &Dumps) {
 
 fn take(waiting: &mut BTreeMap<String, Due>, trigger: Trigger) {
     let Trigger { id, reason, over } = trigger;
-    if waiting.len() >= MOST_WAITING && !waiting.contains_key(&id) {
-        note(&format!("no dump of container {id}: {MOST_WAITING} others wait"));
-        return;
-    }
     let now = Instant::now();
-    let due = waiting.entry(id).or_insert(Due {
-        at: now + AFTER,
-        reasons: Vec::new(),
-    });
-    if let Some(reason) = reason.filter(|reason| !due.reasons.contains(reason)) {
-        due.reasons.push(reason);
+    if let Some(reason) = reason {
+        if waiting.len() >= MOST_WAITING && !waiting.contains_key(&id) {
+            note(&format!("no dump of container {id}: {MOST_WAITING} others wait"));
+            return;
+        }
+        let due = waiting.entry(id.clone()).or_insert(Due {
+            at: now + AFTER,
+            reasons: Vec::new(),
+        });
+        if !due.reasons.contains(&reason) {
+            due.reasons.push(reason);
+        }
     }
-    if over {
+    // An end alone is no reason: what there was may have been dumped long ago.
+    if over && let Some(due) = waiting.get_mut(&id) {
         due.at = now;
     }
 }
