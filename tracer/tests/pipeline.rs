@@ -495,9 +495,17 @@ fn a_recording_tells_again_what_was_told() {
     assert_eq!(again.lines(), to.lines());
 }
 
-/// The end of a task, with what wait(2) says of it.
-fn exit(status: u16, tid: u32, seq: u64, ktime: u64) -> Vec<u8> {
-    let mut bytes = record(Kind::Exit, flag::APP, status, 0, seq, ktime, &[0, 0, 0, 0]);
+/// The end of a task, with what wait(2) says of it, and more of it than that it is the application's.
+fn exit(status: u16, flags: u16, tid: u32, seq: u64, ktime: u64) -> Vec<u8> {
+    let mut bytes = record(
+        Kind::Exit,
+        flag::APP | flags,
+        status,
+        0,
+        seq,
+        ktime,
+        &[0, 0, 0, 0],
+    );
     bytes[32..36].copy_from_slice(&tid.to_le_bytes());
     bytes[36..40].copy_from_slice(&tid.to_le_bytes());
     bytes
@@ -505,7 +513,7 @@ fn exit(status: u16, tid: u32, seq: u64, ktime: u64) -> Vec<u8> {
 
 #[test]
 fn what_happens_to_a_container_is_told_once() {
-    let told = |on: &str, ends: &[(u16, u32)]| {
+    let told = |on: &str, ends: &[(u16, u16, u32)]| {
         let (to, triggers) = sync_channel(16);
         let watch = Watch {
             on: on.parse().unwrap(),
@@ -514,7 +522,7 @@ fn what_happens_to_a_container_is_told_once() {
         let records = ends
             .iter()
             .zip(1u64..)
-            .map(|((status, tid), seq)| exit(*status, *tid, seq, 1_000 * seq))
+            .map(|((status, flags, tid), seq)| exit(*status, *flags, *tid, seq, 1_000 * seq))
             .collect();
         watched(Vec::new(), &[records], &[], Some(watch));
         let all: Vec<_> = triggers
@@ -526,7 +534,7 @@ fn what_happens_to_a_container_is_told_once() {
     let of = |reason, over| ("c".to_owned(), reason, over);
     let segv = libc::SIGSEGV as u16;
     // Two processes die of a signal, then the first one ends with 1.
-    let ends = [(segv, 5000), (segv, 5001), (1 << 8, INIT)];
+    let ends = [(segv, 0, 5000), (segv, 0, 5001), (1 << 8, 0, INIT)];
     assert_eq!(
         told("exit,signal", &ends),
         [of(Some(Reason::Signal), false), of(Some(Reason::Exit), true)]
@@ -537,12 +545,20 @@ fn what_happens_to_a_container_is_told_once() {
         told("signal", &ends),
         [of(Some(Reason::Signal), false), of(None, true)]
     );
-    // For want of memory a process gets a signal.
+    // For want of memory a process gets a signal; not each such signal is that.
+    let kill = libc::SIGKILL as u16;
+    let oom = [(kill, flag::OOM, 5000), (0, 0, INIT)];
+    assert_eq!(told("oom", &oom), [of(Some(Reason::Oom), false), of(None, true)]);
     assert_eq!(
-        told("oom", &ends[..1]),
-        [of(Some(Reason::Signal), false), of(None, true)]
+        told("signal,oom", &oom),
+        [
+            of(Some(Reason::Oom), false),
+            of(Some(Reason::Signal), false),
+            of(None, true)
+        ]
     );
+    assert_eq!(told("oom", &[(kill, 0, 5000), (0, 0, INIT)]), []);
     // What was asked to end, and ended well, is nobody's business.
-    assert_eq!(told("all", &[(libc::SIGTERM as u16, 5000), (0, INIT)]), []);
+    assert_eq!(told("all", &[(libc::SIGTERM as u16, 0, 5000), (0, 0, INIT)]), []);
     assert_eq!(told("none", &ends), []);
 }
