@@ -1,10 +1,9 @@
 //! The hook, run as a runtime runs it, and a container's init that needs no runtime.
 
-use crate::{programs, wait};
+use crate::{process::children, programs, wait};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::{
-    fs,
     path::Path,
     process::{Child, Output, Stdio},
     time::{Duration, Instant},
@@ -28,13 +27,8 @@ impl Init {
             .args(["--mount", "--pid", "--fork", "--kill-child", "cat"])
             .stdin(Stdio::piped());
         let unshare = command.spawn().context("unshare")?;
-        let children = format!("/proc/{0}/task/{0}/children", unshare.id());
         let pid = wait::until("the child of unshare", wait::LONG, || {
-            let child = fs::read_to_string(&children)?
-                .split_whitespace()
-                .next()
-                .map(str::parse);
-            Ok(child.transpose()?)
+            Ok(children(unshare.id())?.first().copied())
         })?;
         Ok(Self { unshare, pid })
     }

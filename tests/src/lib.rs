@@ -33,6 +33,7 @@ pub mod nri;
 pub mod otlp;
 pub mod page;
 pub mod podman;
+pub mod process;
 pub mod programs;
 pub mod pty;
 pub mod ros;

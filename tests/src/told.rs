@@ -9,7 +9,7 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio},
 };
 
-use crate::{Bundle, Container, Daemon, Rootfs, Runtime, programs};
+use crate::{Bundle, Container, Daemon, Rootfs, Runtime, process::children, programs};
 
 /// A traced container that waits.
 pub struct Waiting {
@@ -124,12 +124,10 @@ impl WaitingRun {
 
 /// Of a process's descendants, the one that has this process id in a namespace of its own.
 fn descendant(of: u32, inner: &str) -> Result<Option<u32>> {
-    let children = fs::read_to_string(format!("/proc/{of}/task/{of}/children"))?;
-    for child in children.split_whitespace() {
+    for child in children(of)? {
         let status = fs::read_to_string(format!("/proc/{child}/status"))?;
         let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
         let in_its_own = pids.unwrap_or_default().split_whitespace().skip(1).last();
-        let child = child.parse()?;
         if in_its_own == Some(inner) {
             return Ok(Some(child));
         }

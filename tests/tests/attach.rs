@@ -4,7 +4,8 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use std::{fs, os::fd::OwnedFd, os::unix::net::UnixListener, path::Path, process::Stdio};
 use tracer_tests::{
-    Bundle, Container, Daemon, HookStage, Rootfs, Runtime, event, leaks::Held, podman::Podman, programs, wait,
+    Bundle, Container, Daemon, HookStage, Rootfs, Runtime, event, leaks::Held, podman::Podman,
+    process::children, programs, wait,
 };
 
 /// Makes 1009 calls when it is told to, as often as it is told to, until it is told to end.
@@ -52,14 +53,12 @@ fn by_hand(runtime: Runtime) -> Result<()> {
 
     // Any of its processes will do: here the one that sleeps.
     let init = container.init_pid()?;
-    let children = format!("/proc/{init}/task/{init}/children");
     let attached = wait::until("a child to attach by", wait::LONG, || {
-        let children = fs::read_to_string(&children)?;
-        let Some(child) = children.split_whitespace().next() else {
+        let Some(child) = children(init)?.first().map(u32::to_string) else {
             return Ok(None);
         };
         // It may have ended since.
-        Ok(daemon.attach(&[child, "--name", "by hand"]).ok())
+        Ok(daemon.attach(&[&child, "--name", "by hand"]).ok())
     })?;
     assert_eq!(
         (

@@ -9,7 +9,7 @@ use std::{
     os::unix::process::CommandExt,
     process::{Child, Stdio},
 };
-use tracer_tests::{Verdict, leaks, programs, wait};
+use tracer_tests::{Verdict, leaks, process::children, programs, wait};
 
 /// A job in a process group of its own, so that it can stop: its parent is in another group of this session.
 struct Job {
@@ -88,11 +88,9 @@ impl Job {
 
     /// The command's own id on the host, which it wrote into its file `pid`.
     fn command(&self) -> Result<Pid> {
-        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.child.id()))?;
-        let init = children.split_whitespace().next().context("no init")?;
-        let children = fs::read_to_string(format!("/proc/{init}/task/{init}/children"))?;
-        let command = children.split_whitespace().next().context("no command")?;
-        Pid::from_raw(command.parse()?).context("no pid")
+        let init = *children(self.child.id())?.first().context("no init")?;
+        let command = *children(init)?.first().context("no command")?;
+        Pid::from_raw(command.try_into()?).context("no pid")
     }
 }
 

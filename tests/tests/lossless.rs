@@ -1,6 +1,6 @@
 //! `--lossless`: however fast a container calls and however small the ring, it loses nothing; and it is never left frozen.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal};
 use std::fs;
 use tracer_tests::{
@@ -9,6 +9,7 @@ use tracer_tests::{
     event,
     freezer::Switch,
     podman::Podman,
+    process::children,
     programs,
     told::{Waiting, WaitingRun},
     wait,
@@ -196,13 +197,11 @@ fn without_its_guard_a_daemon_holds_nobody_back() -> Result<()> {
 
 /// The process that a daemon started.
 fn guard(daemon: u32) -> Result<Pid> {
-    let path = format!("/proc/{daemon}/task/{daemon}/children");
-    let children = fs::read_to_string(&path).with_context(|| path)?;
-    let pid = children
-        .trim()
-        .parse()
-        .with_context(|| format!("one child: {children:?}"))?;
-    Pid::from_raw(pid).context("a pid")
+    let children = children(daemon)?;
+    let [pid] = children[..] else {
+        bail!("one child: {children:?}")
+    };
+    Pid::from_raw(pid.try_into()?).context("a pid")
 }
 
 #[test]

@@ -12,7 +12,8 @@ use std::{
 };
 use tempfile::TempDir;
 use tracer_tests::{
-    Bundle, Daemon, Rootfs, Runtime, daemon::Stats, event, podman::Podman, programs, strace, wait,
+    Bundle, Daemon, Rootfs, Runtime, daemon::Stats, event, podman::Podman, process::children, programs,
+    strace, wait,
 };
 
 const SAMPLES: usize = 11;
@@ -196,8 +197,7 @@ impl Server {
             "{said}"
         );
         // Under strace it is the child.
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
-        let server = children.split_whitespace().next().map_or(Ok(pid), str::parse)?;
+        let server = children(pid)?.first().copied().unwrap_or(pid);
         kill_process(Pid::from_raw(server.try_into()?).context("pid 0")?, Signal::INT)?;
         ended()
     }
